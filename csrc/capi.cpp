@@ -1,0 +1,229 @@
+// overread.h over the core. The only file that catches.
+#include <cstdio>
+#include <cstring>
+#include <new>
+#include <string>
+
+#include "overread.h"
+#include "policy/filter.h"
+#include "ruleset/ruleset.h"
+#include "stream/stream.h"
+
+struct ovr_ruleset : overread::Ruleset {};
+struct ovr_scanner : overread::Scanner {};
+struct ovr_stream {
+    overread::Stream stream;
+    double freeze;
+    explicit ovr_stream(const overread::Scanner& s) : stream(s), freeze(s.threshold) {}
+};
+struct ovr_filter {
+    overread::Filter filter;
+    ovr_filter(const overread::Scanner& s, const ovr_policy& p) : filter(s, p) {}
+};
+
+namespace {
+
+int fail(ovr_error* err, int status, const char* format, const char* detail = "") {
+    if (err) {
+        err->status = status;
+        std::snprintf(err->message, sizeof err->message, format, detail);
+    }
+    return status;
+}
+
+int ok(ovr_error* err) {
+    if (err) {
+        err->status = OVR_OK;
+        err->message[0] = 0;
+    }
+    return OVR_OK;
+}
+
+bool good_bytes(const ovr_bytes& b) { return b.data || b.size == 0; }
+
+bool good_response(const ovr_response* r) {
+    if (!r) return true;
+    if (r->struct_size < sizeof(ovr_response) || (r->header_count && !r->headers) || !good_bytes(r->reason) || !good_bytes(r->content_type)) return false;
+    for (size_t i = 0; i < r->header_count; i++)
+        if (!good_bytes(r->headers[i].name) || !good_bytes(r->headers[i].value)) return false;
+    const ovr_request* q = r->request;
+    if (!q) return true;
+    if (q->struct_size < sizeof(ovr_request) || (q->header_count && !q->headers) || !good_bytes(q->method) || !good_bytes(q->target) || !good_bytes(q->body)) return false;
+    for (size_t i = 0; i < q->header_count; i++)
+        if (!good_bytes(q->headers[i].name) || !good_bytes(q->headers[i].value)) return false;
+    return true;
+}
+
+const overread::Ruleset* default_ruleset() {
+    static const auto rules = [] {
+        std::string why;
+        auto r = overread::load_ruleset(overread::DEFAULT_BLOB, overread::DEFAULT_BLOB_SIZE, why);
+        if (!r) std::fprintf(stderr, "overread: the embedded ruleset is damaged: %s\n", why.c_str());
+        return r;
+    }();
+    return rules.get();
+}
+
+}  // namespace
+
+uint32_t ovr_abi_version(void) { return OVR_ABI_VERSION; }
+const char* ovr_version(void) { return OVR_VERSION; }
+
+const char* ovr_status_name(int s) {
+    static const char* const N[] = {"ok", "bad argument", "out of memory", "bad ruleset blob", "unusable kernel", "stream finished", "buffer too small", "internal error"};
+    return s >= 0 && s < 8 ? N[s] : "unknown";
+}
+const char* ovr_tier_name(int t) {
+    static const char* const N[] = {"none", "weak", "strong", "certain"};
+    return t >= 0 && t < 4 ? N[t] : "unknown";
+}
+const char* ovr_family_name(int f) {
+    static const char* const N[] = {"raw", "http", "secret", "place"};
+    return f >= 0 && f < 4 ? N[f] : "unknown";
+}
+const char* ovr_part_name(int p) {
+    static const char* const N[] = {"body", "status", "header"};
+    return p >= 0 && p < 3 ? N[p] : "unknown";
+}
+const char* ovr_kernel_name(size_t i) {
+    const overread::Kernel* k = overread::kernel_at(i);
+    return k ? k->name : nullptr;
+}
+const char* ovr_kernel_active(void) {
+    const overread::Kernel* k = overread::kernel_default();
+    return k ? k->name : nullptr;
+}
+
+const ovr_ruleset* ovr_ruleset_default(void) { return static_cast<const ovr_ruleset*>(default_ruleset()); }
+ovr_bytes ovr_ruleset_default_blob(void) { return {overread::DEFAULT_BLOB, overread::DEFAULT_BLOB_SIZE}; }
+
+int ovr_ruleset_load(const void* blob, size_t size, ovr_ruleset** out, ovr_error* err) {
+    if (!out || (!blob && size)) return fail(err, OVR_E_ARGUMENT, "ovr_ruleset_load: blob or out is NULL");
+    *out = nullptr;
+    try {
+        std::string why;
+        auto r = overread::load_ruleset(static_cast<const uint8_t*>(blob), size, why);
+        if (!r) return fail(err, OVR_E_BLOB, "%s", why.c_str());
+        *out = static_cast<ovr_ruleset*>(r.release());
+        return ok(err);
+    } catch (const std::bad_alloc&) {
+        return fail(err, OVR_E_MEMORY, "ovr_ruleset_load: out of memory");
+    } catch (...) {
+        return fail(err, OVR_E_INTERNAL, "ovr_ruleset_load: internal error");
+    }
+}
+void ovr_ruleset_free(ovr_ruleset* r) { delete static_cast<overread::Ruleset*>(r); }
+size_t ovr_ruleset_rule_count(const ovr_ruleset* r) { return r ? r->rules.size() : 0; }
+int ovr_ruleset_rule(const ovr_ruleset* r, size_t i, ovr_rule_info* out) {
+    if (!r || !out || i >= r->rules.size()) return OVR_E_ARGUMENT;
+    const overread::Rule& rule = r->rules[i];
+    *out = {rule.id, rule.title, rule.reference, uint8_t(rule.family)};
+    return OVR_OK;
+}
+
+int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options, ovr_scanner** out, ovr_error* err) {
+    if (!out) return fail(err, OVR_E_ARGUMENT, "ovr_scanner_new: out is NULL");
+    *out = nullptr;
+    if (options && options->struct_size < sizeof *options) return fail(err, OVR_E_ARGUMENT, "ovr_scanner_new: options.struct_size is not that of this header");
+    const char* wanted = options ? options->kernel : nullptr;
+    const overread::Kernel* kernel = wanted ? overread::kernel_named(wanted) : overread::kernel_default();
+    if (!kernel) {
+        std::string text = wanted ? wanted : "the value of OVERREAD_KERNEL";
+        text += " is no usable kernel here; usable are:";
+        for (size_t i = 0; ovr_kernel_name(i); i++) text += std::string(" ") + ovr_kernel_name(i);
+        return fail(err, OVR_E_KERNEL, "%s", text.c_str());
+    }
+    const double threshold = options && options->threshold > 0 ? options->threshold : overread::STRONG_BITS;
+    const uint32_t hold = !options || options->hold == OVR_HOLD_DEFAULT ? overread::DEFAULT_HOLD : options->hold;
+    const overread::Ruleset* use = rules ? static_cast<const overread::Ruleset*>(rules) : default_ruleset();
+    if (!use) return fail(err, OVR_E_INTERNAL, "ovr_scanner_new: the embedded ruleset does not load");
+    auto* s = new (std::nothrow) ovr_scanner;
+    if (!s) return fail(err, OVR_E_MEMORY, "ovr_scanner_new: out of memory");
+    s->rules = use;
+    s->kernel = kernel;
+    s->threshold = threshold;
+    s->hold = hold;
+    s->key = overread::random_key();
+    *out = s;
+    return ok(err);
+}
+void ovr_scanner_free(ovr_scanner* s) { delete s; }
+const char* ovr_scanner_kernel(const ovr_scanner* s) { return s ? s->kernel->name : nullptr; }
+
+int ovr_stream_open(const ovr_scanner* s, const ovr_response* r, ovr_stream** out, ovr_error* err) {
+    if (!s || !out || !good_response(r)) return fail(err, OVR_E_ARGUMENT, "ovr_stream_open: scanner, out or a part of the response is NULL, or a struct_size is unknown");
+    auto* stream = new (std::nothrow) ovr_stream(*s);
+    *out = stream;
+    if (!stream) return fail(err, OVR_E_MEMORY, "ovr_stream_open: out of memory");
+    stream->stream.reset(r, s->hold, stream->freeze);
+    return ok(err);
+}
+int ovr_stream_reset(ovr_stream* s, const ovr_response* r) {
+    if (!s || !good_response(r)) return OVR_E_ARGUMENT;
+    s->stream.reset(r, s->stream.scanner().hold, s->freeze);
+    return OVR_OK;
+}
+int ovr_stream_feed(ovr_stream* s, const void* data, size_t size, ovr_progress* progress) {
+    if (!s || (!data && size)) return OVR_E_ARGUMENT;
+    if (s->stream.finished()) return OVR_E_FINISHED;
+    if (size) s->stream.feed(static_cast<const uint8_t*>(data), size);
+    if (progress) *progress = s->stream.progress();
+    return OVR_OK;
+}
+int ovr_stream_flush(ovr_stream* s, ovr_progress* progress) {
+    if (!s) return OVR_E_ARGUMENT;
+    if (s->stream.finished()) return OVR_E_FINISHED;
+    s->stream.flush();
+    if (progress) *progress = s->stream.progress();
+    return OVR_OK;
+}
+void ovr_stream_progress(const ovr_stream* s, ovr_progress* progress) {
+    if (s && progress) *progress = s->stream.progress();
+}
+int ovr_stream_finish(ovr_stream* s, ovr_verdict* out) {
+    if (!s || !out) return OVR_E_ARGUMENT;
+    s->stream.finish(out);
+    return OVR_OK;
+}
+void ovr_stream_close(ovr_stream* s) { delete s; }
+
+int ovr_filter_open(const ovr_scanner* s, const ovr_policy* p, ovr_filter** out, ovr_error* err) {
+    if (!s || !p || !out || p->struct_size < sizeof *p) return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: scanner, policy or out is NULL, or policy.struct_size is unknown");
+    if (p->mode < OVR_MODE_OFF || p->mode > OVR_MODE_ENFORCE || p->block_from < 0 || p->block_from > OVR_TIER_CERTAIN)
+        return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: policy.mode or policy.block_from is out of range");
+    *out = new (std::nothrow) ovr_filter(*s, *p);
+    return *out ? ok(err) : fail(err, OVR_E_MEMORY, "ovr_filter_open: out of memory");
+}
+int ovr_filter_head(ovr_filter* f, const ovr_response* r, ovr_action* a) {
+    if (!f || !r || !a || !good_response(r)) return OVR_E_ARGUMENT;
+    f->filter.head(*r, a);
+    return OVR_OK;
+}
+int ovr_filter_body(ovr_filter* f, const void* data, size_t size, ovr_action* a) {
+    if (!f || !a || (!data && size) || !f->filter.started()) return OVR_E_ARGUMENT;
+    f->filter.body(static_cast<const uint8_t*>(data), size, a);
+    return OVR_OK;
+}
+int ovr_filter_flush(ovr_filter* f, ovr_action* a) {
+    if (!f || !a || !f->filter.started()) return OVR_E_ARGUMENT;
+    f->filter.flush(a);
+    return OVR_OK;
+}
+int ovr_filter_end(ovr_filter* f, ovr_action* a) {
+    if (!f || !a || !f->filter.started()) return OVR_E_ARGUMENT;
+    f->filter.end(a);
+    return OVR_OK;
+}
+int ovr_filter_verdict(ovr_filter* f, ovr_verdict* out) {
+    if (!f || !out || !f->filter.started()) return OVR_E_ARGUMENT;
+    f->filter.verdict(out);
+    return OVR_OK;
+}
+const char* ovr_filter_id(const ovr_filter* f) { return f ? f->filter.id() : ""; }
+int ovr_filter_event(ovr_filter* f, const ovr_exchange* x, char* buffer, size_t capacity, size_t* size) {
+    if (!f || !x || !buffer || x->struct_size < sizeof *x || !f->filter.started()) return OVR_E_ARGUMENT;
+    const size_t n = f->filter.event(*x, buffer, capacity);
+    if (size) *size = n;
+    return n < capacity ? OVR_OK : OVR_E_SPACE;
+}
+void ovr_filter_close(ovr_filter* f) { delete f; }

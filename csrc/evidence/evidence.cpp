@@ -1,0 +1,82 @@
+#include "evidence/evidence.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace overread {
+namespace {
+
+const char* const RAW_LEVEL[] = {"", "broken UTF-8", "control or NUL bytes", "raw bytes after text", "two kinds of raw bytes after text"};
+const char* const HTTP_LEVEL[] = {"", "credential", "header line, LF", "header line, CRLF", "header block, CRLF",
+                                  "parsed header between NULs", "credential inside a header"};
+const char* const PLACE_LEVEL[] = {"", "text after </html>", "JSON broken off or followed by more", "bytes after a complete image",
+                                   "head breaks its grammar"};
+const char* const GROUP_NAME[] = {"raw", "http", "place", "http given raw"};
+
+constexpr uint8_t RAW_AFTER_TEXT = 3;
+
+}  // namespace
+
+const char* level_name(Group g, uint8_t level) {
+    if (g == GROUP_RAW && level < 5) return RAW_LEVEL[level];
+    if ((g == GROUP_HTTP || g == GROUP_HTTP_GIVEN_RAW) && level < 7) return HTTP_LEVEL[level];
+    if (g == GROUP_PLACE && level < 5) return PLACE_LEVEL[level];
+    return "";
+}
+
+double level_bits(const Ruleset& rs, ContentClass cls, Group g, uint8_t level) {
+    return level ? rs.weights[size_t(cls)][g][level].bits : 0;
+}
+
+Assessment assess(const Ruleset& rs, ContentClass cls, const Levels& levels) {
+    Assessment r;
+    auto term = [&](Group g, ContentClass c, uint8_t level, double bits, uint8_t basis) {
+        const Weight& w = rs.weights[size_t(c)][g][level];
+        r.terms[r.term_count++] = {GROUP_NAME[g == GROUP_HTTP_GIVEN_RAW ? GROUP_HTTP : g], level_name(g, level),
+                                   content_class_name(ContentClass(w.counted_class)), basis, level, float(bits), w.k, w.n, w.sources};
+    };
+    const double cap = rs.pair_cap[size_t(cls)];
+    // Two counted groups without a measured chain never exceed what the sample supports, plus three bits.
+    auto pair = [&](double sum, double more) { return std::max({sum, more, std::min(sum + more, cap)}); };
+
+    double bits = 0;
+    if (levels.raw) {
+        bits = level_bits(rs, cls, GROUP_RAW, levels.raw);
+        term(GROUP_RAW, cls, levels.raw, bits, rs.weights[size_t(cls)][GROUP_RAW][levels.raw].basis);
+    }
+    if (levels.http) {
+        const double alone = std::min(HTTP_CAP, level_bits(rs, cls, GROUP_HTTP, levels.http));
+        if (levels.raw >= RAW_AFTER_TEXT) {
+            const double chained = std::min(alone, level_bits(rs, cls, GROUP_HTTP_GIVEN_RAW, levels.http));
+            // The chain gives what the header adds where raw bytes already stand; never less than the stronger sign alone.
+            const double sum = std::max(bits + chained, alone);
+            term(bits + chained >= alone ? GROUP_HTTP_GIVEN_RAW : GROUP_HTTP, cls, levels.http, sum - bits, OVR_BASIS_CHAINED);
+            bits = sum;
+        } else {
+            const double sum = pair(bits, alone);
+            term(GROUP_HTTP, cls, levels.http, sum - bits, levels.raw ? OVR_BASIS_CAPPED : OVR_BASIS_COUNTED);
+            bits = sum;
+        }
+    }
+    if (levels.place) {
+        const double sum = pair(bits, level_bits(rs, cls, GROUP_PLACE, levels.place));
+        term(GROUP_PLACE, cls, levels.place, sum - bits, bits > 0 ? OVR_BASIS_CAPPED : OVR_BASIS_COUNTED);
+        bits = sum;
+    }
+    if (!levels.invalid_utf8) bits = std::min(bits, PLANTED_CAP);
+    if (levels.head) {
+        const double sum = pair(bits, level_bits(rs, ContentClass::head, GROUP_PLACE, levels.head));
+        term(GROUP_PLACE, ContentClass::head, levels.head, sum - bits, bits > 0 ? OVR_BASIS_CAPPED : OVR_BASIS_COUNTED);
+        bits = sum;
+    }
+    r.bits = bits;
+    return r;
+}
+
+double probability(double bits) { return 1 / (1 + std::exp2(-(bits + PRIOR_BITS))); }
+
+uint8_t tier(double bits) {
+    return bits >= CERTAIN_BITS ? OVR_TIER_CERTAIN : bits >= STRONG_BITS ? OVR_TIER_STRONG : bits >= WEAK_BITS ? OVR_TIER_WEAK : OVR_TIER_NONE;
+}
+
+}  // namespace overread

@@ -1,0 +1,48 @@
+#include <cstdlib>
+#include <cstring>
+
+#include "kernel/kernel.h"
+
+namespace overread {
+
+// bit 0: high nibble 0, all but 9 A C D; bit 1: high nibble 1, all but B; bit 2: 7F.
+const uint8_t CONTROL_LOW[16] = {3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 1, 2, 2, 3, 7};
+const uint8_t CONTROL_HIGH[16] = {1, 2, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0};
+
+namespace {
+
+bool always() { return true; }
+#if defined(__x86_64__)
+bool has_avx2() { return __builtin_cpu_supports("avx2"); }
+#endif
+
+const Kernel KERNELS[] = {
+#if defined(__x86_64__)
+    {"avx2", scan_avx2, has_avx2},
+#endif
+    {"scalar", scan_scalar, always},
+    {"emulated16", scan_emulated16, always},
+    {"emulated32", scan_emulated32, always},
+    {"emulated64", scan_emulated64, always},
+};
+
+}  // namespace
+
+const Kernel* kernel_at(size_t index) {
+    for (const Kernel& k : KERNELS)
+        if (k.supported() && index-- == 0) return &k;
+    return nullptr;
+}
+
+const Kernel* kernel_named(const char* name) {
+    for (const Kernel& k : KERNELS)
+        if (std::strcmp(k.name, name) == 0 && k.supported()) return &k;
+    return nullptr;
+}
+
+const Kernel* kernel_default() {
+    const char* forced = std::getenv("OVERREAD_KERNEL");
+    return forced && *forced ? kernel_named(forced) : kernel_at(0);
+}
+
+}  // namespace overread

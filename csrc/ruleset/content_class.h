@@ -1,0 +1,34 @@
+// Content classes: the rows of the weight table.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace overread {
+
+enum class ContentClass : uint8_t {
+    html, js, css, json, svg, xml, text, event_stream, legacy, utf16,
+    png, jpeg, gif, webp, woff, woff2, ttf, wasm, pdf, archive, other, head, text_pool, count
+};
+constexpr size_t CONTENT_CLASS_COUNT = size_t(ContentClass::count);
+
+enum class Charset : uint8_t { utf8, unknown, legacy, utf16 };
+
+const char* content_class_name(ContentClass);
+inline bool is_text(ContentClass c) { return c <= ContentClass::legacy; }
+
+struct Content {
+    ContentClass cls;
+    Charset charset;
+    bool sniff;  // the first bytes may still change the class
+    bool lines;  // newline-delimited JSON: many documents in a row
+};
+
+// From the Content-Type alone; `type` may be empty.
+Content classify_type(const uint8_t* type, size_t size);
+// Corrected by the body's first bytes (at most SNIFF_BYTES, fewer only when the body ends there).
+constexpr size_t SNIFF_BYTES = 16;
+Content sniff(Content declared, const uint8_t* first, size_t size);
+// A known format's magic at p, or nullptr.
+const char* known_magic(const uint8_t* p, size_t size, ContentClass* cls);
+
+}  // namespace overread

@@ -1,0 +1,109 @@
+// Rule model in memory, and the checked reading of a compiled blob.
+//
+// Blob, version 1, little-endian, offsets from its start:
+//   0  magic "OVRBLOB1"      8  u32 version      12 u32 total size
+//   16 u32 CRC-32 of bytes [24, total)           20 u32 zero
+//   24 seven sections of (u32 offset, u32 count): strings (bytes), classes (32 B bitmaps),
+//      elements (8 B), anchors (12 B), rules (32 B), weights (24 B), parameters (8 B); data from byte 80
+//   element  u16 class, u16 min, u16 max, u16 flags (1: the edge of the body satisfies it)
+//   anchor   u32 string offset, u16 length, u16 rule, u8 nocase, u8[3] zero
+//   rule     u32 id, u32 title, u32 reference (string offsets), u8 family, u8 check, u16 builtin,
+//            u32 where, u16 before first, u16 before count, u16 after first, u16 after count, u32 zero
+//   weight   u8 class, u8 group, u8 level, u8 basis, f32 bits, u32 n, u32 k, u32 sources, u8 counted class, u8[3] zero
+//   parameter u32 id, f32 value
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernel/kernel.h"
+#include "ruleset/content_class.h"
+
+namespace overread {
+
+constexpr uint16_t MAX_REPEAT = 512;  // longest run one element may take: bounds the look-ahead
+constexpr size_t MAX_ANCHOR = 48;
+constexpr size_t MIN_ANCHOR = 3;
+
+enum class Family : uint8_t { raw = 0, http = 1, secret = 2, place = 3 };
+enum class Check : uint8_t {
+    none = 0, header_line = 1, request_line = 2, status_line = 3, jwt = 4, entropy = 5, github_crc = 6,
+    basic = 7, session_cookie = 8, pem = 9, html_end = 10, luhn = 11, count = 12
+};
+// Signs found by native verifiers rather than by an anchor; a rule names one so that it has an id and a page.
+enum class Builtin : uint16_t {
+    none = 0, raw_utf8 = 1, raw_control = 2, raw_nul = 3, raw_pointer_pair = 4, raw_after_text = 5,
+    raw_mixed = 6, json_tail = 7, html_tail = 8, png_tail = 9, jpeg_tail = 10, gif_tail = 11,
+    json_string_break = 12, head_grammar = 13, head_reason = 14, head_control = 15, count = 16
+};
+enum Group : uint8_t { GROUP_RAW = 0, GROUP_HTTP = 1, GROUP_PLACE = 2, GROUP_HTTP_GIVEN_RAW = 3, GROUP_COUNT = 4 };
+constexpr uint8_t MAX_LEVEL = 8;
+
+struct CharClass {
+    uint8_t bits[32];
+    bool has(uint8_t c) const { return bits[c >> 3] >> (c & 7) & 1; }
+};
+struct Element {
+    uint16_t cls, min, max, flags;
+};
+constexpr uint16_t ELEMENT_EDGE = 1;
+
+struct Anchor {
+    const uint8_t* bytes;
+    uint16_t length, rule, window;  // window: offset of the 3-byte fingerprint
+    bool nocase;
+    uint32_t next;                  // next anchor of the same window hash, or NO_ANCHOR
+};
+constexpr uint32_t NO_ANCHOR = UINT32_MAX;
+
+struct Rule {
+    const char *id, *title, *reference;
+    Family family;
+    Check check;
+    Builtin builtin;
+    uint32_t where;  // bit per ContentClass
+    uint16_t before_first, before_count, after_first, after_count;
+};
+
+struct Weight {
+    float bits = 0;
+    uint32_t n = 0, k = 0, sources = 0;
+    uint8_t basis = 0, counted_class = 0;
+};
+
+struct Ruleset {
+    std::vector<uint8_t> blob;
+    std::vector<CharClass> classes;
+    std::vector<Element> elements;
+    std::vector<Anchor> anchors;
+    std::vector<Rule> rules;
+    Weight weights[CONTENT_CLASS_COUNT][GROUP_COUNT][MAX_LEVEL + 1];
+    float pair_cap[CONTENT_CLASS_COUNT] = {};
+    uint16_t builtin_rule[size_t(Builtin::count)];  // index of the rule that names it, or UINT16_MAX
+
+    FingerprintTable fingerprint;
+    static constexpr size_t HASH_SIZE = 4096;
+    uint32_t window_head[HASH_SIZE];
+
+    // Of the three window bytes, letters folded to one case.
+    static uint32_t window_hash(const uint8_t* p) {
+        uint32_t v = uint32_t(fold(p[0])) | uint32_t(fold(p[1])) << 8 | uint32_t(fold(p[2])) << 16;
+        return (v * 0x9E3779B1u) >> 20;
+    }
+    static uint8_t fold(uint8_t c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; }
+};
+
+// Checks every offset, count and reference of a hostile blob before use. On failure returns nullptr and says why.
+std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::string& why);
+
+// Chooses every anchor's 3-byte window and its bucket, and fills the kernel's table and the window hash.
+void choose_fingerprints(Ruleset&);
+
+uint32_t crc32(const uint8_t* data, size_t size);
+
+extern const uint8_t DEFAULT_BLOB[];
+extern const size_t DEFAULT_BLOB_SIZE;
+
+}  // namespace overread

@@ -1,0 +1,59 @@
+// A block of W bytes in plain C++: lets every block width be tested on every machine.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace overread {
+
+template <size_t W>
+struct EmulatedBlock {
+    static constexpr size_t width = W;
+    uint8_t b[W];
+
+    // Precondition: p[0, W) is readable.
+    static EmulatedBlock load(const uint8_t* p) {
+        EmulatedBlock r;
+        std::memcpy(r.b, p, W);
+        return r;
+    }
+    // Precondition: table[0, 16) is readable.
+    static EmulatedBlock table16(const uint8_t* table) {
+        EmulatedBlock r;
+        for (size_t i = 0; i < W; i++) r.b[i] = table[i % 16];
+        return r;
+    }
+    EmulatedBlock operator&(const EmulatedBlock& o) const {
+        EmulatedBlock r;
+        for (size_t i = 0; i < W; i++) r.b[i] = b[i] & o.b[i];
+        return r;
+    }
+    EmulatedBlock low_nibble() const {
+        EmulatedBlock r;
+        for (size_t i = 0; i < W; i++) r.b[i] = b[i] & 15;
+        return r;
+    }
+    EmulatedBlock high_nibble() const {
+        EmulatedBlock r;
+        for (size_t i = 0; i < W; i++) r.b[i] = b[i] >> 4;
+        return r;
+    }
+    // Each byte of `this` (0..15) replaced by table[that]; `table` repeats every 16 bytes.
+    EmulatedBlock lookup16(const EmulatedBlock& table) const {
+        EmulatedBlock r;
+        for (size_t i = 0; i < W; i++) r.b[i] = table.b[b[i]];
+        return r;
+    }
+    uint64_t nonzero_mask() const {
+        uint64_t m = 0;
+        for (size_t i = 0; i < W; i++) m |= uint64_t(b[i] != 0) << i;
+        return m;
+    }
+    uint64_t sign_mask() const {
+        uint64_t m = 0;
+        for (size_t i = 0; i < W; i++) m |= uint64_t(b[i] >> 7) << i;
+        return m;
+    }
+};
+
+}  // namespace overread

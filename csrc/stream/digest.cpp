@@ -1,0 +1,57 @@
+#include "stream/digest.h"
+
+#include <sys/random.h>
+
+#include <chrono>
+#include <cstring>
+
+namespace overread {
+namespace {
+
+uint64_t rotl(uint64_t x, int b) { return x << b | x >> (64 - b); }
+
+struct State {
+    uint64_t v0, v1, v2, v3;
+    void round() {
+        v0 += v1, v1 = rotl(v1, 13) ^ v0, v0 = rotl(v0, 32);
+        v2 += v3, v3 = rotl(v3, 16) ^ v2;
+        v0 += v3, v3 = rotl(v3, 21) ^ v0;
+        v2 += v1, v1 = rotl(v1, 17) ^ v2, v2 = rotl(v2, 32);
+    }
+    void word(uint64_t m) {
+        v3 ^= m;
+        round();
+        round();
+        v0 ^= m;
+    }
+};
+
+}  // namespace
+
+DigestKey random_key() {
+    DigestKey k;
+    if (getrandom(&k, sizeof k, 0) != ssize_t(sizeof k)) {
+        // Only before the kernel's pool is ready: digests then still differ from process to process.
+        k.k0 = uint64_t(std::chrono::steady_clock::now().time_since_epoch().count());
+        k.k1 = uint64_t(reinterpret_cast<uintptr_t>(&k)) * 0x9E3779B97F4A7C15u;
+    }
+    return k;
+}
+
+uint64_t keyed_digest(const DigestKey& key, const uint8_t* data, size_t size) {
+    State s{key.k0 ^ 0x736f6d6570736575u, key.k1 ^ 0x646f72616e646f6du, key.k0 ^ 0x6c7967656e657261u, key.k1 ^ 0x7465646279746573u};
+    size_t i = 0;
+    for (; i + 8 <= size; i += 8) {
+        uint64_t m;
+        std::memcpy(&m, data + i, 8);
+        s.word(m);
+    }
+    uint64_t last = uint64_t(size) << 56;
+    for (size_t j = 0; i + j < size; j++) last |= uint64_t(data[i + j]) << (8 * j);
+    s.word(last);
+    s.v2 ^= 0xff;
+    for (int r = 0; r < 4; r++) s.round();
+    return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+}
+
+}  // namespace overread

@@ -1,0 +1,14 @@
+// SipHash-2-4 (Aumasson, Bernstein 2012): keyed digests of values that must not be kept.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+namespace overread {
+
+struct DigestKey {
+    uint64_t k0, k1;
+};
+DigestKey random_key();
+uint64_t keyed_digest(const DigestKey&, const uint8_t* data, size_t size);
+
+}  // namespace overread

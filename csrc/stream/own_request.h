@@ -1,0 +1,24 @@
+// The client's own values, kept as keyed digests: a finding that consists wholly of one is exempt.
+#pragma once
+#include "overread.h"
+#include "stream/digest.h"
+
+namespace overread {
+
+class OwnRequest {
+  public:
+    void reset(const DigestKey& key, const ovr_request* request);
+    // True when [value, size) is, as a whole, a value of the request.
+    bool holds(const uint8_t* value, size_t size) const;
+
+  private:
+    void add(const uint8_t* value, size_t size);
+    void add_escaped(const uint8_t* value, size_t size);
+    void add_pairs(const uint8_t* text, size_t size, char separator);
+    static constexpr size_t CAPACITY = 256;  // 2 KiB; a request with more values keeps its first ones
+    DigestKey key_{};
+    uint16_t count_ = 0;
+    uint64_t digests_[CAPACITY];
+};
+
+}  // namespace overread

@@ -1,0 +1,393 @@
+// The hot path of overread: a chunk goes through the kernel once, candidates go to verifiers in the order of their
+// offsets, dirty units to the raw tracker. Nothing here depends on where chunks end.
+#include "stream/stream.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "verify/head.h"
+
+namespace overread {
+namespace {
+
+// Two signs this close belong together: a header block's lines, a credential in its header.
+constexpr uint64_t NEAR = 512;
+
+bool equals_nocase(const ovr_bytes& b, const char* lower) {
+    if (b.size != std::strlen(lower)) return false;
+    for (size_t i = 0; i < b.size; i++)
+        if ((b.data[i] >= 'A' && b.data[i] <= 'Z' ? b.data[i] | 0x20 : b.data[i]) != lower[i]) return false;
+    return true;
+}
+
+bool starts_with(const ovr_bytes& b, const char* what) {
+    const size_t n = std::strlen(what);
+    return b.size >= n && std::memcmp(b.data, what, n) == 0;
+}
+
+bool same_text(const uint8_t* a, const uint8_t* b, size_t n, bool nocase) {
+    if (!nocase) return std::memcmp(a, b, n) == 0;
+    for (size_t i = 0; i < n; i++)
+        if (Ruleset::fold(a[i]) != Ruleset::fold(b[i])) return false;
+    return true;
+}
+
+}  // namespace
+
+void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bits) {
+    hold_ = hold;
+    freeze_bits_ = freeze_bits;
+    finished_ = frozen_ = dirty_ = has_header_ = has_credential_ = has_crlf_ = false;
+    sniffed_ = 0;
+    total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = 0;
+    html_end_ = last_text_ = last_sign_ = 0;
+    carry_size_ = 0;
+    kept_count_ = 0;
+    raw_.reset(ContentClass::other, Charset::unknown);
+    place_.reset({ContentClass::other, Charset::unknown, false, false});
+    levels_ = Levels();
+    assessment_ = Assessment();
+    own_.reset(scanner_.key, response ? response->request : nullptr);
+
+    ovr_bytes type{nullptr, 0};
+    if (response) {
+        type = response->content_type;
+        for (size_t i = 0; i < response->header_count; i++) {
+            const ovr_header& h = response->headers[i];
+            if (type.size == 0 && equals_nocase(h.name, "content-type")) type = h.value;
+            // Streams that must flow are never delayed.
+            if (equals_nocase(h.name, "x-accel-buffering") && equals_nocase(h.value, "no")) hold_ = 0;
+        }
+    }
+    if (starts_with(type, "text/event-stream") || starts_with(type, "application/grpc") ||
+        starts_with(type, "multipart/x-mixed-replace"))
+        hold_ = 0;
+    content_ = classify_type(type.data, type.size);
+    if (content_.lines) hold_ = 0;
+    if (!content_.sniff) choose_class(false);
+    if (response) scan_head(*response);
+}
+
+void Stream::scan_head(const ovr_response& r) {
+    size_t at = 0;
+    const Builtin reason = check_reason(r.reason.data, r.reason.size, &at);
+    if (reason != Builtin::none) {
+        levels_.head = PLACE_HEAD;
+        add_finding(builtin(reason), OVR_PART_STATUS, at, uint32_t(r.reason.size - at), keyed_digest(scanner_.key, r.reason.data + at, r.reason.size - at), nullptr, GROUP_PLACE, PLACE_HEAD);
+    }
+    for (size_t i = 0; i < r.header_count; i++) {
+        const ovr_header& h = r.headers[i];
+        const Builtin sign = check_header(h.name.data, h.name.size, h.value.data, h.value.size, &at);
+        if (sign == Builtin::none || own_.holds(h.value.data, h.value.size)) continue;
+        levels_.head = PLACE_HEAD;
+        add_finding(builtin(sign), OVR_PART_HEADER, at, uint32_t(h.value.size - at), keyed_digest(scanner_.key, h.value.data + at, h.value.size - at), &h.name, GROUP_PLACE, PLACE_HEAD);
+    }
+    dirty_ = true;
+    reassess();
+}
+
+void Stream::choose_class(bool) {
+    content_ = content_.sniff ? sniff(content_, sniff_, sniffed_) : content_;
+    raw_.reset(content_.cls, content_.charset);
+    place_.reset(content_);
+}
+
+void Stream::feed(const uint8_t* data, size_t size) {
+    if (content_.sniff) {
+        // The class rests on the first bytes, so a short first chunk must not change it.
+        while (size && sniffed_ < SNIFF_BYTES) sniff_[sniffed_++] = *data++, size--;
+        if (sniffed_ < SNIFF_BYTES) return;
+        choose_class(false);
+        ingest(sniff_, SNIFF_BYTES, false);
+    }
+    if (size) ingest(data, size, false);
+    reassess();
+    release(false);
+}
+
+void Stream::flush() {
+    release(true);
+}
+
+void Stream::ingest(const uint8_t* data, size_t size, bool final) {
+    const uint64_t start = total_, end = total_ + size;
+    const bool raw = is_text(content_.cls);
+    place_.feed(data, size);
+    if (content_.cls == ContentClass::html) {
+        size_t i = size;
+        while (i && (data[i - 1] <= 0x20 && data[i - 1] != 0)) i--;
+        if (i) last_text_ = start + i;
+    }
+
+    // Windows that need bytes of earlier chunks are decided on a copy of the seam.
+    uint64_t direct_from = start;
+    resume_ = std::max(resume_, carry_base_);
+    bool open = false;
+    if (carry_size_) {
+        uint8_t seam[2 * (LOOK_BEHIND + LOOK_AHEAD)];
+        const size_t more = std::min(size, LOOK_BEHIND + LOOK_AHEAD);
+        std::memcpy(seam, carry_, carry_size_);
+        if (more) std::memcpy(seam + carry_size_, data, more);
+        const View view{seam, carry_base_, carry_size_ + more, final && more == size};
+        direct_from = more == size ? end : start + LOOK_BEHIND;
+        open = !scan_candidates(view, resume_, direct_from);
+    } else if (size == 0) {
+        direct_from = end;
+    }
+
+    const View view{data, start, size, final};
+    for (size_t at = 0; at < size; at += TILE) {
+        KernelOutput out;
+        const size_t n = std::min(TILE, size - at);
+        scanner_.kernel->scan(scanner_.rules->fingerprint, data + at, n, std::min(size - at, n + 2), out);
+        if (raw) raw_.feed(data + at, n, out.classes, out.class_units);
+        for (uint32_t i = 0; i < out.candidate_units && !open; i++) {
+            const uint64_t unit = start + at + uint64_t(out.candidates[i].unit) * UNIT;
+            for (uint64_t mask = out.candidates[i].mask; mask; mask &= mask - 1) {
+                const uint64_t window = unit + uint64_t(__builtin_ctzll(mask));
+                if (window < direct_from || window < resume_) continue;
+                if (!resolve(view, window)) {
+                    open = true;
+                    break;
+                }
+            }
+        }
+    }
+    if (!open) {
+        // The last two bytes start windows that are not complete.
+        resume_ = final ? end : std::max(resume_, end >= 2 ? end - 2 : 0);
+        open_ = end;
+    }
+    total_ = end;
+    save_carry(data, size);
+}
+
+// Decides the windows in [from, to) of a small view. False: one is open, and resume_ is there.
+bool Stream::scan_candidates(const View& view, uint64_t from, uint64_t to) {
+    from = std::max(from, view.base);
+    while (from < to && from < view.end()) {
+        KernelOutput out;
+        const size_t n = size_t(std::min<uint64_t>(TILE, std::min(to, view.end()) - from));
+        scanner_.kernel->scan(scanner_.rules->fingerprint, view.at(from), n, std::min<size_t>(size_t(view.end() - from), n + 2), out);
+        for (uint32_t i = 0; i < out.candidate_units; i++)
+            for (uint64_t mask = out.candidates[i].mask; mask; mask &= mask - 1) {
+                const uint64_t window = from + uint64_t(out.candidates[i].unit) * UNIT + uint64_t(__builtin_ctzll(mask));
+                if (!resolve(view, window)) return false;
+            }
+        from += n;
+    }
+    return true;
+}
+
+// Runs the verifiers of one window. False: at least one must wait, and none has been accepted.
+bool Stream::resolve(const View& view, uint64_t window) {
+    const Ruleset& rs = *scanner_.rules;
+    const uint64_t limit = window + LOOK_AHEAD;
+    const uint32_t head = rs.window_head[Ruleset::window_hash(view.at(window))];
+    for (const bool accepting : {false, true}) {
+        for (uint32_t i = head; i != NO_ANCHOR; i = rs.anchors[i].next) {
+            const Anchor& a = rs.anchors[i];
+            if (window < a.window) continue;
+            const uint64_t start = window - a.window;
+            if (start < view.base) continue;
+            const size_t present = size_t(std::min<uint64_t>(a.length, view.end() - start));
+            if (!same_text(view.at(start), a.bytes, present, a.nocase)) continue;
+            const uint32_t where = rs.rules[a.rule].where;
+            if (!(where >> uint32_t(content_.cls) & 1)) continue;
+            Match match;
+            const Answer answer = present < a.length ? (view.final ? Answer::no : Answer::more) : verify(rs, a, view, start, limit, match);
+            if (answer == Answer::more) {
+                resume_ = window;
+                open_ = start;
+                return false;
+            }
+            if (accepting && answer == Answer::yes) accept(a, view, match);
+        }
+    }
+    return true;
+}
+
+void Stream::accept(const Anchor& a, const View& view, const Match& m) {
+    if (m.sign == Sign::html_end) {
+        html_end_ = m.end;
+        return;
+    }
+    const uint8_t* value = view.at(m.value_start);
+    const size_t value_size = size_t(m.value_end - m.value_start);
+    const uint8_t* whole = view.at(m.start);
+    const size_t size = size_t(m.end - m.start);
+    if (own_.holds(value, value_size) || own_.holds(whole, size)) return;
+
+    const bool crlf = m.sign == Sign::crlf_header || m.sign == Sign::request_line;
+    const bool header = crlf || m.sign == Sign::parsed_header;
+    uint8_t level = HTTP_CREDENTIAL, shown = HTTP_CREDENTIAL;
+    if (m.sign == Sign::lf_header) level = shown = HTTP_LF_LINE;
+    if (crlf) {
+        shown = HTTP_CRLF_LINE;
+        level = has_crlf_ && m.start - std::min(m.start, last_crlf_) <= NEAR ? HTTP_CRLF_BLOCK : HTTP_CRLF_LINE;
+        has_crlf_ = true;
+        last_crlf_ = m.end;
+    }
+    if (m.sign == Sign::parsed_header) level = shown = HTTP_PARSED;
+    if (header) {
+        has_header_ = true;
+        last_header_ = m.end;
+        if (has_credential_ && m.start - std::min(m.start, last_credential_) <= NEAR) level = HTTP_CREDENTIAL_IN_HEADER;
+    }
+    if (m.sign == Sign::credential) {
+        has_credential_ = true;
+        last_credential_ = m.end;
+        if (has_header_ && m.start - std::min(m.start, last_header_) <= NEAR) level = HTTP_CREDENTIAL_IN_HEADER;
+    }
+    levels_.http = std::max(levels_.http, level);
+    last_sign_ = m.end;
+    dirty_ = true;
+    add_finding(a.rule, OVR_PART_BODY, m.start, uint32_t(size), keyed_digest(scanner_.key, value, value_size), nullptr, GROUP_HTTP, shown);
+}
+
+void Stream::save_carry(const uint8_t* data, size_t size) {
+    const uint64_t keep_from = resume_ > LOOK_BEHIND ? resume_ - LOOK_BEHIND : 0;
+    const uint64_t data_base = total_ - size;
+    if (keep_from >= data_base) {
+        carry_base_ = keep_from;
+        carry_size_ = uint32_t(total_ - keep_from);
+        std::memcpy(carry_, data + (keep_from - data_base), carry_size_);
+        return;
+    }
+    const size_t drop = size_t(std::max(keep_from, carry_base_) - carry_base_);
+    carry_size_ -= uint32_t(drop);
+    carry_base_ += drop;
+    std::memmove(carry_, carry_ + drop, carry_size_);
+    if (size) std::memcpy(carry_ + carry_size_, data, size);
+    carry_size_ += uint32_t(size);
+}
+
+bool Stream::before(const Kept& a, const Kept& b) {
+    if (a.part != b.part) return a.part > b.part;  // heads come first
+    if (a.offset != b.offset) return a.offset < b.offset;
+    return a.rule < b.rule;
+}
+
+void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, uint64_t digest, const ovr_bytes* name, Group group, uint8_t level) {
+    if (rule == UINT16_MAX) return;  // a pack without this native rule: the evidence counts, the finding has no name
+    Kept k{offset, digest, length, rule, uint8_t(part), uint8_t(group), level, {}};
+    if (name) {
+        size_t i = 0;
+        for (; i < name->size && i + 1 < sizeof k.name; i++) {
+            const uint8_t c = name->data[i];
+            // A leak may stand in a name as well: only what a field name may hold is repeated.
+            k.name[i] = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '_' ? char(c) : '?';
+        }
+    }
+    size_t same = 0, at = kept_count_;
+    for (size_t i = 0; i < kept_count_; i++) same += kept_[i].rule == rule && kept_[i].part == part;
+    if (same >= MAX_FINDINGS_PER_RULE) {
+        dropped_++;
+        return;
+    }
+    while (at && before(k, kept_[at - 1])) at--;
+    if (kept_count_ == MAX_FINDINGS) {
+        dropped_++;
+        if (at == MAX_FINDINGS) return;
+        kept_count_--;
+    }
+    std::memmove(kept_ + at + 1, kept_ + at, (kept_count_ - at) * sizeof kept_[0]);
+    kept_[at] = k;
+    kept_count_++;
+}
+
+void Stream::reassess() {
+    const RawState& raw = raw_.state();
+    uint8_t place = place_.state().level;
+    if (html_end_ && last_text_ > html_end_) place = std::max<uint8_t>(place, PLACE_HTML_TAIL);
+    if (raw.level != levels_.raw || raw.invalid_utf8 != levels_.invalid_utf8 || place != levels_.place) dirty_ = true;
+    if (!dirty_) return;
+    dirty_ = false;
+    if (raw.level) last_sign_ = std::max(last_sign_, raw.last);
+    levels_.raw = raw.level;
+    // In a legacy charset every accented letter breaks UTF-8: it proves nothing there.
+    levels_.invalid_utf8 = raw.invalid_utf8;
+    levels_.place = place;
+    assessment_ = assess(*scanner_.rules, content_.cls == ContentClass::count ? ContentClass::other : content_.cls, levels_);
+    if (assessment_.bits >= freeze_bits_) frozen_ = true;
+}
+
+void Stream::release(bool flushing) {
+    if (frozen_) return;
+    if (flushing) {
+        // Evidence above 8 bits close to the end is not resolved yet: it waits for more bytes.
+        const bool unresolved = assessment_.bits > UNRESOLVED_BITS && total_ - std::min(total_, last_sign_) < TEXT_RUN;
+        if (!unresolved) flushed_ = total_;
+    }
+    const uint64_t delayed = total_ > hold_ ? total_ - hold_ : 0;
+    released_ = std::max(released_, std::min(open_, std::max(delayed, flushed_)));
+}
+
+ovr_progress Stream::progress() const {
+    return {released_, float(assessment_.bits), tier(assessment_.bits), uint8_t(assessment_.bits >= scanner_.threshold)};
+}
+
+void Stream::add_native_findings() {
+    const RawState& raw = raw_.state();
+    if (raw.level) {
+        const uint32_t length = uint32_t(std::min<uint64_t>(raw.last - raw.first + 1, UINT32_MAX));
+        auto add = [&](Builtin b) { add_finding(builtin(b), OVR_PART_BODY, raw.first, length, 0, nullptr, GROUP_RAW, raw.level); };
+        if (raw.kinds & RAW_UTF8) add(Builtin::raw_utf8);
+        if (raw.kinds & RAW_CONTROL) add(Builtin::raw_control);
+        if (raw.kinds & RAW_NUL) add(Builtin::raw_nul);
+        if (raw.kinds & RAW_PAIR) add(Builtin::raw_pointer_pair);
+        if (raw.level >= 3) add(Builtin::raw_after_text);
+        if (raw.level >= 4) add(Builtin::raw_mixed);
+    }
+    const PlaceState& place = place_.state();
+    if (place.level) add_finding(builtin(place.sign), OVR_PART_BODY, place.first, uint32_t(std::min<uint64_t>(total_ - place.first, UINT32_MAX)), 0, nullptr, GROUP_PLACE, place.level);
+    else if (html_end_ && last_text_ > html_end_)
+        add_finding(builtin(Builtin::html_tail), OVR_PART_BODY, html_end_, uint32_t(std::min<uint64_t>(total_ - html_end_, UINT32_MAX)), 0, nullptr, GROUP_PLACE, PLACE_HTML_TAIL);
+}
+
+void Stream::finish(ovr_verdict* out) {
+    if (!finished_) {
+        if (content_.sniff) {
+            choose_class(true);
+            ingest(sniff_, sniffed_, true);
+        } else {
+            ingest(nullptr, 0, true);
+        }
+        raw_.finish();
+        dirty_ = true;
+        reassess();
+        finished_ = true;
+        if (!frozen_) released_ = total_;
+        add_native_findings();
+    }
+    uint64_t first = OVR_NO_OFFSET;
+    for (size_t i = 0; i < kept_count_; i++) {
+        const Kept& k = kept_[i];
+        ovr_finding& f = findings_[i];
+        const Rule& rule = scanner_.rules->rules[k.rule];
+        const ContentClass cls = k.part == OVR_PART_BODY ? content_.cls : ContentClass::head;
+        f.rule = rule.id;
+        f.family = uint8_t(rule.family);
+        f.part = k.part;
+        f.offset = k.offset;
+        f.length = k.length;
+        f.bits = float(level_bits(*scanner_.rules, cls, Group(k.group), k.level));
+        f.digest = k.digest;
+        std::memcpy(f.name, k.name, sizeof f.name);
+        if (k.part == OVR_PART_BODY && k.offset < first) first = k.offset;
+    }
+    out->bits = assessment_.bits;
+    out->probability = probability(assessment_.bits);
+    out->tier = tier(assessment_.bits);
+    out->leaked = assessment_.bits >= scanner_.threshold;
+    out->first_offset = first;
+    out->body_bytes = total_;
+    out->content_class = content_class_name(content_.cls);
+    out->findings = findings_;
+    out->finding_count = kept_count_;
+    out->findings_dropped = dropped_;
+    out->terms = assessment_.terms;
+    out->term_count = assessment_.term_count;
+}
+
+}  // namespace overread

@@ -1,0 +1,97 @@
+// One response: carry, open matches, own-request exclusion, verdict so far.
+#pragma once
+#include "evidence/evidence.h"
+#include "kernel/kernel.h"
+#include "overread.h"
+#include "stream/digest.h"
+#include "stream/own_request.h"
+#include "verify/place.h"
+#include "verify/raw.h"
+#include "verify/signal.h"
+
+namespace overread {
+
+struct Scanner {
+    const Ruleset* rules;
+    const Kernel* kernel;
+    double threshold;
+    uint32_t hold;
+    DigestKey key;
+};
+
+constexpr uint32_t DEFAULT_HOLD = 16384;
+constexpr size_t MAX_FINDINGS = 32;          // the first of each rule, by offset; further ones are counted
+constexpr uint8_t MAX_FINDINGS_PER_RULE = 4;
+
+class Stream {
+  public:
+    explicit Stream(const Scanner& scanner) : scanner_(scanner) {}
+    // freeze_bits: from here on nothing more is released.
+    void reset(const ovr_response* response, uint32_t hold, double freeze_bits);
+    void feed(const uint8_t* data, size_t size);
+    void flush();
+    void finish(ovr_verdict* out);
+    bool finished() const { return finished_; }
+    ovr_progress progress() const;
+    const Scanner& scanner() const { return scanner_; }
+    // Held bytes that a flush would let go.
+    bool holds() const { return hold_ > 0 && !finished_ && released_ < total_ && !frozen_; }
+    uint32_t hold() const { return hold_; }
+    double bits() const { return assessment_.bits; }
+
+  private:
+    void scan_head(const ovr_response& response);
+    void choose_class(bool final);
+    void ingest(const uint8_t* data, size_t size, bool final);
+    bool scan_candidates(const View& view, uint64_t from, uint64_t to);
+    bool resolve(const View& view, uint64_t window);
+    void accept(const Anchor& anchor, const View& view, const Match& match);
+    void save_carry(const uint8_t* data, size_t size);
+    void reassess();
+    void release(bool flushing);
+    void add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, uint64_t digest, const ovr_bytes* name, Group group, uint8_t level);
+    void add_native_findings();
+    const uint16_t& builtin(Builtin b) const { return scanner_.rules->builtin_rule[size_t(b)]; }
+
+    struct Kept {
+        uint64_t offset, digest;
+        uint32_t length;
+        uint16_t rule;
+        uint8_t part, group, level;
+        char name[32];
+    };
+    static bool before(const Kept& a, const Kept& b);
+
+    const Scanner& scanner_;
+    Content content_{};
+    uint32_t hold_ = 0;
+    double freeze_bits_ = 0;
+    bool finished_ = false, frozen_ = false;
+    uint8_t sniffed_ = 0;
+    uint8_t sniff_[SNIFF_BYTES];
+    uint64_t total_ = 0;      // bytes ingested
+    uint64_t resume_ = 0;     // first window position that is not decided
+    uint64_t open_ = 0;       // start of the earliest open match, or total_
+    uint64_t released_ = 0, flushed_ = 0;
+    uint64_t carry_base_ = 0;
+    uint32_t carry_size_ = 0;
+    uint8_t carry_[LOOK_BEHIND + LOOK_AHEAD];
+
+    RawTracker raw_;
+    PlaceTracker place_;
+    OwnRequest own_;
+    Levels levels_;
+    bool dirty_ = false;
+    bool has_header_ = false, has_credential_ = false, has_crlf_ = false;
+    uint64_t last_header_ = 0, last_credential_ = 0, last_crlf_ = 0;
+    uint64_t html_end_ = 0, last_text_ = 0;  // offset behind the last byte that is not white space
+    uint64_t last_sign_ = 0;
+    Assessment assessment_;
+
+    Kept kept_[MAX_FINDINGS];
+    uint16_t kept_count_ = 0;
+    uint64_t dropped_ = 0;
+    ovr_finding findings_[MAX_FINDINGS];
+};
+
+}  // namespace overread

@@ -1,0 +1,173 @@
+// Verifies a literal candidate: what stands before and after the anchor, then the rule's named check.
+// Every loop is bounded by an element's repeat count; nothing backtracks.
+#include <cstring>
+
+#include "verify/credential.h"
+#include "verify/signal.h"
+
+namespace overread {
+namespace {
+
+bool value_char(uint8_t c) { return c >= 0x20 && c != 0x7f; }
+
+// Greedy run forward from `at`. Returns false with `answer` set when the sequence fails or must wait.
+bool match_after(const Ruleset& rs, const Rule& rule, const View& v, uint64_t& at, uint64_t limit, Answer& answer) {
+    const uint64_t stop = v.end() < limit ? v.end() : limit;
+    const bool may_grow = !v.final && v.end() < limit;
+    for (size_t i = 0; i < rule.after_count; i++) {
+        const Element& e = rs.elements[rule.after_first + i];
+        const CharClass& c = rs.classes[e.cls];
+        size_t n = 0;
+        while (n < e.max && at < stop && c.has(*v.at(at))) n++, at++;
+        if (n < e.max && at == stop && may_grow) {
+            answer = Answer::more;
+            return false;
+        }
+        if (n < e.min && !(at == stop && (e.flags & ELEMENT_EDGE))) {
+            answer = Answer::no;
+            return false;
+        }
+    }
+    return true;
+}
+
+bool match_before(const Ruleset& rs, const Rule& rule, const View& v, uint64_t start) {
+    uint64_t at = start;
+    for (size_t i = rule.before_count; i-- > 0;) {
+        const Element& e = rs.elements[rule.before_first + i];
+        const CharClass& c = rs.classes[e.cls];
+        size_t n = 0;
+        while (n < e.max && at > v.base && c.has(*v.at(at - 1))) n++, at--;
+        if (n < e.min && !(at == 0 && (e.flags & ELEMENT_EDGE))) return false;
+    }
+    return true;
+}
+
+enum class Before : uint8_t { none, edge, lf, crlf, nul };
+
+Before line_start(const View& v, uint64_t start) {
+    if (start == 0) return Before::edge;
+    const uint8_t c = *v.at(start - 1);
+    if (c == 0) return Before::nul;
+    if (c == '\r') return Before::lf;
+    if (c != '\n') return Before::none;
+    if (start >= 2 && *v.at(start - 2) == '\r') return Before::crlf;
+    // Apache ends a parsed line with NUL LF.
+    return start >= 2 && *v.at(start - 2) == 0 ? Before::nul : Before::lf;
+}
+
+// The anchor is a header field name. Wire form `Name: value`, or parsed form `Name\0 value\0`
+// (nginx and Apache overwrite colon and line ends with NUL).
+Answer header_line(const Ruleset& rs, const Rule& rule, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
+    const Before before = line_start(v, start);
+    if (before == Before::none) return Answer::no;
+    const uint64_t stop = v.end() < limit ? v.end() : limit;
+    const bool may_grow = !v.final && v.end() < limit;
+    uint64_t at = start + a.length;
+    if (at >= stop) return may_grow ? Answer::more : Answer::no;
+    const uint8_t separator = *v.at(at);
+    if (separator != ':' && separator != 0) return Answer::no;
+    at++;
+    for (int i = 0; i < 2 && at < stop && *v.at(at) == ' '; i++) at++;
+    if (at >= stop && may_grow) return Answer::more;
+    const uint64_t value = at;
+    // The rule's `after` says what the value must begin with.
+    Answer answer;
+    uint64_t head = at;
+    if (!match_after(rs, rule, v, head, limit, answer)) return answer;
+    while (at < stop && at - value < MAX_REPEAT && value_char(*v.at(at))) at++;
+    if (at == stop && at - value < MAX_REPEAT && may_grow) return Answer::more;
+    if (at == value) return Answer::no;
+    const bool ended = at < stop;
+    if (ended && *v.at(at) == '\r' && at + 1 >= stop && may_grow) return Answer::more;
+    const bool crlf_after = ended && *v.at(at) == '\r' && at + 1 < stop && *v.at(at + 1) == '\n';
+    const bool nul_after = ended && *v.at(at) == 0;
+    m.start = start;
+    m.end = at;
+    m.value_start = value;
+    m.value_end = at;
+    while (m.value_end > value && *v.at(m.value_end - 1) == ' ') m.value_end--;
+    if (separator == 0 || (before == Before::nul && (nul_after || crlf_after))) m.sign = Sign::parsed_header;
+    else if (crlf_after || before == Before::crlf || nul_after) m.sign = Sign::crlf_header;
+    else m.sign = Sign::lf_header;
+    return Answer::yes;
+}
+
+// The anchor is " HTTP/1.": a request line ends here. RFC 9112, section 3.
+Answer request_line(const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
+    const uint64_t stop = v.end() < limit ? v.end() : limit;
+    const bool may_grow = !v.final && v.end() < limit;
+    uint64_t at = start;  // back over the target, then the method
+    while (at > v.base && *v.at(at - 1) > 0x20 && *v.at(at - 1) < 0x7f && start - at < 96) at--;
+    if (at == start || at == v.base || *v.at(at - 1) != ' ') return Answer::no;
+    const uint8_t first = *v.at(at);
+    if (first != '/' && first != 'h' && first != '*') return Answer::no;
+    const uint64_t target = at;
+    uint64_t method = at - 1;
+    while (method > v.base && *v.at(method - 1) >= 'A' && *v.at(method - 1) <= 'Z' && at - method < 12) method--;
+    if (target - 1 - method < 3 || line_start(v, method) == Before::none) return Answer::no;
+    const uint64_t digit = start + a.length;
+    if (digit + 2 >= stop && may_grow) return Answer::more;
+    if (digit >= stop || (*v.at(digit) != '0' && *v.at(digit) != '1')) return Answer::no;
+    const bool crlf = digit + 2 < stop && *v.at(digit + 1) == '\r' && *v.at(digit + 2) == '\n';
+    const bool line = digit + 1 < stop && (*v.at(digit + 1) == '\n' || *v.at(digit + 1) == 0 || crlf);
+    if (!line) return Answer::no;
+    m = {crlf ? Sign::request_line : Sign::lf_header, method, digit + 1, target, start};
+    return Answer::yes;
+}
+
+// The anchor is "HTTP/1.": a status line. RFC 9112, section 4.
+Answer status_line(const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
+    const uint64_t stop = v.end() < limit ? v.end() : limit;
+    const bool may_grow = !v.final && v.end() < limit;
+    if (line_start(v, start) == Before::none) return Answer::no;
+    uint64_t at = start + a.length;
+    if (at + 5 >= stop) return may_grow ? Answer::more : Answer::no;
+    const uint8_t* p = v.at(at);
+    auto digit = [](uint8_t c) { return c >= '0' && c <= '9'; };
+    if ((p[0] != '0' && p[0] != '1') || p[1] != ' ' || !digit(p[2]) || !digit(p[3]) || !digit(p[4])) return Answer::no;
+    at += 5;
+    const uint64_t reason = at;
+    while (at < stop && at - reason < 64 && value_char(*v.at(at))) at++;
+    if (at + 1 >= stop && may_grow) return Answer::more;
+    const bool crlf = at + 1 < stop && *v.at(at) == '\r' && *v.at(at + 1) == '\n';
+    m = {crlf ? Sign::request_line : Sign::lf_header, start, at, start, at};
+    return Answer::yes;
+}
+
+}  // namespace
+
+Answer verify(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
+    const Rule& rule = rs.rules[a.rule];
+    if (rule.check != Check::header_line && !match_before(rs, rule, v, start)) return Answer::no;
+    switch (rule.check) {
+        case Check::header_line: return header_line(rs, rule, a, v, start, limit, m);
+        case Check::request_line: return request_line(a, v, start, limit, m);
+        case Check::status_line: return status_line(a, v, start, limit, m);
+        default: break;
+    }
+    uint64_t at = start + a.length;
+    Answer answer;
+    if (!match_after(rs, rule, v, at, limit, answer)) return answer;
+    m = {rule.check == Check::html_end ? Sign::html_end : Sign::credential, start, at, start, at};
+    const uint8_t* token = v.at(start);
+    const size_t size = size_t(at - start);
+    const uint64_t value = start + a.length;
+    const uint8_t* tail = token + a.length;
+    const size_t tail_size = size_t(at - value);
+    bool good = true;
+    switch (rule.check) {
+        case Check::jwt: good = check_jwt(token, size); break;
+        case Check::github_crc: good = check_github_crc(token, size); break;
+        case Check::luhn: good = check_luhn(token, size); break;
+        case Check::entropy: good = check_entropy(tail, tail_size); break;
+        case Check::basic: good = check_basic(tail, tail_size); break;
+        case Check::pem: good = check_pem(tail, tail_size); break;
+        case Check::session_cookie: good = check_session_cookie(tail, tail_size); break;
+        default: break;
+    }
+    if (rule.check == Check::entropy || rule.check == Check::basic || rule.check == Check::session_cookie) m.value_start = value;
+    return good ? Answer::yes : Answer::no;
+}
+
+}  // namespace overread

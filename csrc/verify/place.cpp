@@ -1,0 +1,209 @@
+#include "verify/place.h"
+
+#include <cstring>
+
+namespace overread {
+
+void PlaceTracker::reset(const Content& content) {
+    *this = PlaceTracker();
+    switch (content.cls) {
+        case ContentClass::json: kind_ = content.lines ? Kind::none : Kind::json; break;
+        case ContentClass::png: kind_ = Kind::png; break;
+        case ContentClass::jpeg: kind_ = Kind::jpeg; break;
+        case ContentClass::gif: kind_ = Kind::gif; break;
+        default: kind_ = Kind::none;
+    }
+}
+
+void PlaceTracker::tail(uint64_t offset, uint8_t level, Builtin sign) {
+    if (state_.level == 0) state_ = {level, sign, offset};
+}
+
+void PlaceTracker::feed(const uint8_t* data, size_t size) {
+    if (state_.level == 0) {
+        switch (kind_) {
+            case Kind::json: json(data, size); break;
+            case Kind::png: png(data, size); break;
+            case Kind::jpeg: jpeg(data, size); break;
+            case Kind::gif: gif(data, size); break;
+            case Kind::none: break;
+        }
+    }
+    at_ += size;
+}
+
+// RFC 8259. Only the nesting of a top-level object or array is followed: step 0 before it, 1 inside, 2 in a
+// string, 3 behind a backslash, 4 complete.
+void PlaceTracker::json(const uint8_t* data, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        const uint8_t c = data[i];
+        const bool space = c == ' ' || c == '\n' || c == '\r' || c == '\t';
+        switch (step_) {
+            case 0:
+                if (c == '{' || c == '[') step_ = 1, depth_ = 1;
+                else if (!space && !(at_ + i < 3 && c >= 0x80)) {  // a BOM is let pass
+                    kind_ = Kind::none;  // a scalar, a JSON sequence or a guard prefix: nothing to follow
+                    return;
+                }
+                break;
+            case 1:
+                if (c == '"') step_ = 2;
+                else if (c == '{' || c == '[') depth_++;
+                else if ((c == '}' || c == ']') && --depth_ == 0) step_ = 4;
+                break;
+            case 2:
+                if (c == '"') step_ = 1;
+                else if (c == '\\') step_ = 3;
+                else if (c == '\n' || c == '\r') {
+                    tail(at_ + i, 2, Builtin::json_string_break);
+                    return;
+                }
+                break;
+            case 3: step_ = 2; break;
+            default:
+                if (!space) {
+                    tail(at_ + i, 2, Builtin::json_tail);
+                    return;
+                }
+        }
+    }
+}
+
+// PNG, third edition, section 5: signature, then chunks of length, type, data, CRC up to IEND.
+void PlaceTracker::png(const uint8_t* data, size_t size) {
+    if (at_ == 0) skip_ = 8;
+    size_t i = 0;
+    while (i < size) {
+        if (skip_) {
+            const uint64_t n = skip_ < size - i ? skip_ : size - i;
+            skip_ -= n;
+            i += size_t(n);
+            continue;
+        }
+        if (step_ == 4) {
+            tail(at_ + i, 3, Builtin::png_tail);
+            return;
+        }
+        head_[depth_++] = data[i++];
+        if (depth_ == 8) {
+            depth_ = 0;
+            skip_ = (uint64_t(head_[0]) << 24 | uint64_t(head_[1]) << 16 | uint64_t(head_[2]) << 8 | head_[3]) + 4;
+            if (std::memcmp(head_ + 4, "IEND", 4) == 0) step_ = 4;
+        }
+    }
+}
+
+// ITU T.81, annex B. step 0 marker prefix, 1 marker, 2-3 segment length, 5 entropy-coded data, 6 FF inside it, 4 complete.
+void PlaceTracker::jpeg(const uint8_t* data, size_t size) {
+    if (at_ == 0) skip_ = 2;
+    size_t i = 0;
+    while (i < size) {
+        if (skip_) {
+            const uint64_t n = skip_ < size - i ? skip_ : size - i;
+            skip_ -= n;
+            i += size_t(n);
+            continue;
+        }
+        if (step_ == 5) {
+            const void* ff = std::memchr(data + i, 0xff, size - i);
+            if (!ff) return;
+            i = size_t(static_cast<const uint8_t*>(ff) - data) + 1;
+            step_ = 6;
+            continue;
+        }
+        const uint8_t c = data[i];
+        if (step_ == 4) {
+            // A second image (multi-picture format, gain map) is part of the file: CIPA DC-007.
+            if (c == 0xff) kind_ = Kind::none;
+            else tail(at_ + i, 3, Builtin::jpeg_tail);
+            return;
+        }
+        i++;
+        switch (step_) {
+            case 0:
+                if (c != 0xff) {
+                    kind_ = Kind::none;
+                    return;
+                }
+                step_ = 1;
+                break;
+            case 6:
+                if (c == 0 || (c >= 0xd0 && c <= 0xd7)) {
+                    step_ = 5;
+                    break;
+                }
+                [[fallthrough]];
+            case 1:
+                if (c == 0xff) break;
+                if (c == 0xd9) step_ = 4;
+                else if (c == 0x01 || (c >= 0xd0 && c <= 0xd8)) step_ = 0;
+                else flags_ = c == 0xda, step_ = 2;
+                break;
+            case 2: head_[0] = c, step_ = 3; break;
+            default: {
+                const uint32_t length = uint32_t(head_[0]) << 8 | c;
+                skip_ = length > 2 ? length - 2 : 0;
+                step_ = flags_ ? 5 : 0;
+            }
+        }
+    }
+}
+
+// GIF89a specification. step 0 header and screen descriptor, 1 block label, 2 extension label, 3 sub-block size,
+// 5 image descriptor, 6 LZW code size, 4 complete.
+void PlaceTracker::gif(const uint8_t* data, size_t size) {
+    size_t i = 0;
+    while (i < size) {
+        if (skip_) {
+            const uint64_t n = skip_ < size - i ? skip_ : size - i;
+            skip_ -= n;
+            i += size_t(n);
+            continue;
+        }
+        const uint8_t c = data[i];
+        if (step_ == 4) {
+            if (c == 0) {  // encoders pad with NULs
+                i++;
+                continue;
+            }
+            tail(at_ + i, 3, Builtin::gif_tail);
+            return;
+        }
+        i++;
+        switch (step_) {
+            case 0:
+                head_[depth_++] = c;
+                if (depth_ == 13) {
+                    depth_ = 0;
+                    step_ = 1;
+                    if (head_[10] & 0x80) skip_ = 3u << ((head_[10] & 7) + 1);
+                }
+                break;
+            case 1:
+                if (c == 0x3b) step_ = 4;
+                else if (c == 0x21) step_ = 2;
+                else if (c == 0x2c) step_ = 5;
+                else if (c != 0) {
+                    kind_ = Kind::none;
+                    return;
+                }
+                break;
+            case 2: step_ = 3; break;
+            case 3:
+                if (c == 0) step_ = 1;
+                skip_ = c;
+                break;
+            case 5:
+                head_[depth_++] = c;
+                if (depth_ == 9) {
+                    depth_ = 0;
+                    step_ = 6;
+                    if (head_[8] & 0x80) skip_ = 3u << ((head_[8] & 7) + 1);
+                }
+                break;
+            default: step_ = 3;
+        }
+    }
+}
+
+}  // namespace overread

@@ -1,0 +1,162 @@
+#include "verify/raw.h"
+
+#include <cstring>
+
+namespace overread {
+
+void RawTracker::reset(ContentClass cls, Charset charset) {
+    *this = RawTracker();
+    cls_ = cls;
+    charset_ = charset;
+}
+
+void RawTracker::raw_event(uint64_t offset, uint8_t kind) {
+    const uint64_t before = raw_seen_ ? last_raw_ + 1 : 0;
+    if (!in_region_ || (offset > before && offset - before >= TEXT_RUN)) {
+        in_region_ = true;
+        after_text_ = offset >= before && offset - before >= TEXT_RUN;
+        region_ = offset;
+        kinds_ = 0;
+        invalid_ = false;
+        head_size_ = 0;
+        pointer_count_ = 0;
+    }
+    raw_seen_ = true;
+    if (offset > last_raw_) last_raw_ = offset;
+    kinds_ |= kind;
+    if (kind == RAW_UTF8) invalid_ = true;
+    judge();
+}
+
+// Levels as listed in docs/evidence.md, strongest region wins.
+void RawTracker::judge() {
+    const bool two = (kinds_ & (kinds_ - 1)) != 0;
+    const uint8_t without_first = kinds_ & (kinds_ - 1);
+    const bool three = (without_first & (without_first - 1)) != 0;
+    uint8_t level = kinds_ & (RAW_NUL | RAW_CONTROL) ? 2 : 1;
+    // Minified scripts hold single control bytes in string tables (33 of 63,050 files): there one kind says little.
+    const bool js = cls_ == ContentClass::js;
+    if (after_text_ && level == 2 && (!js || two)) level = 3;
+    if (level == 3 && (js ? three || kinds_ & RAW_PAIR : two)) {
+        bool magic = head_size_ < sizeof head_ && !final_;  // not known before 16 bytes of the region are seen
+        for (size_t i = 0; i + 3 <= head_size_; i++) magic |= known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
+        if (!magic) level = 4;
+    }
+    if (level > best_.level || (level == best_.level && !best_.invalid_utf8 && invalid_)) {
+        best_.level = level;
+        best_.first = region_;
+    }
+    if (best_.first == region_) {
+        best_.level = level;  // a magic seen later takes the fourth level back
+        best_.kinds = kinds_;
+        best_.invalid_utf8 = invalid_;
+        best_.last = last_raw_;
+    }
+}
+
+// x86-64, ARM64 and Go heap pointers by their fixed upper bytes; see docs/evidence.md.
+void RawTracker::nul_byte(uint64_t offset) {
+    const uint64_t word = __builtin_bswap64(recent_);  // little-endian value of the last 8 bytes
+    if (offset >= 7) {
+        const uint8_t top = uint8_t(word >> 40), next = uint8_t(word >> 32);
+        const bool upper_clear = word >> 48 == 0;
+        int zeros = 0;
+        for (int i = 1; i < 5; i++) zeros += uint8_t(word >> (8 * i)) == 0;
+        const bool x86 = upper_clear && (top == 0x7f || top == 0x55 || top == 0x56) && zeros <= 1;
+        const bool arm = upper_clear && ((top == 0xff && next == 0xff) || (top == 0xaa && next == 0xaa)) && zeros <= 1 &&
+                         uint32_t(word) != 0xffffffffu;
+        const bool go = word >> 32 == 0xc0 && uint8_t(word >> 16) != 0;
+        if (x86 || arm || go) pointer(offset - 7, word);
+    }
+    raw_event(offset, RAW_NUL);
+}
+
+void RawTracker::pointer(uint64_t offset, uint64_t value) {
+    for (size_t i = 0; i < pointer_count_; i++)
+        if (offset - pointers_[i].offset <= 256 && offset % 8 == pointers_[i].offset % 8 && pointers_[i].value >> 24 == value >> 24) {
+            raw_event(offset, RAW_PAIR);
+            break;
+        }
+    if (pointer_count_ == 4) std::memmove(pointers_, pointers_ + 1, 3 * sizeof pointers_[0]);
+    else pointer_count_++;
+    pointers_[pointer_count_ - 1].offset = offset;
+    pointers_[pointer_count_ - 1].value = value;
+}
+
+// RFC 3629, table 3-7 of the Unicode standard. An error is placed at the sequence's first byte.
+void RawTracker::utf8_byte(uint64_t offset, uint8_t b) {
+    if (utf8_need_) {
+        if (offset == utf8_next_ && b >= utf8_low_ && b <= utf8_high_) {
+            utf8_need_--;
+            utf8_next_ = offset + 1;
+            utf8_low_ = 0x80;
+            utf8_high_ = 0xbf;
+            return;
+        }
+        utf8_need_ = 0;
+        // Without a declared charset single high bytes are most likely Latin-1 text: they count only beside other signs.
+        if (charset_ == Charset::utf8 || region_open()) raw_event(utf8_start_, RAW_UTF8);
+    }
+    if (b < 0x80) return;
+    utf8_start_ = offset;
+    utf8_next_ = offset + 1;
+    utf8_low_ = 0x80;
+    utf8_high_ = 0xbf;
+    if (b >= 0xc2 && b <= 0xdf) utf8_need_ = 1;
+    else if (b >= 0xe0 && b <= 0xef) {
+        utf8_need_ = 2;
+        if (b == 0xe0) utf8_low_ = 0xa0;
+        if (b == 0xed) utf8_high_ = 0x9f;
+    } else if (b >= 0xf0 && b <= 0xf4) {
+        utf8_need_ = 3;
+        if (b == 0xf0) utf8_low_ = 0x90;
+        if (b == 0xf4) utf8_high_ = 0x8f;
+    } else if (charset_ == Charset::utf8 || region_open()) {
+        raw_event(offset, RAW_UTF8);
+    }
+}
+
+void RawTracker::fill_head(const uint8_t* data, uint64_t base, size_t size) {
+    if (!in_region_ || head_size_ < 8 || head_size_ == sizeof head_ || head_next_ < base) return;
+    while (head_size_ < sizeof head_ && head_next_ - base < size) head_[head_size_++] = data[head_next_++ - base];
+    if (head_size_ == sizeof head_) judge();
+}
+
+void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes, size_t class_count) {
+    const uint64_t base = at_;
+    const uint64_t recent_before = recent_;
+    fill_head(data, base, size);
+    for (size_t i = 0; i < class_count; i++) {
+        const size_t begin = size_t(classes[i].unit) * UNIT;
+        const size_t end = begin + UNIT < size ? begin + UNIT : size;
+        // Clean units were skipped: take the last 8 bytes afresh.
+        recent_ = begin >= 8 ? 0 : recent_before;
+        for (size_t j = begin >= 8 ? begin - 8 : 0; j < begin; j++) recent_ = recent_ << 8 | data[j];
+        for (size_t j = begin; j < end; j++) {
+            const uint8_t b = data[j];
+            const uint64_t offset = base + j;
+            const uint64_t bit = uint64_t(1) << (j - begin);
+            recent_ = recent_ << 8 | b;
+            at_ = offset;
+            const bool had_region = in_region_;
+            const uint64_t region = region_;
+            const uint64_t before = recent_ >> 8;
+            if (charset_ != Charset::legacy && (b >= 0x80 || utf8_need_)) utf8_byte(offset, b);
+            if (classes[i].control & bit) {
+                if (b == 0) nul_byte(offset);
+                else raw_event(offset, RAW_CONTROL);
+            }
+            if (in_region_ && (!had_region || region != region_)) {
+                for (int s = 0; s < 8; s++) head_[s] = uint8_t(before >> (56 - 8 * s));
+                head_size_ = 8;
+                head_next_ = offset;
+            }
+        }
+        fill_head(data, base, size);
+    }
+    at_ = base + size;
+    recent_ = size >= 8 ? 0 : recent_before;
+    for (size_t j = size >= 8 ? size - 8 : 0; j < size; j++) recent_ = recent_ << 8 | data[j];
+}
+
+}  // namespace overread

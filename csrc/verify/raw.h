@@ -1,0 +1,65 @@
+// Raw memory inside text: control bytes, NULs, broken UTF-8, pointers, and the transition from text to them.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "kernel/kernel.h"
+#include "ruleset/content_class.h"
+
+namespace overread {
+
+enum RawKind : uint8_t { RAW_NUL = 1, RAW_CONTROL = 2, RAW_UTF8 = 4, RAW_PAIR = 8 };
+
+// A raw region ends when this many bytes of text follow; a transition needs as many before it.
+constexpr uint64_t TEXT_RUN = 512;
+
+// What the raw group has reached; levels as in docs/evidence.md.
+struct RawState {
+    uint8_t level = 0;          // 0 none, 1 broken UTF-8, 2 control or NUL, 3 after text, 4 two kinds after text
+    uint8_t kinds = 0;          // RawKind bits of the best region
+    bool invalid_utf8 = false;  // visitors can type control characters, but not broken UTF-8
+    uint64_t first = 0;         // offset of the best region
+    uint64_t last = 0;          // offset of its last raw byte
+};
+
+class RawTracker {
+  public:
+    void reset(ContentClass cls, Charset charset);
+    // data[0, size) follows everything fed before; classes as the kernel reported them for it.
+    void feed(const uint8_t* data, size_t size, const ClassUnit* classes, size_t class_count);
+    // The body is over: a region too short to show a format's magic is judged as it is.
+    void finish() {
+        final_ = true;
+        if (in_region_) judge();
+    }
+    const RawState& state() const { return best_; }
+    bool region_open() const { return in_region_ && at_ - last_raw_ < TEXT_RUN; }
+
+  private:
+    void raw_event(uint64_t offset, uint8_t kind);
+    void utf8_byte(uint64_t offset, uint8_t byte);
+    void nul_byte(uint64_t offset);
+    void pointer(uint64_t offset, uint64_t value);
+    void judge();
+    void fill_head(const uint8_t* data, uint64_t base, size_t size);
+
+    ContentClass cls_ = ContentClass::other;
+    Charset charset_ = Charset::unknown;
+    uint64_t at_ = 0;         // bytes seen
+    uint64_t recent_ = 0;     // the last 8 bytes, newest lowest
+    uint64_t utf8_start_ = 0; // offset of the open sequence's first byte
+    uint8_t utf8_need_ = 0, utf8_low_ = 0x80, utf8_high_ = 0xbf;
+    uint64_t utf8_next_ = 0;  // where the open sequence must go on
+    bool in_region_ = false, after_text_ = false, raw_seen_ = false, invalid_ = false;
+    uint8_t kinds_ = 0;
+    uint64_t region_ = 0, last_raw_ = 0;
+    uint8_t head_[24];        // from the region's first raw byte, preceded by 8 bytes: where a format's magic would be
+    uint8_t head_size_ = 0;
+    uint64_t head_next_ = 0;  // offset of the next byte wanted for head_
+    bool final_ = false;
+    struct { uint64_t offset, value; } pointers_[4];
+    uint8_t pointer_count_ = 0;
+    RawState best_;
+};
+
+}  // namespace overread

@@ -1,0 +1,43 @@
+// What verifiers see and what they say.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "ruleset/ruleset.h"
+
+namespace overread {
+
+constexpr size_t LOOK_BEHIND = 192;  // bytes before a window that a verifier may read: anchor (48), target (96), method (12)
+constexpr size_t LOOK_AHEAD = 640;   // bytes after its start: anchor (48) + spaces + the longest run (512)
+
+// A contiguous piece of the body with its place in it.
+struct View {
+    const uint8_t* data;
+    uint64_t base;  // body offset of data[0]
+    size_t size;
+    bool final;     // nothing follows
+    uint64_t end() const { return base + size; }
+    const uint8_t* at(uint64_t offset) const { return data + (offset - base); }
+};
+
+enum class Sign : uint8_t {
+    credential,     // a well-formed credential
+    lf_header,      // header line with a bare LF, or a request line with one
+    crlf_header,    // header line ended or preceded by CRLF
+    request_line,   // request or status line with CRLF
+    parsed_header,  // header name or value between NULs, as nginx and Apache keep parsed heads
+    html_end,       // </html>: where a page's tail starts
+};
+
+struct Match {
+    Sign sign;
+    uint64_t start, end;              // of the finding
+    uint64_t value_start, value_end;  // of what is compared with the client's own values
+};
+
+enum class Answer : uint8_t { no, yes, more };  // more: cannot be decided before further bytes
+
+// Decides the anchor whose text starts at `start` (already compared). `limit` = last offset that may be read.
+Answer verify(const Ruleset&, const Anchor&, const View&, uint64_t start, uint64_t limit, Match&);
+
+}  // namespace overread

@@ -1,0 +1,489 @@
+"""Rule packs: TOML to a checked model to the blob the core loads.
+
+The blob's layout is documented in ``csrc/ruleset/ruleset.h``. Everything here runs once, at compile time; the core
+never sees TOML.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import tomllib
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from .errors import RulesetError
+
+FAMILIES = ("raw", "http", "secret", "place")
+CHECKS = (
+    "none",
+    "header-line",
+    "request-line",
+    "status-line",
+    "jwt",
+    "entropy",
+    "github-crc",
+    "basic",
+    "session-cookie",
+    "pem",
+    "html-end",
+    "luhn",
+)
+BUILTINS = (
+    "none",
+    "raw-utf8",
+    "raw-control",
+    "raw-nul",
+    "raw-pointer-pair",
+    "raw-after-text",
+    "raw-mixed",
+    "json-tail",
+    "html-tail",
+    "png-tail",
+    "jpeg-tail",
+    "gif-tail",
+    "json-string-break",
+    "head-grammar",
+    "head-reason",
+    "head-control",
+)
+CLASSES = (
+    "html",
+    "js",
+    "css",
+    "json",
+    "svg",
+    "xml",
+    "text",
+    "event-stream",
+    "legacy",
+    "utf16",
+    "png",
+    "jpeg",
+    "gif",
+    "webp",
+    "woff",
+    "woff2",
+    "ttf",
+    "wasm",
+    "pdf",
+    "archive",
+    "other",
+    "head",
+    "text-pool",
+)
+GROUPS = ("raw", "http", "place", "http-given-raw")
+BASES = ("counted", "chained", "capped")
+MAX_REPEAT = 512
+MAX_BEFORE = 64
+MIN_ANCHOR, MAX_ANCHOR = 3, 48
+
+_KEYS = {
+    "id": str,
+    "title": str,
+    "anchor": list,
+    "nocase": bool,
+    "before": str,
+    "after": str,
+    "check": str,
+    "builtin": str,
+    "where": list,
+    "reference": str,
+    "content_type": str,
+    "examples": list,
+    "counterexamples": list,
+}
+_REQUIRED = ("id", "title", "reference", "examples", "counterexamples")
+
+
+@dataclass(frozen=True)
+class Element:
+    """One run of a byte class: between ``min`` and ``max`` bytes; ``edge``: the body's edge satisfies it too."""
+
+    members: frozenset[int]
+    min: int
+    max: int
+    edge: bool
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A checked rule. ``anchor`` is empty when a native verifier (``builtin``) finds the sign."""
+
+    id: str
+    family: str
+    title: str
+    reference: str
+    anchor: tuple[bytes, ...]
+    nocase: bool
+    before: tuple[Element, ...]
+    after: tuple[Element, ...]
+    check: str
+    builtin: str
+    where: tuple[str, ...]
+    content_type: str
+    examples: tuple[bytes, ...]
+    counterexamples: tuple[bytes, ...]
+    file: str
+    line: int
+
+
+def shipped_packs() -> list[Path]:
+    """Paths of the rule packs in the package, sorted by name."""
+    root = resources.files("overread") / "rules"
+    return sorted(Path(str(p)) for p in root.iterdir() if p.name.endswith(".toml"))
+
+
+def _line_of(text: str, rule: int, key: str | None) -> int:
+    """Line (from 1) of a key of the rule-th ``[[rule]]``; of its heading when the key is absent."""
+    heading, seen = 1, -1
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip().startswith("[[rule]]"):
+            seen += 1
+            if seen > rule:
+                break
+            if seen == rule:
+                heading = number
+        elif seen == rule and key and re.match(rf"\s*{re.escape(key)}\s*=", line):
+            return number
+    return heading
+
+
+def _latin1(text: str) -> bytes:
+    return text.encode("latin-1")
+
+
+_ESCAPES = {"n": 10, "r": 13, "t": 9, "f": 12, "0": 0}
+
+
+def parse_sequence(text: str) -> tuple[Element, ...]:
+    r"""Byte-class sequence from its notation.
+
+    ``[A-Za-z0-9_-]{16,64}`` is a run of 16 to 64 of these bytes; ``[^...]`` negates; ``\xNN``, ``\n``, ``\r``, ``\t``,
+    ``\\``, ``\]`` and ``\-`` are escapes; ``{n}`` is exactly n, no braces exactly one. A leading ``^`` lets the start of
+    the body stand for the first element, a trailing ``$`` its end for the last.
+
+    Raises
+    ------
+    ValueError
+        With the column and what was expected there.
+    """
+    elements: list[Element] = []
+    i = 0
+    start_edge = text.startswith("^")
+    if start_edge:
+        i = 1
+    end_edge = text.endswith("$")
+    stop = len(text) - end_edge
+
+    def one(at: int) -> tuple[int, int]:
+        if text[at] != "\\":
+            if ord(text[at]) > 255:
+                raise ValueError(f"column {at + 1}: {text[at]!r} is no byte")
+            return ord(text[at]), at + 1
+        if at + 1 >= stop:
+            raise ValueError(f"column {at + 1}: escape is cut off")
+        e = text[at + 1]
+        if e == "x":
+            digits = text[at + 2 : at + 4]
+            if not re.fullmatch("[0-9a-fA-F]{2}", digits):
+                raise ValueError(f"column {at + 1}: \\x wants two hexadecimal digits, found {digits!r}")
+            return int(digits, 16), at + 4
+        return _ESCAPES.get(e, ord(e)), at + 2
+
+    while i < stop:
+        if text[i] != "[":
+            raise ValueError(f"column {i + 1}: expected '[', found {text[i]!r}")
+        i += 1
+        negate = i < stop and text[i] == "^"
+        i += negate
+        members: set[int] = set()
+        while i < stop and text[i] != "]":
+            low, i = one(i)
+            if i + 1 < stop and text[i] == "-" and text[i + 1] != "]":
+                high, i = one(i + 1)
+                if high < low:
+                    raise ValueError(f"column {i}: range runs backwards")
+                members.update(range(low, high + 1))
+            else:
+                members.add(low)
+        if i >= stop:
+            raise ValueError(f"column {i + 1}: expected ']'")
+        i += 1
+        minimum = maximum = 1
+        if m := re.compile(r"\{(\d+)(?:,(\d+))?\}").match(text, i):
+            minimum = int(m[1])
+            maximum = int(m[2]) if m[2] else minimum
+            i = m.end()
+        elif i < stop and text[i] == "{":
+            raise ValueError(f"column {i + 1}: expected {{n}} or {{n,m}}")
+        if not (minimum <= maximum and 1 <= maximum <= MAX_REPEAT):
+            raise ValueError(f"column {i}: repeat must be 0 <= n <= m <= {MAX_REPEAT}, found {{{minimum},{maximum}}}")
+        chosen = frozenset(range(256)) - members if negate else frozenset(members)
+        if not chosen:
+            raise ValueError(f"column {i}: the class matches no byte")
+        elements.append(Element(chosen, minimum, maximum, False))
+    if (start_edge or end_edge) and not elements:
+        raise ValueError("'^' and '$' stand beside a class")
+    if start_edge:
+        elements[0] = Element(elements[0].members, elements[0].min, elements[0].max, True)
+    if end_edge:
+        elements[-1] = Element(elements[-1].members, elements[-1].min, elements[-1].max, True)
+    return tuple(elements)
+
+
+def load(paths: Iterable[Path | str]) -> list[Rule]:
+    """Checked rules of TOML packs, in the order given.
+
+    Raises
+    ------
+    RulesetError
+        Naming file, line, key, what was found and what was expected.
+    """
+    rules: list[Rule] = []
+    seen: dict[str, str] = {}
+    for path in paths:
+        rules.extend(_load_pack(Path(path), seen))
+    if not rules:
+        raise RulesetError("no rule pack given", file="", line=0, key="")
+    return rules
+
+
+def _load_pack(path: Path, seen: dict[str, str]) -> list[Rule]:
+    name = str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise RulesetError(f"cannot be read: {e.strerror}", file=name, line=0, key="") from None
+    except UnicodeDecodeError as e:
+        raise RulesetError(f"byte {e.start} is no UTF-8; a pack is UTF-8 text", file=name, line=0, key="") from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        m = re.search(r"line (\d+)", str(e))
+        raise RulesetError(f"not TOML: {e}", file=name, line=int(m[1]) if m else 0, key="") from None
+    for key in data:
+        if key != "rule":
+            raise RulesetError(f"unknown top-level key {key!r}; expected [[rule]] tables", file=name, line=1, key=key)
+    tables = data.get("rule")
+    if not isinstance(tables, list) or not tables:
+        raise RulesetError("no [[rule]] table found; a pack has at least one", file=name, line=1, key="rule")
+    return [_check_rule(t, i, name, text, seen) for i, t in enumerate(tables)]
+
+
+def _check_rule(table: Mapping[str, Any], index: int, file: str, text: str, seen: dict[str, str]) -> Rule:
+    def fail(key: str, message: str) -> RulesetError:
+        return RulesetError(message, file=file, line=_line_of(text, index, key), key=key)
+
+    for key, value in table.items():
+        if key not in _KEYS:
+            raise fail(key, f"unknown key {key!r}; expected one of {', '.join(_KEYS)}")
+        if not isinstance(value, _KEYS[key]):
+            raise fail(key, f"found {type(value).__name__}, expected {_KEYS[key].__name__}")
+        if _KEYS[key] is list and not all(isinstance(v, str) for v in value):
+            raise fail(key, "expected a list of strings")
+    for key in _REQUIRED:
+        if key not in table:
+            raise fail(key, f"{key!r} is missing")
+    rule_id: str = table["id"]
+    if not re.fullmatch(r"(raw|http|secret|place)\.[a-z0-9-]{1,60}", rule_id):
+        raise fail("id", f"found {rule_id!r}, expected family.name with a family of {', '.join(FAMILIES)}")
+    if rule_id in seen:
+        raise fail("id", f"{rule_id!r} is already defined in {seen[rule_id]}")
+    seen[rule_id] = file
+    check = table.get("check", "none")
+    if check not in CHECKS:
+        raise fail("check", f"found {check!r}, expected one of {', '.join(CHECKS)}")
+    builtin = table.get("builtin", "none")
+    if builtin not in BUILTINS:
+        raise fail("builtin", f"found {builtin!r}, expected one of {', '.join(BUILTINS[1:])}")
+    anchors = table.get("anchor", [])
+    if bool(anchors) == (builtin != "none"):
+        raise fail("anchor", "a rule has either anchors or a builtin verifier")
+    where = table.get("where", list(CLASSES[:21]))
+    for w in where:
+        if w not in CLASSES[:21]:
+            raise fail("where", f"found {w!r}, expected content classes of {', '.join(CLASSES[:21])}")
+    encoded: dict[str, tuple[bytes, ...]] = {}
+    for key in ("anchor", "examples", "counterexamples"):
+        try:
+            encoded[key] = tuple(_latin1(v) for v in table.get(key, []))
+        except UnicodeEncodeError:
+            raise fail(key, "each character stands for one byte; expected U+0000 to U+00FF") from None
+    for a in encoded["anchor"]:
+        if not MIN_ANCHOR <= len(a) <= MAX_ANCHOR:
+            raise fail("anchor", f"found {len(a)} bytes, expected {MIN_ANCHOR} to {MAX_ANCHOR}")
+    if not table["counterexamples"]:
+        raise fail("counterexamples", "expected at least one text that must not match")
+    sequences: dict[str, tuple[Element, ...]] = {}
+    for key in ("before", "after"):
+        try:
+            sequences[key] = parse_sequence(table.get(key, ""))
+        except ValueError as e:
+            raise fail(key, str(e)) from None
+    for key, most in (("before", MAX_BEFORE), ("after", MAX_REPEAT)):
+        total = sum(e.max for e in sequences[key])
+        if total > most:
+            raise fail(key, f"reaches over {total} bytes, expected at most {most}")
+    return Rule(
+        rule_id,
+        rule_id.partition(".")[0],
+        table["title"],
+        table["reference"],
+        encoded["anchor"],
+        bool(table.get("nocase", False)),
+        sequences["before"],
+        sequences["after"],
+        check,
+        builtin,
+        tuple(where),
+        table.get("content_type", "text/plain; charset=utf-8"),
+        encoded["examples"],
+        encoded["counterexamples"],
+        file,
+        _line_of(text, index, "id"),
+    )
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One row of the weight table: ``bits`` for a class, group and level, with the count behind it."""
+
+    cls: str
+    group: str
+    level: int
+    bits: float
+    n: int
+    k: int
+    sources: int
+    basis: str
+    counted: str
+
+
+def read_calibration(path: Path | str) -> tuple[list[Weight], dict[str, float]]:
+    """Weights and pair caps (bits by class) of a calibration file.
+
+    Raises
+    ------
+    RulesetError
+        When the file is no calibration.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        weights = [
+            Weight(
+                w["class"],
+                w["group"],
+                w["level"],
+                float(w["bits"]),
+                w["n"],
+                w["k"],
+                w["sources"],
+                w.get("basis", "counted"),
+                w.get("counted", w["class"]),
+            )
+            for w in data["weight"]
+        ]
+        return weights, {k: float(v) for k, v in data["pair_cap"].items()}
+    except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError) as e:
+        raise RulesetError(f"no calibration: {e}", file=str(path), line=0, key="") from None
+
+
+def encode(rules: Sequence[Rule], weights: Sequence[Weight], pair_cap: Mapping[str, float]) -> bytes:
+    """Blob of checked rules and weights; equal input gives equal bytes."""
+    strings = bytearray(b"\0")
+    index: dict[bytes, int] = {}
+
+    def put(data: bytes) -> int:
+        if data not in index:
+            index[data] = len(strings)
+            strings.extend(data)
+        return index[data]
+
+    classes: dict[frozenset[int], int] = {}
+    elements, anchors, rule_rows = [], [], []
+
+    def sequence(items: Sequence[Element]) -> tuple[int, int]:
+        first = len(elements)
+        for e in items:
+            cls = classes.setdefault(e.members, len(classes))
+            elements.append(struct.pack("<4H", cls, e.min, e.max, int(e.edge)))
+        return first, len(items)
+
+    for number, r in enumerate(rules):
+        before, after = sequence(r.before), sequence(r.after)
+        where = sum(1 << CLASSES.index(w) for w in r.where)
+        texts = [put(t.encode("utf-8") + b"\0") for t in (r.id, r.title, r.reference)]
+        rule_rows.append(
+            struct.pack(
+                "<3I2BHI4HI",
+                *texts,
+                FAMILIES.index(r.family),
+                CHECKS.index(r.check),
+                BUILTINS.index(r.builtin),
+                where,
+                *before,
+                *after,
+                0,
+            )
+        )
+        for a in r.anchor:
+            anchors.append(struct.pack("<I2HB3x", put(a), len(a), number, int(r.nocase)))
+    strings.extend(b"\0")
+    bitmaps = [bytes(sum(1 << b for b in range(8) if i * 8 + b in members) for i in range(32)) for members in classes]
+    weight_rows = [
+        struct.pack(
+            "<4BfIIIB3x",
+            CLASSES.index(w.cls),
+            GROUPS.index(w.group),
+            w.level,
+            BASES.index(w.basis),
+            w.bits,
+            w.n,
+            w.k,
+            w.sources,
+            CLASSES.index(w.counted),
+        )
+        for w in weights
+    ]
+    parameters = [struct.pack("<If", CLASSES.index(c), v) for c, v in sorted(pair_cap.items())]
+    sections = [
+        (bytes(strings), len(strings)),
+        *((b"".join(rows), len(rows)) for rows in (bitmaps, elements, anchors, rule_rows, weight_rows, parameters)),
+    ]
+    header_size = 24 + 8 * len(sections)
+    table, body, offset = b"", b"", header_size
+    for data, count in sections:
+        pad = -offset % 8
+        body += b"\0" * pad + data
+        table += struct.pack("<2I", offset + pad, count)
+        offset += pad + len(data)
+    tail = table + body
+    return struct.pack("<8s4I", b"OVRBLOB1", 1, offset, zlib.crc32(tail), 0) + tail
+
+
+def compile(paths: Iterable[Path | str], calibration: Path | str) -> bytes:  # noqa: A001 - the verb of the field
+    """Blob of TOML packs under a calibration file.
+
+    Raises
+    ------
+    RulesetError
+        When a pack or the calibration is malformed.
+    """
+    weights, pair_cap = read_calibration(calibration)
+    return encode(load(paths), weights, pair_cap)
+
+
+def c_source(blob: bytes) -> str:
+    """C++ source that embeds a blob in the core."""
+    rows = [", ".join(f"{b}" for b in blob[i : i + 24]) + "," for i in range(0, len(blob), 24)]
+    return (
+        "// Generated by `make rules` from src/overread/rules/*.toml and calibration/calibration.toml. Do not edit.\n"
+        '#include "ruleset/ruleset.h"\n\nnamespace overread {\n\n// clang-format off\nalignas(8) const uint8_t DEFAULT_BLOB[] = {\n'
+        + "\n".join(rows)
+        + "\n};\n// clang-format on\nconst size_t DEFAULT_BLOB_SIZE = sizeof DEFAULT_BLOB;\n\n}  // namespace overread\n"
+    )

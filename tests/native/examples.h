@@ -1,0 +1,43 @@
+// Bodies that reach every verifier; short ones for exhaustive splits.
+#pragma once
+#include <string>
+#include <vector>
+
+struct Example {
+    std::string type;
+    std::string body;
+};
+
+inline std::string bytes(const char* s, size_t n) { return std::string(s, n); }
+#define BYTES(literal) bytes(literal, sizeof(literal) - 1)
+
+inline std::vector<Example> short_examples() {
+    return {
+        {"text/html; charset=utf-8", ""},
+        {"text/html; charset=utf-8", "<html><p>plain</p></html>"},
+        {"text/html; charset=utf-8", BYTES("<p>x\r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs\r\nReferer: https://a.example/\r\n\0\0\x01\xff more")},
+        {"text/html", BYTES("<p>a\0Cookie\0 sid=0123456789abcdef\0\nAuthorization\0 Bearer Zk3Yx8QmZr7LwPvB2nHs5TdJf\0")},
+        {"text/plain", "GET /cart HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: curl/8\r\n\r\nHTTP/1.1 200 OK\r\n"},
+        {"text/plain; charset=utf-8", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \xc3 \xe2\x82 \xff\xfe end"},
+        {"application/json", "{\"a\":[1,2,{\"b\":\"}\\\"]\"}]}\r\nCookie: a=bcdefghi\r\n"},
+        {"application/json", "{\"a\":\"x\r\ny\"}"},
+        {"image/png", BYTES("\x89PNG\r\n\x1a\n\0\0\0\x02IDATab....\0\0\0\0IEND\xae""B`\x82tail\r\nCookie: session=x\r\n")},
+        {"image/gif", BYTES("GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\1\0\0;tail")},
+        {"image/jpeg", BYTES("\xff\xd8\xff\xe0\0\4ab\xff\xda\0\4cd\x11\x22\xff\0\x33\xff\xd9tail")},
+        {"", BYTES("\x1f\x8b\x08\0Cookie")},
+        {"text/html", "<html></html>\n\n tail eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc \r\nCookie"},
+        {"text/event-stream", BYTES("data: x\n\n\0data: password=S3cr3tPass%21\n\n")},
+    };
+}
+
+// A page of text, then process memory: pointers, NULs, a parsed head, page text again.
+inline std::string leaking_page() {
+    std::string s = "<html><body>";
+    while (s.size() < 3000) s += "<p>An ordinary paragraph of an ordinary page.</p>\n";
+    const uint64_t pointers[] = {0x00007f34e1d2a010, 0x00007f34e1d2a460, 0x0000561be55c3e00, 0x21};
+    s.append(reinterpret_cast<const char*>(pointers), sizeof pointers);
+    s += BYTES("Cookie\0 session=Zk3Yx8QmZr7LwPvB2nHs5TdJ; theme=dark\0\nAuthorization\0 Bearer Zk3Yx8QmZr7LwPvB2nHs5TdJ\0\n\xff\xfe\x01\x02");
+    s += "\r\nCookie: session=Qk3Yx8QmZr7LwPvB2nHs5TdX\r\nReferer: https://shop.example/cart\r\nUser-Agent: Mozilla/5.0 (X11)\r\n\r\n";
+    while (s.size() < 6000) s += "more text of the page behind the leak; ";
+    return s;
+}

@@ -1,0 +1,299 @@
+// Any chunking on any kernel gives the same verdict; bad input has documented answers; nothing over-reads.
+#include <cstring>
+#include <string>
+
+#include "check.h"
+#include "examples.h"
+#include "guard_page.h"
+#include "overread.h"
+
+namespace {
+
+Suite suite;
+
+ovr_bytes bytes_of(const std::string& s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
+
+ovr_response response_of(const std::string& type) {
+    ovr_response r{};
+    r.struct_size = sizeof r;
+    r.status = 200;
+    r.content_type = bytes_of(type);
+    return r;
+}
+
+// Everything a verdict says but digests, whose key is the scanner's own.
+std::string describe(const ovr_verdict& v) {
+    std::string s = std::string(v.content_class) + " " + std::to_string(v.bits) + " " + std::to_string(v.first_offset) + " " + std::to_string(v.body_bytes) + " " + std::to_string(v.findings_dropped);
+    for (size_t i = 0; i < v.finding_count; i++) {
+        const ovr_finding& f = v.findings[i];
+        s += std::string("\n") + f.rule + " " + std::to_string(f.part) + " " + std::to_string(f.offset) + "+" + std::to_string(f.length) + " " + f.name;
+    }
+    return s;
+}
+
+struct Scan {
+    ovr_scanner* scanner = nullptr;
+    ovr_stream* stream = nullptr;
+    explicit Scan(const char* kernel) {
+        ovr_scanner_options o{};
+        o.struct_size = sizeof o;
+        o.hold = OVR_HOLD_DEFAULT;
+        o.kernel = kernel;
+        ovr_error e;
+        if (ovr_scanner_new(nullptr, &o, &scanner, &e) != OVR_OK || ovr_stream_open(scanner, nullptr, &stream, &e) != OVR_OK) {
+            std::printf("%s\n", e.message);
+            std::abort();
+        }
+    }
+    ~Scan() {
+        ovr_stream_close(stream);
+        ovr_scanner_free(scanner);
+    }
+    // cuts: ascending offsets
+    std::string run(const Example& e, const std::vector<size_t>& cuts) {
+        const ovr_response r = response_of(e.type);
+        ovr_stream_reset(stream, &r);
+        size_t from = 0;
+        uint64_t released = 0;
+        ovr_progress p{};
+        auto feed = [&](size_t to) {
+            ovr_stream_feed(stream, e.body.data() + from, to - from, &p);
+            suite.expect(p.released >= released && p.released <= to, "released grows and never passes what was fed", __FILE__, __LINE__);
+            released = p.released;
+            from = to;
+        };
+        for (size_t c : cuts) feed(c);
+        feed(e.body.size());
+        ovr_verdict v;
+        ovr_stream_finish(stream, &v);
+        return describe(v);
+    }
+};
+
+void exhaustive_splits(const char* kernel) {
+    Scan scan(kernel);
+    for (const Example& e : short_examples()) {
+        const std::string want = scan.run(e, {});
+        std::vector<size_t> each;
+        for (size_t i = 0; i <= e.body.size(); i++) {
+            each.push_back(i);
+            const std::string one = scan.run(e, {i});
+            EXPECT_SEED(suite, one == want, i);
+            if (one != want) std::printf("%s\ngot  %s\nwant %s\n", e.type.c_str(), one.c_str(), want.c_str());
+            for (size_t j = i; j <= e.body.size(); j++) EXPECT_SEED(suite, scan.run(e, {i, j}) == want, i * 1000 + j);
+        }
+        EXPECT(suite, scan.run(e, each) == want);
+    }
+}
+
+void random_splits(const char* kernel, int rounds) {
+    Scan scan(kernel), reference("scalar");
+    Example e{"text/html; charset=utf-8", leaking_page()};
+    for (int i = 0; i < 3; i++) e.body += e.body.substr(0, 9000);
+    const std::string want = reference.run(e, {});
+    for (uint64_t seed = 0; seed < uint64_t(rounds); seed++) {
+        std::mt19937_64 rng(seed);
+        std::vector<size_t> cuts;
+        const size_t most = 1 + rng() % (seed % 5 == 0 ? 3000 : 40);
+        for (size_t at = rng() % most; at < e.body.size(); at += rng() % (e.body.size() / most + 1) + 1) cuts.push_back(at);
+        const std::string got = scan.run(e, cuts);
+        EXPECT_SEED(suite, got == want, seed);
+        if (got != want && suite.failed < 5) std::printf("got  %s\nwant %s\n", got.c_str(), want.c_str());
+    }
+    std::vector<size_t> each;
+    for (size_t i = 0; i < e.body.size(); i++) each.push_back(i);
+    EXPECT(suite, scan.run(e, each) == want);
+}
+
+void found_and_silent() {
+    Scan scan(nullptr);
+    Example leak{"text/html; charset=utf-8", leaking_page()};
+    const ovr_response r = response_of(leak.type);
+    ovr_stream_reset(scan.stream, &r);
+    ovr_stream_feed(scan.stream, leak.body.data(), leak.body.size(), nullptr);
+    ovr_verdict v;
+    ovr_stream_finish(scan.stream, &v);
+    EXPECT(suite, v.leaked == 1);
+    EXPECT(suite, v.first_offset >= 2990 && v.first_offset < 3100);
+    Example clean{"text/html; charset=utf-8", "<html><body><p>A page about the Cookie: header and caf\xc3\xa9.</p></body></html>\n"};
+    EXPECT(suite, scan.run(clean, {}).substr(0, 13) == "html 0.000000");
+}
+
+// An echo page shows the client's own request: silent, and it lowers nothing else.
+void own_request() {
+    Scan scan(nullptr);
+    std::string name = "Cookie", value = "session=Zk3Yx8QmZr7LwPvB2nHs5TdJ; theme=dark", target = "/echo?x=1", method = "GET", type = "text/plain";
+    ovr_header h{bytes_of(name), bytes_of(value)};
+    ovr_request q{};
+    q.struct_size = sizeof q;
+    q.method = bytes_of(method);
+    q.target = bytes_of(target);
+    q.headers = &h;
+    q.header_count = 1;
+    ovr_response r = response_of(type);
+    r.request = &q;
+    const std::string echo = "GET /echo?x=1 HTTP/1.1\r\nCookie: " + value + "\r\n\r\n";
+    auto bits = [&](const std::string& body, const ovr_response& response) {
+        ovr_stream_reset(scan.stream, &response);
+        ovr_stream_feed(scan.stream, body.data(), body.size(), nullptr);
+        ovr_verdict v;
+        ovr_stream_finish(scan.stream, &v);
+        return v.bits;
+    };
+    EXPECT(suite, bits(echo, r) == 0);
+    const std::string foreign = "x\r\nCookie: session=Foreign8QmZr7LwPvB2nHs5T\r\nReferer: https://other.example/\r\n";
+    ovr_response unknown = response_of(type);
+    EXPECT(suite, bits(foreign, unknown) > 0);
+    EXPECT(suite, bits(echo + foreign, r) == bits(foreign, r));
+}
+
+void over_reads_nothing(const char* kernel) {
+    Scan scan(kernel);
+    GuardPage guard(8192);
+    for (const Example& e : short_examples())
+        for (size_t cut = 0; cut <= e.body.size(); cut++) {
+            const ovr_response r = response_of(e.type);
+            const uint8_t* data = reinterpret_cast<const uint8_t*>(e.body.data());
+            ovr_stream_reset(scan.stream, &r);
+            ovr_stream_feed(scan.stream, guard.at_end(data, cut), cut, nullptr);
+            ovr_stream_feed(scan.stream, guard.at_start(data + cut, e.body.size() - cut), e.body.size() - cut, nullptr);
+            ovr_verdict v;
+            ovr_stream_finish(scan.stream, &v);
+            EXPECT(suite, v.body_bytes == e.body.size());
+        }
+}
+
+void bad_input() {
+    ovr_error err;
+    ovr_scanner* s = nullptr;
+    ovr_scanner_options o{};
+    o.struct_size = sizeof o;
+    o.kernel = "sse9";
+    EXPECT(suite, ovr_scanner_new(nullptr, &o, &s, &err) == OVR_E_KERNEL);
+    EXPECT(suite, std::strstr(err.message, "scalar") != nullptr);
+    EXPECT(suite, ovr_scanner_new(nullptr, nullptr, nullptr, &err) == OVR_E_ARGUMENT);
+    EXPECT(suite, ovr_stream_feed(nullptr, "x", 1, nullptr) == OVR_E_ARGUMENT);
+    Scan scan(nullptr);
+    EXPECT(suite, ovr_stream_feed(scan.stream, nullptr, 1, nullptr) == OVR_E_ARGUMENT);
+    EXPECT(suite, ovr_stream_feed(scan.stream, nullptr, 0, nullptr) == OVR_OK);
+    ovr_verdict v;
+    EXPECT(suite, ovr_stream_finish(scan.stream, &v) == OVR_OK);
+    EXPECT(suite, v.bits == 0 && v.first_offset == OVR_NO_OFFSET);
+    EXPECT(suite, ovr_stream_feed(scan.stream, "x", 1, nullptr) == OVR_E_FINISHED);
+    // Every truncation and every bit flip of a blob is refused.
+    const ovr_bytes blob = ovr_ruleset_default_blob();
+    std::vector<uint8_t> copy(blob.data, blob.data + blob.size);
+    ovr_ruleset* rules = nullptr;
+    for (size_t n = 0; n < copy.size(); n += n < 200 ? 1 : 97) EXPECT_SEED(suite, ovr_ruleset_load(copy.data(), n, &rules, &err) == OVR_E_BLOB && err.message[0], n);
+    for (size_t i = 0; i < copy.size(); i += i < 200 ? 1 : 31) {
+        copy[i] ^= uint8_t(1u << i % 8);
+        EXPECT_SEED(suite, ovr_ruleset_load(copy.data(), copy.size(), &rules, &err) == OVR_E_BLOB, i);
+        copy[i] ^= uint8_t(1u << i % 8);
+    }
+    EXPECT(suite, ovr_ruleset_load(copy.data(), copy.size(), &rules, &err) == OVR_OK);
+    ovr_ruleset_free(rules);
+}
+
+// Bits of clean text must not grow with its length, and offsets pass 4 GiB unharmed.
+void beyond_4_gib() {
+    Scan scan(nullptr);
+    std::string chunk;
+    while (chunk.size() < (32u << 20)) chunk += "<p>The quick brown fox jumps over the lazy dog, 0123456789.</p>\n";
+    chunk.resize(32u << 20);
+    const std::string type = "text/html; charset=utf-8";
+    const ovr_response r = response_of(type);
+    ovr_stream_reset(scan.stream, &r);
+    ovr_progress p{};
+    for (int i = 0; i < 129; i++) ovr_stream_feed(scan.stream, chunk.data(), chunk.size(), &p);
+    EXPECT(suite, p.bits == 0);
+    const std::string sign = "\r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\n";
+    ovr_stream_feed(scan.stream, sign.data(), sign.size(), &p);
+    ovr_verdict v;
+    ovr_stream_finish(scan.stream, &v);
+    EXPECT(suite, v.body_bytes == 129ull * chunk.size() + sign.size());
+    EXPECT(suite, v.finding_count > 0 && v.first_offset == 129ull * chunk.size() + 2);
+}
+
+void filter_policy() {
+    ovr_scanner* s = nullptr;
+    ovr_error err;
+    ovr_scanner_new(nullptr, nullptr, &s, &err);
+    const std::string page = leaking_page();
+    for (const int mode : {OVR_MODE_MONITOR, OVR_MODE_ENFORCE}) {
+        ovr_policy policy{};
+        policy.struct_size = sizeof policy;
+        policy.mode = mode;
+        policy.block_from = OVR_TIER_STRONG;
+        policy.hold = OVR_HOLD_DEFAULT;
+        ovr_filter* f = nullptr;
+        EXPECT(suite, ovr_filter_open(s, &policy, &f, &err) == OVR_OK);
+        const std::string type = "text/html; charset=utf-8";
+        const ovr_response r = response_of(type);
+        ovr_action a;
+        ovr_filter_head(f, &r, &a);
+        EXPECT(suite, a.verb == OVR_PASS && a.release_head == (mode == OVR_MODE_MONITOR));
+        ovr_filter_body(f, page.data(), page.size(), &a);
+        if (mode == OVR_MODE_ENFORCE) {
+            EXPECT(suite, a.verb == OVR_BLOCK && a.released == 0 && a.wants_event == 1);
+        } else {
+            EXPECT(suite, a.verb == OVR_PASS && a.released >= page.size());
+            ovr_filter_end(f, &a);
+            EXPECT(suite, a.verb == OVR_PASS && a.wants_event == 1);
+        }
+        const std::string method = "GET", host = "a.example", target = "/page?token=Secret8QmZr7LwPv";
+        ovr_exchange x{};
+        x.struct_size = sizeof x;
+        x.proxy = "test";
+        x.method = bytes_of(method);
+        x.host = bytes_of(host);
+        x.target = bytes_of(target);
+        char json[8192];
+        size_t n = 0;
+        EXPECT(suite, ovr_filter_event(f, &x, json, sizeof json, &n) == OVR_OK && n == std::strlen(json));
+        EXPECT(suite, std::strstr(json, "\"/page\"") && !std::strstr(json, "Secret8") && !std::strstr(json, "Zk3Yx8"));
+        EXPECT(suite, ovr_filter_event(f, &x, json, 16, &n) == OVR_E_SPACE);
+        ovr_filter_close(f);
+    }
+    ovr_scanner_free(s);
+}
+
+// Signs of the head: the reason phrase of JetLeak, the Allow header of Optionsbleed.
+void heads() {
+    Scan scan(nullptr);
+    const std::string allow = "Allow", list = "GET,HEAD,OPTIONS,,HEAD,:09:44 GMT", good = "GET, HEAD";
+    ovr_header h{bytes_of(allow), bytes_of(list)};
+    const std::string type = "text/plain";
+    ovr_response r = response_of(type);
+    r.headers = &h;
+    r.header_count = 1;
+    ovr_verdict v;
+    ovr_stream_reset(scan.stream, &r);
+    ovr_stream_finish(scan.stream, &v);
+    EXPECT(suite, v.bits > 0 && v.finding_count == 1 && v.findings[0].part == OVR_PART_HEADER && std::strcmp(v.findings[0].name, "Allow") == 0);
+    h.value = bytes_of(good);
+    ovr_stream_reset(scan.stream, &r);
+    ovr_stream_finish(scan.stream, &v);
+    EXPECT(suite, v.bits == 0 && v.finding_count == 0);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const bool slow = argc < 2 || std::strcmp(argv[1], "--short") != 0;
+    for (size_t k = 0; ovr_kernel_name(k); k++) {
+        const std::string name = ovr_kernel_name(k);
+        suite.run((name + ": every one-cut and two-cut split, and byte by byte").c_str(), [&] { exhaustive_splits(name.c_str()); });
+        suite.run((name + ": random many-cut splits equal the scalar whole").c_str(), [&] { random_splits(name.c_str(), slow ? 300 : 40); });
+        suite.run((name + ": chunks at guard pages").c_str(), [&] { over_reads_nothing(name.c_str()); });
+    }
+    suite.run("a leaking page is found, a clean one silent", found_and_silent);
+    suite.run("own request is exempt and lowers nothing", own_request);
+    suite.run("heads", heads);
+    suite.run("bad input", bad_input);
+    suite.run("filter under monitor and enforce", filter_policy);
+    if (slow) suite.run("offsets beyond 4 GiB", beyond_4_gib);
+    std::printf("kernels run:");
+    for (size_t k = 0; ovr_kernel_name(k); k++) std::printf(" %s", ovr_kernel_name(k));
+    std::printf("\n");
+    return suite.close();
+}
