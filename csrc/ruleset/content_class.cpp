@@ -60,7 +60,12 @@ const Magic MAGICS[] = {{"\x89PNG\r\n\x1a\n", 8, ContentClass::png, "png"},
                         {"7z\xbc\xaf\x27\x1c", 6, ContentClass::archive, "7z"}, {"\x7f" "ELF", 4, ContentClass::other, "elf"},
                         {"OggS\0", 5, ContentClass::other, "ogg"}, {"\0\0\1\0", 4, ContentClass::other, "ico"},
                         {"SQLite format 3\0", 16, ContentClass::other, "sqlite"}, {"PACK\0\0\0\2", 8, ContentClass::other, "git pack"},
-                        {"ID3", 3, ContentClass::other, "mp3"}, {"fLaC", 4, ContentClass::other, "flac"}};
+                        {"ID3", 3, ContentClass::other, "mp3"}, {"fLaC", 4, ContentClass::other, "flac"},
+                        // Formats whose head is text and whose body is bytes.
+                        {"ply\nformat", 10, ContentClass::other, "ply"}, {"NRRD000", 7, ContentClass::other, "nrrd"},
+                        {"SIMPLE  =", 9, ContentClass::other, "fits"}, {"# vtk DataFile", 14, ContentClass::other, "vtk"},
+                        {";ELC", 4, ContentClass::other, "elc"}, {"%!PS-Adobe", 10, ContentClass::other, "postscript"},
+                        {"# Sphinx invento", 16, ContentClass::other, "sphinx inventory"}};
 
 }  // namespace
 
@@ -81,6 +86,11 @@ const char* known_magic(const uint8_t* p, size_t size, ContentClass* cls) {
     if (size >= 12 && std::memcmp(p + 4, "ftyp", 4) == 0) {
         if (cls) *cls = ContentClass::other;
         return "iso media";
+    }
+    // Embedded OpenType has its version at byte 8 and its magic, "LP", at byte 34.
+    if (size >= 36 && p[34] == 'L' && p[35] == 'P' && p[10] == 2 && p[11] == 0) {
+        if (cls) *cls = ContentClass::ttf;
+        return "eot";
     }
     return nullptr;
 }

@@ -251,7 +251,7 @@ void Stream::save_carry(const uint8_t* data, size_t size) {
     if (keep_from >= data_base) {
         carry_base_ = keep_from;
         carry_size_ = uint32_t(total_ - keep_from);
-        std::memcpy(carry_, data + (keep_from - data_base), carry_size_);
+        if (carry_size_) std::memcpy(carry_, data + (keep_from - data_base), carry_size_);
         return;
     }
     const size_t drop = size_t(std::max(keep_from, carry_base_) - carry_base_);

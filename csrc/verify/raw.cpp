@@ -38,7 +38,7 @@ void RawTracker::judge() {
     const bool js = cls_ == ContentClass::js;
     if (after_text_ && level == 2 && (!js || two)) level = 3;
     if (level == 3 && (js ? three || kinds_ & RAW_PAIR : two)) {
-        bool magic = head_size_ < sizeof head_ && !final_;  // not known before 16 bytes of the region are seen
+        bool magic = head_size_ < sizeof head_ && !final_;  // not known before the region's first 56 bytes are seen
         for (size_t i = 0; i + 3 <= head_size_; i++) magic |= known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
         if (!magic) level = 4;
     }

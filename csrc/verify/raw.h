@@ -53,7 +53,7 @@ class RawTracker {
     bool in_region_ = false, after_text_ = false, raw_seen_ = false, invalid_ = false;
     uint8_t kinds_ = 0;
     uint64_t region_ = 0, last_raw_ = 0;
-    uint8_t head_[24];        // from the region's first raw byte, preceded by 8 bytes: where a format's magic would be
+    uint8_t head_[64];        // from the region's first raw byte, preceded by 8 bytes: where a format's magic would be
     uint8_t head_size_ = 0;
     uint64_t head_next_ = 0;  // offset of the next byte wanted for head_
     bool final_ = false;

@@ -1,0 +1,1 @@
+"""Counting clean bodies: where every weight of the evidence comes from."""

@@ -1,0 +1,125 @@
+"""Clean response bodies, straight out of packages.
+
+Packages come through the ordinary clients (apt-get, npm, pip) into a cache and are read in place; nothing is unpacked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import re
+import subprocess
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+PER_PACKAGE = 1000  # bodies; a package is one author's habits, however many files it has
+SMALLEST, LARGEST = 64, 8 << 20  # bytes
+
+TYPES = {
+    ".html": "text/html", ".htm": "text/html", ".xhtml": "text/html", ".js": "text/javascript", ".mjs": "text/javascript",
+    ".cjs": "text/javascript", ".ts": "application/typescript", ".css": "text/css", ".json": "application/json",
+    ".map": "application/json", ".svg": "image/svg+xml", ".xml": "application/xml", ".rss": "application/xml",
+    ".txt": "text/plain", ".md": "text/markdown", ".rst": "text/plain", ".yaml": "application/yaml", ".yml": "application/yaml",
+    ".csv": "text/csv", ".py": "text/plain", ".h": "text/plain", ".c": "text/plain", ".cpp": "text/plain", ".tex": "text/plain",
+    ".eml": "text/plain", ".ps": "text/plain", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
+    ".gif": "image/gif", ".webp": "image/webp", ".woff": "font/woff", ".woff2": "font/woff2", ".ttf": "font/ttf",
+    ".otf": "font/otf", ".wasm": "application/wasm", ".pdf": "application/pdf", ".gz": "application/gzip",
+    ".zip": "application/zip", ".jar": "application/zip", ".whl": "application/zip", ".ico": "image/x-icon",
+    ".eot": "application/octet-stream", ".bin": "application/octet-stream", ".inv": "application/octet-stream",
+}  # fmt: skip
+_TEXT = ("text/html", "text/plain", "text/markdown", "text/csv")
+_CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9_-]+)", re.I)
+_GENERATOR = re.compile(rb"(doxygen|javadoc|rustdoc|sphinx|haddock|docbook|gtk-doc|ocamldoc|hevea|latex2html)", re.I)
+
+
+@dataclass(frozen=True)
+class Body:
+    """One body as a plain file server would send it. ``source`` is what counts as one independent source."""
+
+    package: str
+    source: str
+    path: str
+    content_type: str
+    data: bytes
+
+
+def content_type(path: str, data: bytes) -> str | None:
+    """Type by file name, with the charset the document itself names, else the usual default of UTF-8."""
+    kind = TYPES.get(PurePosixPath(path).suffix.lower())
+    if kind not in _TEXT:
+        return kind
+    named = _CHARSET.search(data[:1024]) if kind == "text/html" else None
+    return f"{kind}; charset={named[1].decode().lower() if named else 'utf-8'}"
+
+
+def download(registry: str, name: str, cache: Path, timeout: float = 180) -> Path | None:
+    """Path of the cached package file, or None when the registry does not have it. Tries twice."""
+    folder = cache / registry
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = name.replace("@", "").replace("/", "-")
+    mark = folder / f"{stem}.found"
+    if mark.exists() and (folder / mark.read_text()).exists():
+        return folder / mark.read_text()
+    command = {
+        "deb": ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", name],
+        "npm": ["npm", "pack", "--silent", name],
+        "pypi": ["pip", "download", "-q", "--no-deps", "--disable-pip-version-check", "-d", ".", name],
+    }[registry]
+    for _ in range(2):
+        before = set(folder.iterdir())
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, cwd=folder, timeout=timeout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        new = [p for p in set(folder.iterdir()) - before if p.suffix in {".deb", ".tgz", ".whl", ".gz", ".zip"}]
+        prefix = name.replace("-", "_").lower() if registry == "pypi" else stem
+        old = [p for p in before if p.name.lower().startswith((stem + "_", stem + "-", prefix + "-")) and p.suffix != ".found"]
+        if found := next(iter(new), None) or (old[0] if registry == "deb" and old else None):
+            mark.write_text(found.name)
+            return found
+    return None
+
+
+def _members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
+    if path.suffix == ".deb":
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
+            assert p.stdout
+            with tarfile.open(fileobj=p.stdout, mode="r|") as tar:
+                for m in tar:
+                    if m.isfile() and (f := tar.extractfile(m)):
+                        yield m.name, f, m.size
+    elif path.suffix in {".whl", ".zip"}:
+        with zipfile.ZipFile(path) as z:
+            for i in z.infolist():
+                if not i.is_dir():
+                    yield i.filename, z.open(i), i.file_size
+    else:
+        with tarfile.open(path, mode="r|gz") as tar:
+            for m in tar:
+                if m.isfile() and (f := tar.extractfile(m)):
+                    yield m.name, f, m.size
+
+
+def bodies(registry: str, name: str, path: Path) -> Iterator[Body]:
+    """Bodies of one package: the ``PER_PACKAGE`` whose path hashes lowest, so that the choice is stable and unbiased."""
+    names = [n for n, _, size in _members(path) if SMALLEST <= size <= LARGEST and PurePosixPath(n).suffix.lower() in TYPES]
+    chosen = set(sorted(names, key=lambda n: hashlib.sha256(n.encode()).digest())[:PER_PACKAGE])
+    project = re.sub(r"[-_.]?(\d[\d.]*)?(-doc|-docs|-doc-html|-documentation)?$", "", name)
+    project = re.sub(r"-?\d+(\.\d+)*$", "", project)
+    for member, stream, _ in _members(path):
+        if member not in chosen:
+            continue
+        data = stream.read()
+        # Debian compresses text documentation; a server sends it decoded.
+        if member.endswith(".gz") and PurePosixPath(member[:-3]).suffix.lower() in TYPES:
+            with contextlib.suppress(OSError, EOFError):
+                data, member = gzip.decompress(data)[:LARGEST], member[:-3]
+        kind = content_type(member, data)
+        if kind is None or len(data) < SMALLEST:
+            continue
+        generator = _GENERATOR.search(data[:2048]) if kind.startswith("text/html") else None
+        source = generator[1].decode().lower() if generator else project
+        yield Body(f"{registry}:{path.name}", source, member, kind, data)

@@ -1,0 +1,28 @@
+"""overread finds another process's or another client's memory in HTTP responses."""
+
+from ._core import VERSION as __version__
+from ._core import Ruleset, kernel, kernels
+from ._stream import Scanner, Stream
+from .errors import BlobError, ConfigError, KernelError, OverreadError, RulesetError, StreamFinishedError
+from .policy import Policy, Request
+from .verdict import Finding, Term, Verdict
+
+__all__ = [
+    "Scanner",
+    "Stream",
+    "Verdict",
+    "Finding",
+    "Term",
+    "Ruleset",
+    "Policy",
+    "Request",
+    "kernels",
+    "kernel",
+    "OverreadError",
+    "RulesetError",
+    "BlobError",
+    "KernelError",
+    "ConfigError",
+    "StreamFinishedError",
+    "__version__",
+]

