@@ -10,6 +10,7 @@ import argparse
 import collections
 import concurrent.futures
 import hashlib
+import html
 import math
 import re
 import sys
@@ -28,7 +29,8 @@ LEVELS = {"raw": 3, "http": 6, "place": 3}  # the raw group's fourth level is ch
 THICK = 30_000  # a class with fewer bodies borrows from the pooled text class where it showed nothing itself
 HTTP_CAP = 17.0  # docs/evidence.md: http and secret together, in a text class
 LINE_ENDING_BITS = 4.0  # CRLF islands in LF pages are what forms submit
-_HEAD = re.compile(rb"^HTTP/1\.[01] (\d{3})([^\r\n]{0,60})\r?\n((?:[A-Za-z][A-Za-z0-9-]{1,40}: ?[^\r\n]{0,300}\r?\n){1,40})", re.M)
+_TAG = re.compile(rb"<[^>]{0,300}>")
+_HEAD = re.compile(rb"^[ \t]*HTTP/1\.[01] (\d{3})([^\r\n]{0,60})\r?\n((?:[ \t]*[A-Za-z][A-Za-z0-9-]{1,40}: ?[^\r\n]{0,300}\r?\n){1,40})", re.M)
 
 
 class Counts:
@@ -89,9 +91,13 @@ def count_package(registry: str, name: str, cache: Path, seen_salt: str) -> Coun
             counts.mixed_http[level] += 1
 
     def head(text: bytes) -> None:
-        for m in list(_HEAD.finditer(text))[:5]:
+        if b"HTTP/1." not in text:
+            return
+        # Documentation shows heads inside markup: the tags go, the characters they hide come back.
+        plain = html.unescape(_TAG.sub(b"", text).decode("utf-8", "replace")).encode()
+        for m in list(_HEAD.finditer(plain))[:5]:
             headers = [tuple(line.split(b":", 1)) for line in m[3].splitlines() if b":" in line]
-            verdict = scanner.scan(b"", status=int(m[1]), reason=m[2].strip().decode("latin-1"), headers=[(a, b.strip()) for a, b in headers])
+            verdict = scanner.scan(b"", status=int(m[1]), reason=m[2].strip().decode("latin-1"), headers=[(a.strip(), b.strip()) for a, b in headers])
             counts.n["head"] += 1
             counts.sources["head"].add(body.source)
             if any(t.group == "place" for t in verdict.terms):

@@ -32,6 +32,13 @@ struct request { /* lives at the start of a slot, followed by the request as it 
     uint64_t serial, arrived_ns;
 };
 
+struct page { /* the same for a page on its way through the rewriter */
+    struct request *asked_by;
+    char *begin, *end;
+    size_t written;
+    uint64_t serial;
+};
+
 struct conn {
     int fd;
     char *in;
@@ -40,6 +47,8 @@ struct conn {
     size_t out_len, out_sent, out_cap;
     int close_after, websocket, events_left;
     uint64_t next_event_ms;
+    char *later; /* the second part of a page that comes in two */
+    size_t later_len;
 };
 
 static char *slab;
@@ -237,9 +246,12 @@ static struct request *remember(struct conn *c, char *head, size_t head_n, size_
 
 /* Makes links secure: inside a tag, http:// becomes https://. Returns the length written. */
 static size_t rewrite(const char *page, size_t page_n, char *out, size_t cap) {
-    char *source = slab + rng() % (SLOTS - 8) * SLOT; /* the page waits in a recycled slot, like everything else */
+    struct page *job = (struct page *)(void *)(slab + rng() % (SLOTS - 8) * SLOT); /* recycled like all slots */
+    char *source = (char *)(job + 1);
+    if (page_n > SLOT - sizeof *job) page_n = SLOT - sizeof *job;
     memcpy(source, page, page_n);
-    const char *p = source, *end = source + page_n;
+    *job = (struct page){latest, source, source + page_n, 0, serial};
+    const char *p = source, *end = job->end;
     size_t o = 0;
     int in_tag = 0;
     while (p != end && o + 8 < cap) { /* the bug: `=` below can step over end; it must be `p < end` */
@@ -253,6 +265,7 @@ static size_t rewrite(const char *page, size_t page_n, char *out, size_t cap) {
             o += 8, p += 7;
         } else out[o++] = *p++;
     }
+    job->written = o;
     return o;
 }
 
@@ -263,7 +276,9 @@ static const char TOP[] =
     "<nav><a href=\"/\">Home</a> <a href=\"/about\">About</a> <a href=\"/chat\">Chat</a> <a href=\"/login\">Sign in</a></nav>\n";
 static const char END[] = "<footer>Harbour Books, 12 Quay Street. <a href=\"http://example.org/\">Friends</a></footer>\n</body></html>\n";
 
-static void html(struct conn *c, int head_only, const char *headers, const char *content, const char *end, int zipped) {
+enum sending { PLAIN, ZIPPED, SLOWLY };
+
+static void html(struct conn *c, int head_only, const char *headers, const char *content, const char *end, enum sending how) {
     char page[8192], all[256];
     int n = snprintf(page, sizeof page, "%s%s%s", TOP, content, end);
     size_t page_n = n < 0 ? 0 : (size_t)n < sizeof page ? (size_t)n : sizeof page - 1;
@@ -271,8 +286,14 @@ static void html(struct conn *c, int head_only, const char *headers, const char 
     static uint8_t packed[sizeof out + 128];
     /* A well-formed page never meets this limit; only the over-read runs up to it. */
     size_t m = rewrite(page, page_n, out, page_n + 3072 + rng() % 4096);
-    snprintf(all, sizeof all, "Content-Type: text/html; charset=utf-8\r\n%s%s", headers, zipped ? "Content-Encoding: gzip\r\n" : "");
-    if (zipped) respond(c, head_only, "200 OK", all, packed, gzip(packed, out, m));
+    snprintf(all, sizeof all, "Content-Type: text/html; charset=utf-8\r\n%s%s", headers, how == ZIPPED ? "Content-Encoding: gzip\r\n" : "");
+    if (how == SLOWLY && !head_only && m > 400 && (c->later = malloc(m - 400))) {
+        c->later_len = m - 400;
+        memcpy(c->later, out + 400, c->later_len);
+        c->next_event_ms = now_ms() + EVENT_MS;
+        putf(c, "HTTP/1.1 200 OK\r\nServer: demo-origin\r\n%sContent-Length: %zu\r\n\r\n", all, m);
+        put(c, out, 400);
+    } else if (how == ZIPPED) respond(c, head_only, "200 OK", all, packed, gzip(packed, out, m));
     else respond(c, head_only, "200 OK", all, out, m);
 }
 
@@ -320,16 +341,18 @@ static void serve(struct conn *c, char *head, size_t head_n, size_t body_n) {
     for (n = 0; path + n < sp && path[n] != '?'; n++) {}
     if ((value = find_header(text, head_n, "Connection", &len)) && is(value, len, "close")) c->close_after = 1;
 
-    if (is(path, n, "/")) html(c, head_only, "", "<p>Second-hand sea charts, atlases and pilot books, sorted by coast.</p>\n<ul><li>Baltic approaches, 1911<li>Skagerrak pilot, 3rd edition<li>Tables of tides for the Channel ports</ul>\n", END, 0);
+    if (is(path, n, "/")) html(c, head_only, "", "<p>Second-hand sea charts, atlases and pilot books, sorted by coast.</p>\n<ul><li>Baltic approaches, 1911<li>Skagerrak pilot, 3rd edition<li>Tables of tides for the Channel ports</ul>\n", END, PLAIN);
     else if (is(path, n, "/about")) {
         if ((value = find_header(text, head_n, "If-None-Match", &len)) && is(value, len, "\"about-1\"")) {
             putf(c, "HTTP/1.1 304 Not Modified\r\nServer: demo-origin\r\nETag: \"about-1\"\r\nConnection: %s\r\n\r\n", c->close_after ? "close" : "keep-alive");
             return;
         }
-        html(c, head_only, "ETag: \"about-1\"\r\n", "<p>We opened in 1984 between the chandler and the fish market and have been short of shelves ever since.</p>\n", END, 0);
-    } else if (is(path, n, "/leak")) html(c, head_only, "", "<p>Today only: three boxes of unsorted charts.</p>\n", "<script type=", 0);
-    else if (is(path, n, "/gzip")) html(c, head_only, "Vary: Accept-Encoding\r\n", "<p>The same shelves, packed for the post.</p>\n", END, 1);
-    else if (is(path, n, "/gzip-leak")) html(c, head_only, "Vary: Accept-Encoding\r\n", "<p>A parcel that was never closed.</p>\n", "<script type=", 1);
+        html(c, head_only, "ETag: \"about-1\"\r\n", "<p>We opened in 1984 between the chandler and the fish market and have been short of shelves ever since.</p>\n", END, PLAIN);
+    } else if (is(path, n, "/leak")) html(c, head_only, "", "<p>Today only: three boxes of unsorted charts.</p>\n", "<script type=", PLAIN);
+    else if (is(path, n, "/slow")) html(c, head_only, "", "<p>The index is fetched from the cellar.</p>\n", END, SLOWLY);
+    else if (is(path, n, "/slow-leak")) html(c, head_only, "", "<p>The cellar is damp.</p>\n", "<script type=", SLOWLY);
+    else if (is(path, n, "/gzip")) html(c, head_only, "Vary: Accept-Encoding\r\n", "<p>The same shelves, packed for the post.</p>\n", END, ZIPPED);
+    else if (is(path, n, "/gzip-leak")) html(c, head_only, "Vary: Accept-Encoding\r\n", "<p>A parcel that was never closed.</p>\n", "<script type=", ZIPPED);
     else if (is(path, n, "/api/items")) {
         static const char json[] = "{\"items\":[{\"id\":1,\"title\":\"Baltic approaches\",\"year\":1911,\"price\":42.5},{\"id\":2,\"title\":\"Skagerrak pilot\",\"year\":1938,\"price\":18},{\"id\":3,\"title\":\"Channel tides\",\"year\":1957,\"price\":9.25}],\"next\":null}\n";
         respond(c, head_only, "200 OK", "Content-Type: application/json\r\n", json, sizeof json - 1);
@@ -346,7 +369,7 @@ static void serve(struct conn *c, char *head, size_t head_n, size_t body_n) {
         char h[160];
         snprintf(h, sizeof h, "Location: /\r\nSet-Cookie: sid=%016llx%016llx; Path=/; HttpOnly\r\n", (unsigned long long)rng(), (unsigned long long)rng());
         respond(c, head_only, "303 See Other", h, "", 0);
-    } else if (is(path, n, "/login")) html(c, head_only, "", "<form method=\"post\" action=\"/login\"><label>E-mail <input name=\"email\" type=\"email\"></label> <label>Password <input name=\"password\" type=\"password\"></label> <button>Sign in</button></form>\n", END, 0);
+    } else if (is(path, n, "/login")) html(c, head_only, "", "<form method=\"post\" action=\"/login\"><label>E-mail <input name=\"email\" type=\"email\"></label> <label>Password <input name=\"password\" type=\"password\"></label> <button>Sign in</button></form>\n", END, PLAIN);
     else if (is(path, n, "/chat")) {
         if (post) {
             char *slot = chat[chat_count++ % 20];
@@ -358,18 +381,18 @@ static void serve(struct conn *c, char *head, size_t head_n, size_t body_n) {
         /* What is said is shown to its writer's room only; the page itself is the same for all. */
         char content[512];
         snprintf(content, sizeof content, "<p>%zu messages so far.</p>\n<form method=\"post\" action=\"/chat\"><input name=\"message\"><button>Send</button></form>\n", chat_count);
-        html(c, head_only, "", content, END, 0);
+        html(c, head_only, "", content, END, PLAIN);
     } else if (is(path, n, "/events")) {
         putf(c, "HTTP/1.1 200 OK\r\nServer: demo-origin\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n");
         if (head_only) return;
         c->events_left = EVENTS;
         c->next_event_ms = now_ms();
     } else if (is(path, n, "/echo")) {
-        static char content[7000];
+        static char content[1400]; /* a page fits its slot */
         size_t o = (size_t)sprintf(content, "<p>Your request:</p><pre>");
         o += escape(content + o, sizeof content - 64, head, head_n);
         sprintf(content + o, "</pre>\n");
-        html(c, head_only, "", content, END, 0);
+        html(c, head_only, "", content, END, PLAIN);
     } else if (is(path, n, "/empty")) {
         putf(c, "HTTP/1.1 204 No Content\r\nServer: demo-origin\r\nConnection: %s\r\n\r\n", c->close_after ? "close" : "keep-alive");
     } else if (is(path, n, "/ws")) {
@@ -384,6 +407,7 @@ static void drop(struct conn *c) {
     close(c->fd);
     free(c->in);
     free(c->out);
+    free(c->later);
     memset(c, 0, sizeof *c);
     c->fd = -1;
 }
@@ -408,7 +432,7 @@ static int frame(struct conn *c) { /* one short masked WebSocket frame; 1: consu
 }
 
 static void work(struct conn *c) {
-    while (!c->close_after && !c->events_left) {
+    while (!c->close_after && !c->events_left && !c->later) {
         if (c->websocket) {
             if (!frame(c)) return;
             continue;
@@ -449,7 +473,14 @@ static int flush_out(struct conn *c) { /* 0: the connection is done */
 }
 
 static void tick(struct conn *c, uint64_t now) {
-    if (!c->events_left || now < c->next_event_ms) return;
+    if (now < c->next_event_ms) return;
+    if (c->later) {
+        put(c, c->later, c->later_len);
+        free(c->later);
+        c->later = NULL;
+        work(c); /* what was asked meanwhile */
+    }
+    if (!c->events_left) return;
     char data[160];
     int n = snprintf(data, sizeof data, "id: %d\ndata: {\"unix_ms\": %llu}\n\n", EVENTS - c->events_left + 1,
                      (unsigned long long)(clock_ns(CLOCK_REALTIME) / 1000000u));
@@ -496,7 +527,7 @@ int main(int argc, char **argv) {
             struct conn *c = &conns[i];
             fds[i + 1].fd = c->fd;
             fds[i + 1].events = (short)((c->in_len < IN_MAX ? POLLIN : 0) | (c->out_len ? POLLOUT : 0));
-            if (c->fd >= 0 && c->events_left) {
+            if (c->fd >= 0 && (c->events_left || c->later)) {
                 int wait = c->next_event_ms > now ? (int)(c->next_event_ms - now) : 0;
                 if (timeout < 0 || wait < timeout) timeout = wait;
             }

@@ -14,11 +14,11 @@ import time
 import urllib.parse
 
 CLIENTS = 24
-WORDS = "harbour lantern mast chart compass tide anchor gull rope sail buoy pilot quay storm drift".split()
+WORDS = ["harbour", "lantern", "mast", "chart", "compass", "tide", "anchor", "gull", "rope", "sail", "buoy", "pilot", "quay", "storm", "drift"]
 AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36",
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_5) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1.15",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_5) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5 Safari/605.1",
 )
 
 
@@ -68,9 +68,7 @@ def visit(host: str, port: int, rng: random.Random, budget: list[int], lock: thr
         kind = rng.random()
         try:
             if kind < 0.25:
-                body = urllib.parse.urlencode(
-                    {"email": person.email, "password": person.password, "csrf": person.csrf}, safe="@!"
-                )
+                body = urllib.parse.urlencode({"email": person.email, "password": person.password, "csrf": person.csrf}, safe="@!")
                 connection.request("POST", "/login", body, headers | form)
             elif kind < 0.45:
                 text = " ".join(rng.choices(WORDS, k=rng.randrange(4, 20)))

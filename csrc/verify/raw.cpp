@@ -3,6 +3,11 @@
 #include <cstring>
 
 namespace overread {
+namespace {
+
+constexpr size_t HISTORY = 16;  // "%PDF-1.7\r\n%" ends 11 bytes before its first raw byte
+
+}  // namespace
 
 void RawTracker::reset(ContentClass cls, Charset charset) {
     *this = RawTracker();
@@ -38,7 +43,7 @@ void RawTracker::judge() {
     const bool js = cls_ == ContentClass::js;
     if (after_text_ && level == 2 && (!js || two)) level = 3;
     if (level == 3 && (js ? three || kinds_ & RAW_PAIR : two)) {
-        bool magic = head_size_ < sizeof head_ && !final_;  // not known before the region's first 56 bytes are seen
+        bool magic = head_size_ < sizeof head_ && !final_;  // not known before the region's first 48 bytes are seen
         for (size_t i = 0; i + 3 <= head_size_; i++) magic |= known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
         if (!magic) level = 4;
     }
@@ -116,47 +121,53 @@ void RawTracker::utf8_byte(uint64_t offset, uint8_t b) {
     }
 }
 
+// The last 16 bytes before data[end], from the state at data[0].
+void RawTracker::remember(const uint8_t* data, size_t end, uint64_t recent, uint64_t older) {
+    recent_ = recent;
+    older_ = older;
+    for (size_t j = end >= HISTORY ? end - HISTORY : 0; j < end; j++) shift(data[j]);
+}
+
 void RawTracker::fill_head(const uint8_t* data, uint64_t base, size_t size) {
-    if (!in_region_ || head_size_ < 8 || head_size_ == sizeof head_ || head_next_ < base) return;
+    if (!in_region_ || head_size_ < HISTORY || head_size_ == sizeof head_ || head_next_ < base) return;
     while (head_size_ < sizeof head_ && head_next_ - base < size) head_[head_size_++] = data[head_next_++ - base];
     if (head_size_ == sizeof head_) judge();
 }
 
 void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes, size_t class_count) {
     const uint64_t base = at_;
-    const uint64_t recent_before = recent_;
+    const uint64_t recent_before = recent_, older_before = older_;
     fill_head(data, base, size);
     for (size_t i = 0; i < class_count; i++) {
         const size_t begin = size_t(classes[i].unit) * UNIT;
         const size_t end = begin + UNIT < size ? begin + UNIT : size;
-        // Clean units were skipped: take the last 8 bytes afresh.
-        recent_ = begin >= 8 ? 0 : recent_before;
-        for (size_t j = begin >= 8 ? begin - 8 : 0; j < begin; j++) recent_ = recent_ << 8 | data[j];
+        // Clean units were skipped: take the last bytes afresh.
+        remember(data, begin, recent_before, older_before);
         for (size_t j = begin; j < end; j++) {
             const uint8_t b = data[j];
             const uint64_t offset = base + j;
             const uint64_t bit = uint64_t(1) << (j - begin);
-            recent_ = recent_ << 8 | b;
+            const uint64_t before = recent_, before_that = older_;
+            shift(b);
             at_ = offset;
             const bool had_region = in_region_;
             const uint64_t region = region_;
-            const uint64_t before = recent_ >> 8;
             if (charset_ != Charset::legacy && (b >= 0x80 || utf8_need_)) utf8_byte(offset, b);
             if (classes[i].control & bit) {
                 if (b == 0) nul_byte(offset);
                 else raw_event(offset, RAW_CONTROL);
             }
             if (in_region_ && (!had_region || region != region_)) {
-                for (int s = 0; s < 8; s++) head_[s] = uint8_t(before >> (56 - 8 * s));
-                head_size_ = 8;
+                for (int s = 0; s < 8; s++) head_[s] = uint8_t(before_that >> (56 - 8 * s));
+                for (int s = 0; s < 8; s++) head_[8 + s] = uint8_t(before >> (56 - 8 * s));
+                head_size_ = HISTORY;
                 head_next_ = offset;
             }
         }
         fill_head(data, base, size);
     }
     at_ = base + size;
-    recent_ = size >= 8 ? 0 : recent_before;
-    for (size_t j = size >= 8 ? size - 8 : 0; j < size; j++) recent_ = recent_ << 8 | data[j];
+    remember(data, size, recent_before, older_before);
 }
 
 }  // namespace overread

@@ -127,7 +127,10 @@ def bootstrap(
                     "@type": api + "filters.http.dynamic_modules.v3.DynamicModuleFilter",
                     "dynamic_module_config": {"name": "overread_envoy", "do_not_close": True},
                     "filter_name": "overread",
-                    "filter_config": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": filter_config},
+                    "filter_config": {
+                        "@type": "type.googleapis.com/google.protobuf.StringValue",
+                        "value": filter_config,
+                    },
                 },
             },
             *decompressors,
@@ -151,7 +154,10 @@ def bootstrap(
         },
     }
     if upstream.scheme == "https":
-        context: dict[str, object] = {"@type": api + "transport_sockets.tls.v3.UpstreamTlsContext", "sni": upstream.host}
+        context: dict[str, object] = {
+            "@type": api + "transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": upstream.host,
+        }
         for bundle in ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"):
             if Path(bundle).is_file():
                 context["common_tls_context"] = {"validation_context": {"trusted_ca": {"filename": bundle}}}
@@ -184,10 +190,10 @@ def find_envoy() -> str:
 
 def find_module() -> Path:
     """The folder holding the filter; OVERREAD_ENVOY_LIB names another one (used when building from source)."""
-    import overread
-
     named = os.environ.get("OVERREAD_ENVOY_LIB")
-    folders = [Path(named)] if named else [Path(entry) / "lib" for entry in overread.__path__]
+    # An editable install keeps compiled files in site-packages, away from this file.
+    installed = [Path(__file__).parent / "lib", Path(sysconfig.get_path("platlib")) / "overread" / "lib"]
+    folders = [Path(named)] if named else installed
     for folder in folders:
         if (folder / LIBRARY).is_file():
             return folder
@@ -271,9 +277,7 @@ def _session() -> Iterator[tuple[Children, Path]]:
             signal.signal(number, handler)
 
 
-def _start_envoy(
-    children: Children, folder: Path, upstream: Upstream, args: argparse.Namespace, port: int, admin_port: int
-) -> None:
+def _start_envoy(children: Children, folder: Path, upstream: Upstream, args: argparse.Namespace, port: int, admin_port: int) -> None:
     config = [f"mode={args.mode}", f"block_from={args.block_from}"]
     if args.hold is not None:
         config.append(f"hold={args.hold}")
@@ -288,9 +292,7 @@ def _start_envoy(
         except OSError as error:
             raise UsageError(f"--events {args.events}: {error.strerror}") from None
         config.append(f"events={os.path.abspath(args.events)}")
-    settings = bootstrap(
-        upstream, port=port, admin_port=admin_port, filter_config="\n".join(config), bind=args.bind
-    )
+    settings = bootstrap(upstream, port=port, admin_port=admin_port, filter_config="\n".join(config), bind=args.bind)
     file = folder / "envoy.json"
     file.write_text(json.dumps(settings), encoding="utf-8")
     log = folder / "envoy.log"
@@ -309,7 +311,7 @@ def _start_envoy(
             cause = next((x for x in lines if x.startswith("overread:") or "[critical]" in x), lines[-1] if lines else "")
             raise UsageError(f"envoy did not start: {cause}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", admin_port), timeout=1) as admin:
-            admin.sendall(b"GET /ready HTTP/1.0\r\n\r\n")
+            admin.sendall(b"GET /ready HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")
             if admin.recv(64).split(b" ")[1:2] == [b"200"]:
                 return
         time.sleep(0.05)
@@ -368,9 +370,8 @@ def _build_origin(source: Path) -> Path:
         raise UsageError("the demo needs a C compiler: cc was not found")
     binary.parent.mkdir(parents=True, exist_ok=True)
     fresh = binary.with_name(f"origin.{os.getpid()}")
-    done = subprocess.run(
-        [compiler, "-std=c11", "-O2", "-o", str(fresh), str(source / "origin.c")], capture_output=True, text=True, check=False
-    )
+    command = [compiler, "-std=c11", "-O2", "-o", str(fresh), str(source / "origin.c")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UsageError(f"the demo origin did not compile: {done.stderr.strip().splitlines()[0]}")
     fresh.replace(binary)
@@ -389,9 +390,7 @@ def run_demo(args: argparse.Namespace) -> int:
         binary = _build_origin(source)
         seed = args.seed if args.seed is not None else secrets.randbits(32)
         with _session() as (children, folder):
-            origin = children.start(
-                "origin", [str(binary), "--port", str(origin_port), "--seed", str(seed)], stdout=subprocess.PIPE
-            )
+            origin = children.start("origin", [str(binary), "--port", str(origin_port), "--seed", str(seed)], stdout=subprocess.PIPE)
             assert origin.stdout is not None
             listening = origin.stdout.readline().split()
             if listening[:1] != ["listening"]:
@@ -439,8 +438,8 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="address to serve (default 127.0.0.1)")
     parser.add_argument("--mode", choices=("monitor", "enforce"), default=mode, help=f"default {mode}")
     parser.add_argument("--block-from", choices=("strong", "certain"), default=block_from, help=f"default {block_from}")
-    parser.add_argument("--hold", type=_hold, default=None, metavar="BYTES", help="delay line in enforce (default 16384)")
-    parser.add_argument("--hold-ms", type=_hold, default=None, metavar="MS", help="longest delay (default 50)")
+    parser.add_argument("--hold", type=_hold, metavar="BYTES", help="delay line in enforce (default 16384)")
+    parser.add_argument("--hold-ms", type=_hold, metavar="MS", help="longest delay (default 50)")
     parser.add_argument("--events", default=None, metavar="FILE", help="append one JSON line per alarm")
     parser.add_argument("--admin-port", type=int, default=0, help="Envoy's admin and counters; 0 takes a free one")
 

@@ -1,0 +1,46 @@
+# Thin: every target names the script that does the work.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+PORT ?= 8080
+MODE ?=
+BLOCK_FROM ?=
+HOLD ?=
+UPSTREAM ?=
+
+.PHONY: run test bench calibrate evaluate fuzz lint rules
+
+run:
+	@bash scripts/setup.sh run
+ifeq ($(UPSTREAM),)
+	@exec .venv/bin/overread demo --port $(PORT)
+else
+	@exec .venv/bin/overread proxy --upstream '$(UPSTREAM)' --port $(PORT) $(if $(MODE),--mode $(MODE)) $(if $(BLOCK_FROM),--block-from $(BLOCK_FROM)) $(if $(HOLD),--hold $(HOLD))
+endif
+
+test:
+	@bash scripts/test.sh
+
+bench:
+	@bash scripts/setup.sh test
+	$(PYTHON) -m pytest benchmarks -q
+
+calibrate:
+	@bash scripts/setup.sh test
+	$(PYTHON) -m calibration.calibrate $(if $(LIMIT),--limit $(LIMIT))
+	@$(MAKE) --no-print-directory rules
+
+evaluate:
+	@bash scripts/setup.sh test
+	@test -n "$(CORPUS)" || { echo "name the corpus: make evaluate CORPUS=path"; exit 2; }
+	$(PYTHON) $(CORPUS)/evaluate.py $(CORPUS)/adapters/overread_adapter.py --dev $(CORPUS)
+
+fuzz:
+	@bash scripts/setup.sh test
+	@bash scripts/fuzz.sh $(or $(SECONDS_EACH),600)
+
+lint:
+	@bash scripts/lint.sh
+
+# The embedded default: compiled from the packs and the calibration, committed, checked by the tests.
+rules:
+	$(PYTHON) scripts/embed_rules.py

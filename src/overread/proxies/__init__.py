@@ -1,0 +1,1 @@
+"""Filters for Python proxies and servers: one file a proxy."""

@@ -1,0 +1,191 @@
+"""ASGI middleware: scans every HTTP response of an application before it leaves.
+
+Pure ASGI on :class:`overread.Stream`. The head is held until the first decision; a response that is stopped before its
+first byte becomes a 502, a later one is cut by raising, which makes the server close without the final chunk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from .._stream import Scanner, Stream
+from ..policy import BITS, Policy, Request
+from ..verdict import Verdict
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = logging.getLogger("overread")
+_FILE_CHUNK = 1 << 16  # bytes of a file body read at a time
+
+
+class ResponseCut(ConnectionAbortedError):
+    """Raised into the server so that it closes the connection in mid-response."""
+
+
+class OverreadMiddleware:
+    """Wraps an ASGI application.
+
+    Parameters
+    ----------
+    app
+        The application.
+    policy
+        Mode, tier to block from, hold bytes and hold time; the default monitors and never alters a byte.
+    scanner
+        Shared by all responses; by default one with the policy's hold.
+    on_event
+        Called with one dict an alarm; it holds no scanned byte and no query string.
+    """
+
+    def __init__(self, app: App, policy: Policy | None = None, scanner: Scanner | None = None, on_event: Callable[[dict[str, Any]], None] | None = None) -> None:
+        self.app = app
+        self.policy = policy or Policy()
+        enforcing = self.policy.mode == "enforce"
+        self.scanner = scanner or Scanner(threshold=BITS[self.policy.block_from], hold=self.policy.hold if enforcing else 0)
+        self.on_event = on_event or (lambda event: log.warning("overread %s", event))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection; anything but HTTP passes through."""
+        if scope["type"] != "http" or self.policy.mode == "off":
+            await self.app(scope, receive, send)
+            return
+        response = _Response(self, scope, send)
+        try:
+            await self.app(scope, receive, response.send)
+        finally:
+            response.cancel_timer()
+        if response.stopped and response.head_out:
+            raise ResponseCut("overread cut this response")
+
+
+class _Response:
+    """State of one response: what is held, and the stream that decides."""
+
+    def __init__(self, middleware: OverreadMiddleware, scope: Scope, send: Send) -> None:
+        self.m = middleware
+        self.scope = scope
+        self.out = send
+        self.enforce = middleware.policy.mode == "enforce"
+        self.id = secrets.token_hex(8)
+        self.head: Message | None = None
+        self.head_out = self.stopped = False
+        self.stream: Stream | None = None
+        self.held = bytearray()
+        self.sent = 0
+        self.timer: asyncio.Task[None] | None = None
+
+    async def send(self, message: Message) -> None:
+        """Takes the place of the server's ``send``."""
+        kind = message["type"]
+        if self.stopped:
+            return
+        if kind == "http.response.start":
+            self.start(message)
+            if not self.enforce or self.flows():
+                await self.release_head()
+        elif kind == "http.response.body":
+            await self.body(message.get("body", b""), message.get("more_body", False))
+        elif kind == "http.response.pathsend":
+            with open(message["path"], "rb") as file:
+                while chunk := await asyncio.to_thread(file.read, _FILE_CHUNK):
+                    await self.body(chunk, True)
+            await self.body(b"", False)
+        else:
+            await self.out(message)
+
+    def flows(self) -> bool:
+        """Event streams and their like must leave at once."""
+        assert self.head is not None
+        types = [v.lower() for n, v in self.head.get("headers", ()) if n.lower() == b"content-type"]
+        return any(t.startswith((b"text/event-stream", b"application/x-ndjson", b"multipart/x-mixed-replace")) for t in types)
+
+    def start(self, message: Message) -> None:
+        self.head = message
+        query = self.scope.get("query_string", b"")
+        path = self.scope.get("raw_path") or self.scope["path"].encode()
+        request = Request(self.scope["method"], path + (b"?" + query if query else b""), tuple(self.scope.get("headers", ())))
+        self.stream = self.m.scanner.stream(status=message["status"], headers=tuple(message.get("headers", ())), request=request)
+
+    async def body(self, data: bytes, more: bool) -> None:
+        assert self.stream is not None
+        released = self.stream.feed(data)
+        if not self.enforce:
+            await self.out({"type": "http.response.body", "body": data, "more_body": more})
+            if not more:
+                verdict = self.stream.finish()
+                if verdict.tier != "none":
+                    self.event("log", verdict)
+            return
+        self.held += data
+        if not self.stream.leaked and not more:
+            verdict = self.stream.finish()
+            if not verdict.leaked:
+                self.cancel_timer()
+                await self.release_head()
+                await self.out({"type": "http.response.body", "body": bytes(self.held), "more_body": False})
+                if verdict.tier != "none":
+                    self.event("log", verdict)
+                return
+            await self.stop(verdict)
+        elif self.stream.leaked:
+            await self.stop(self.stream.finish())
+        else:
+            await self.release(released)
+            if self.held and self.timer is None:
+                self.timer = asyncio.create_task(self.flush_later())
+
+    async def release(self, released: int) -> None:
+        n = released - self.sent
+        if n <= 0:
+            return
+        await self.release_head()
+        piece = bytes(self.held[:n])
+        del self.held[:n]
+        self.sent = released
+        await self.out({"type": "http.response.body", "body": piece, "more_body": True})
+
+    async def flush_later(self) -> None:
+        await asyncio.sleep(self.m.policy.hold_ms / 1000)
+        self.timer = None
+        if self.stream is not None and not self.stopped:
+            await self.release(self.stream.flush())
+
+    def cancel_timer(self) -> None:
+        """Ends the hold timer, if one runs."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    async def release_head(self) -> None:
+        if not self.head_out:
+            assert self.head is not None
+            self.head_out = True
+            await self.out(self.head)
+
+    async def stop(self, verdict: Verdict) -> None:
+        self.cancel_timer()
+        self.stopped = True
+        self.held.clear()
+        self.event("cut" if self.head_out else "block", verdict)
+        if self.head_out:
+            raise ResponseCut("overread cut this response")
+        text = f"The response was withheld because it seemed to hold another client's data.\nReference: {self.id}\n".encode()
+        head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode()), (b"cache-control", b"no-store")]
+        await self.out({"type": "http.response.start", "status": 502, "headers": head})
+        await self.out({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else text})
+
+    def event(self, action: str, verdict: Verdict) -> None:
+        data = verdict.to_dict()
+        event = {"schema": 1, "id": self.id, "unix_ms": int(time.time() * 1000), "proxy": "asgi", "mode": self.m.policy.mode, "action": action}
+        event |= {"method": self.scope["method"], "path": self.scope["path"], "status": self.head["status"] if self.head else 0}
+        event |= {k: data[k] for k in ("tier", "bits", "content_class", "body_bytes", "terms", "findings")}
+        self.m.on_event(event)

@@ -1,0 +1,94 @@
+"""The demo as a user starts it: free ports, fresh seed, everything in one process group with a deadline."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Demo:
+    port: int
+    origin_port: int
+    admin_port: int
+    events: Path
+    plant: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def filtered(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.origin_port}"
+
+    def planted(self) -> list[bytes]:
+        return self.plant.read_bytes().split()
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [int(s.getsockname()[1]) for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
+
+
+def command(*args: str) -> list[str]:
+    """The CLI as installed; the module's own entry where the package is not complete yet."""
+    script = Path(sys.executable).with_name("overread")
+    if script.is_file():
+        return [str(script), *args]
+    return [sys.executable, str(ROOT / "src" / "overread" / "proxy.py"), *args]
+
+
+def start_demo(folder: Path, *options: str) -> Demo:
+    port, origin_port, admin_port = free_ports(3)
+    seed = secrets.randbits(32)
+    print(f"demo seed: {seed}")
+    events, plant, log = folder / "events.jsonl", folder / "planted", folder / "log"
+    argv = command("demo", "--port", str(port), "--origin-port", str(origin_port), "--admin-port", str(admin_port))
+    argv += ["--events", str(events), "--plant", str(plant), "--seed", str(seed), "--source", str(ROOT / "demo")]
+    with log.open("w") as out:
+        process = subprocess.Popen([*argv, *options], stdout=out, stderr=subprocess.STDOUT, text=True, start_new_session=True, cwd=folder)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if re.search(r"^ready", log.read_text(), re.M):
+            return Demo(port, origin_port, admin_port, events, plant, process)
+        time.sleep(0.05)
+    stop_demo(process)
+    pytest.fail(f"the demo did not become ready:\n{log.read_text()}")
+
+
+def stop_demo(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    running = start_demo(tmp_path_factory.mktemp("demo"))
+    yield running
+    stop_demo(running.process)
