@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
 LIBRARY = "liboverread_envoy.so"
+CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 class UsageError(Exception):
@@ -68,6 +69,7 @@ def bootstrap(
     port: int,
     admin_port: int,
     filter_config: str,
+    family: str = "V4_ONLY",
     bind: str = "127.0.0.1",
 ) -> dict[str, object]:
     """Envoy's configuration: listener, overread, decompressors, router, one upstream cluster."""
@@ -147,6 +149,7 @@ def bootstrap(
     cluster: dict[str, object] = {
         "name": "upstream",
         "type": "STRICT_DNS",
+        "dns_lookup_family": family,
         "connect_timeout": "5s",
         "load_assignment": {
             "cluster_name": "upstream",
@@ -154,16 +157,18 @@ def bootstrap(
         },
     }
     if upstream.scheme == "https":
+        bundles = (os.environ.get("SSL_CERT_FILE", ""), *CA_BUNDLES)
+        bundle = next((name for name in bundles if name and Path(name).is_file()), None)
+        if bundle is None:
+            raise UsageError("https upstream: no CA certificates found; install the package ca-certificates")
+        numeric = ":" in upstream.host or upstream.host.replace(".", "").isdigit()
+        name = {"san_type": "IP_ADDRESS" if numeric else "DNS", "matcher": {"exact": upstream.host}}
         context: dict[str, object] = {
             "@type": api + "transport_sockets.tls.v3.UpstreamTlsContext",
-            "sni": upstream.host,
+            "common_tls_context": {"validation_context": {"trusted_ca": {"filename": bundle}, "match_typed_subject_alt_names": [name]}},
         }
-        for bundle in ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"):
-            if Path(bundle).is_file():
-                context["common_tls_context"] = {"validation_context": {"trusted_ca": {"filename": bundle}}}
-                break
-        else:
-            raise UsageError("https upstream: no CA certificates found; install the package ca-certificates")
+        if not numeric:  # SNI carries names only
+            context["sni"] = upstream.host
         cluster["transport_socket"] = {"name": "tls", "typed_config": context}
     return {
         "admin": {"address": address("127.0.0.1", admin_port)},
@@ -213,9 +218,11 @@ def check_port(port: int, option: str = "--port", bind: str = "127.0.0.1") -> in
         return int(probe.getsockname()[1])
 
 
-def check_upstream(upstream: Upstream) -> None:
+def check_upstream(upstream: Upstream) -> str:
+    """Connects once; returns the address family that answered, in Envoy's words."""
     try:
-        socket.create_connection((upstream.host, upstream.port), timeout=5).close()
+        with socket.create_connection((upstream.host, upstream.port), timeout=5) as probe:
+            return "V6_ONLY" if probe.family == socket.AF_INET6 else "V4_ONLY"
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"upstream {upstream.host}:{upstream.port} cannot be reached: {reason}") from None
@@ -277,7 +284,15 @@ def _session() -> Iterator[tuple[Children, Path]]:
             signal.signal(number, handler)
 
 
-def _start_envoy(children: Children, folder: Path, upstream: Upstream, args: argparse.Namespace, port: int, admin_port: int) -> None:
+def _start_envoy(
+    children: Children,
+    folder: Path,
+    upstream: Upstream,
+    args: argparse.Namespace,
+    port: int,
+    admin_port: int,
+    family: str = "V4_ONLY",
+) -> None:
     config = [f"mode={args.mode}", f"block_from={args.block_from}"]
     if args.hold is not None:
         config.append(f"hold={args.hold}")
@@ -292,7 +307,7 @@ def _start_envoy(children: Children, folder: Path, upstream: Upstream, args: arg
         except OSError as error:
             raise UsageError(f"--events {args.events}: {error.strerror}") from None
         config.append(f"events={os.path.abspath(args.events)}")
-    settings = bootstrap(upstream, port=port, admin_port=admin_port, filter_config="\n".join(config), bind=args.bind)
+    settings = bootstrap(upstream, port=port, admin_port=admin_port, filter_config="\n".join(config), family=family, bind=args.bind)
     file = folder / "envoy.json"
     file.write_text(json.dumps(settings), encoding="utf-8")
     log = folder / "envoy.log"
@@ -337,9 +352,9 @@ def run_proxy(args: argparse.Namespace) -> int:
         find_envoy(), find_module()
         port = check_port(args.port, bind=args.bind)
         admin_port = check_port(args.admin_port, "--admin-port")
-        check_upstream(upstream)
+        family = check_upstream(upstream)
         with _session() as (children, folder):
-            _start_envoy(children, folder, upstream, args, port, admin_port)
+            _start_envoy(children, folder, upstream, args, port, admin_port, family)
             blocking = f", blocking from {args.block_from}" if args.mode == "enforce" else ""
             _say(f"overread: {args.upstream} is served at http://{args.bind}:{port} ({args.mode}{blocking})")
             _say(f"overread: counters at http://127.0.0.1:{admin_port}/stats/prometheus")

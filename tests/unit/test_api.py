@@ -1,0 +1,183 @@
+"""The Python API: types, buffers, errors, threads, and that no scanned byte ever shows."""
+
+import array
+import json
+import mmap
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import overread
+
+SECRET = "Zk3Yx8QmZr7LwPvB2nHs5TdJ"
+POINTERS = b"".join(p.to_bytes(8, "little") for p in (0x7F34E1D2A010, 0x7F34E1D2A460, 0x561BE55C3E00, 0x21))
+PAGE = b"<html><body>" + b"<p>An ordinary paragraph of an ordinary page.</p>\n" * 60
+HEADERS = f"Cookie\0 session={SECRET}; theme=dark\0\nAuthorization\0 Bearer {SECRET}\0\n\r\nCookie: session={SECRET}\r\nReferer: https://a.example/\r\n".encode()
+LEAK = PAGE + POINTERS + HEADERS + b"\xff\xfe\x01\x02 and the page goes on " * 30
+HTML = "text/html; charset=utf-8"
+
+
+@pytest.fixture(params=overread.kernels())
+def scanner(request: pytest.FixtureRequest) -> overread.Scanner:
+    """A scanner on every usable kernel."""
+    made = overread.Scanner(kernel=request.param)
+    assert made.kernel == request.param
+    return made
+
+
+def test_leak_is_found_and_clean_page_is_silent(scanner: overread.Scanner) -> None:
+    verdict = scanner.scan(LEAK, HTML)
+    assert verdict.leaked
+    assert verdict.tier in ("strong", "certain")
+    assert verdict.bits >= 22
+    assert verdict.first_offset is not None
+    assert len(PAGE) <= verdict.first_offset <= len(PAGE) + 64
+    assert {"raw.mixed", "http.cookie"} <= {f.rule for f in verdict.findings}
+    clean = scanner.scan(PAGE, HTML)
+    assert (clean.bits, clean.tier, clean.findings, clean.first_offset) == (0, "none", (), None)
+
+
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, lambda b: array.array("B", b)])
+def test_any_contiguous_buffer(scanner: overread.Scanner, wrap: type) -> None:
+    assert scanner.scan(wrap(LEAK), HTML).leaked
+
+
+def test_mmap(tmp_path: Path) -> None:
+    path = tmp_path / "body"
+    path.write_bytes(LEAK)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        assert overread.Scanner().scan(view, HTML).leaked
+
+
+def test_wrong_types_have_clear_errors() -> None:
+    scanner = overread.Scanner()
+    with pytest.raises(TypeError, match="encode"):
+        scanner.scan("text")  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        scanner.scan(None)  # type: ignore[arg-type]
+    with pytest.raises(BufferError):
+        scanner.scan(memoryview(b"abcdef")[::2])
+    with pytest.raises(TypeError, match="Request"):
+        scanner.scan(b"", request={"method": "GET"})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="header"):
+        scanner.scan(b"", headers=[("a", 1)])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="Ruleset"):
+        overread.Scanner("rules")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="threshold"):
+        overread.Scanner(threshold=0)
+    with pytest.raises(overread.KernelError, match="scalar"):
+        overread.Scanner(kernel="sse9")
+    with pytest.raises(overread.BlobError, match="truncated"):
+        overread.Ruleset.load(b"OVRBLOB1")
+    with pytest.raises(overread.ConfigError, match="mode"):
+        overread.Policy(mode="on")
+
+
+def test_stream_after_finish_is_an_error() -> None:
+    stream = overread.Scanner().stream()
+    assert stream.finish().bits == 0
+    for use in (lambda: stream.feed(b"x"), stream.flush, stream.finish):
+        with pytest.raises(overread.StreamFinishedError):
+            use()
+    with pytest.raises(TypeError):
+        overread.Stream()
+
+
+@settings(max_examples=60, deadline=None)
+@given(cuts=st.lists(st.integers(0, len(LEAK)), max_size=12), tail=st.binary(max_size=400))
+def test_any_split_gives_the_same_verdict(cuts: list[int], tail: bytes) -> None:
+    scanner = overread.Scanner()
+    body = LEAK + tail
+    whole = scanner.scan(body, HTML)
+    stream = scanner.stream(HTML)
+    edges = [0, *sorted(cuts), len(body)]
+    last = 0
+    for a, b in zip(edges, edges[1:], strict=False):
+        released = stream.feed(body[a:b])
+        assert last <= released <= b
+        last = released
+    assert stream.finish() == whole
+
+
+def test_hold_keeps_the_start_of_a_leak() -> None:
+    stream = overread.Scanner().stream(HTML)
+    for at in range(0, len(LEAK), 512):
+        released = stream.feed(LEAK[at : at + 512])
+        if stream.leaked:
+            break
+    assert stream.leaked
+    assert released == 0
+    flows = overread.Scanner().stream("text/event-stream")
+    assert flows.feed(b"data: x\n\n") == 9
+
+
+def test_flush_releases_what_is_not_open() -> None:
+    stream = overread.Scanner().stream(HTML)
+    assert stream.feed(PAGE) == 0
+    assert stream.flush() == len(PAGE)
+    open_match = b"\r\nCookie: session=abc"
+    stream.feed(open_match)
+    assert stream.flush() == len(PAGE) + 2
+
+
+def test_own_request_is_exempt() -> None:
+    scanner = overread.Scanner()
+    own = overread.Request("GET", "/echo", [("Cookie", f"session={SECRET}")])
+    echo = f"x\r\nCookie: session={SECRET}\r\n".encode()
+    assert scanner.scan(echo, "text/plain", request=own).bits == 0
+    assert scanner.scan(echo, "text/plain").bits > 0
+    foreign = echo.replace(b"Zk3Y", b"Qq4X")
+    assert scanner.scan(echo + foreign, "text/plain", request=own).bits == scanner.scan(foreign, "text/plain").bits
+
+
+def test_heads_are_scanned() -> None:
+    scanner = overread.Scanner()
+    verdict = scanner.scan(b"", headers=[("Allow", "GET,HEAD,OPTIONS,,HEAD,:09:44 GMT")])
+    assert [(f.rule, f.part, f.name) for f in verdict.findings] == [("place.head-grammar", "header", "Allow")]
+    verdict = scanner.scan(b"", reason="Illegal character \\x00\\x00\\x00")
+    assert [(f.rule, f.part) for f in verdict.findings] == [("place.head-reason", "status")]
+
+
+def test_nothing_shows_a_scanned_byte() -> None:
+    scanner = overread.Scanner()
+    request = overread.Request("GET", f"/?q={SECRET}", [("Cookie", SECRET)], SECRET.encode())
+    stream = scanner.stream(HTML, request=request)
+    stream.feed(LEAK)
+    verdict = stream.finish()
+    shown = "".join([repr(scanner), repr(stream), repr(verdict), repr(request), verdict.explain(), json.dumps(verdict.to_dict()), repr(verdict.findings)])
+    for at in range(len(SECRET) - 5):
+        assert SECRET[at : at + 6] not in shown
+
+
+def test_scanner_is_shared_by_threads() -> None:
+    scanner = overread.Scanner()
+    want = scanner.scan(LEAK, HTML)
+    wrong: list[object] = []
+
+    def work() -> None:
+        wrong.extend(v for v in (scanner.scan(LEAK, HTML) for _ in range(50)) if v != want)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    assert not wrong
+
+
+def test_scan_many_keeps_the_order() -> None:
+    scanner = overread.Scanner()
+    bodies = [LEAK if i % 7 == 0 else PAGE for i in range(50)]
+    got = scanner.scan_many(bodies, threads=2, content_type=HTML)
+    assert got == [scanner.scan(b, HTML) for b in bodies]
+    assert scanner.scan_many([], threads=2) == []
+
+
+def test_ruleset_and_kernels() -> None:
+    rules = overread.Ruleset.default()
+    assert len(rules) >= 40
+    assert {r["family"] for r in rules.rules} == {"raw", "http", "secret", "place"}
+    assert overread.kernel() in overread.kernels()
