@@ -207,7 +207,11 @@ def to_toml(data: dict[str, object], packages: list[str]) -> str:
             return f"{v:.6g}" if v and abs(v) < 0.01 else repr(round(v, 6))
         return f'"{v}"' if isinstance(v, str) else str(v)
 
-    lines = ["# Written by `make calibrate`; checked by `python -m calibration.calibrate --check`. Bits are minus log2 of `bound`,", "# the upper 95 % bound of k / n; see docs/evidence.md for levels and chains.", ""]
+    lines = [
+        "# Written by `make calibrate`; checked by `python -m calibration.calibrate --check`. Bits are minus log2 of `bound`,",
+        "# the upper 95 % bound of k / n; see docs/evidence.md for levels and chains.",
+        "",
+    ]
     for name in ("bodies", "sources", "chain", "crlf", "pair_cap"):
         lines += [f"[{name}]"] + [f'"{k}" = {value(v)}' for k, v in data[name].items()] + [""]  # type: ignore[attr-defined]
     for row in data["weight"]:  # type: ignore[attr-defined]

@@ -43,7 +43,11 @@ def made(texts: Sequence[bytes], binaries: Sequence[bytes], seed: int) -> Iterat
         elif kind == 1:
             yield "NRRD", "text/plain; charset=utf-8", b"NRRD0004\n" + b"# comment line of the header\n" * 30 + b"\n" + floats
         elif kind == 2:
-            yield "FITS", "text/plain; charset=utf-8", (b"SIMPLE  =                    T" + b" " * 50) * 36 + struct.pack(">300f", *struct.unpack("<300f", floats))
+            yield (
+                "FITS",
+                "text/plain; charset=utf-8",
+                (b"SIMPLE  =                    T" + b" " * 50) * 36 + struct.pack(">300f", *struct.unpack("<300f", floats)),
+            )
         elif kind == 3:
             yield "serialized PHP", "text/plain; charset=utf-8", t[:900] + b'O:4:"User":1:{s:7:"\0*\0name";s:5:"alice";}' * 3
         elif kind == 4:

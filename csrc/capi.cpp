@@ -48,7 +48,8 @@ bool good_response(const ovr_response* r) {
         if (!good_bytes(r->headers[i].name) || !good_bytes(r->headers[i].value)) return false;
     const ovr_request* q = r->request;
     if (!q) return true;
-    if (q->struct_size < sizeof(ovr_request) || (q->header_count && !q->headers) || !good_bytes(q->method) || !good_bytes(q->target) || !good_bytes(q->body)) return false;
+    if (q->struct_size < sizeof(ovr_request) || (q->header_count && !q->headers) || !good_bytes(q->method) || !good_bytes(q->target) || !good_bytes(q->body))
+        return false;
     for (size_t i = 0; i < q->header_count; i++)
         if (!good_bytes(q->headers[i].name) || !good_bytes(q->headers[i].value)) return false;
     return true;
@@ -70,7 +71,8 @@ uint32_t ovr_abi_version(void) { return OVR_ABI_VERSION; }
 const char* ovr_version(void) { return OVR_VERSION; }
 
 const char* ovr_status_name(int s) {
-    static const char* const N[] = {"ok", "bad argument", "out of memory", "bad ruleset blob", "unusable kernel", "stream finished", "buffer too small", "internal error"};
+    static const char* const N[] = {
+        "ok", "bad argument", "out of memory", "bad ruleset blob", "unusable kernel", "stream finished", "buffer too small", "internal error"};
     return s >= 0 && s < 8 ? N[s] : "unknown";
 }
 const char* ovr_tier_name(int t) {
@@ -151,7 +153,8 @@ void ovr_scanner_free(ovr_scanner* s) { delete s; }
 const char* ovr_scanner_kernel(const ovr_scanner* s) { return s ? s->kernel->name : nullptr; }
 
 int ovr_stream_open(const ovr_scanner* s, const ovr_response* r, ovr_stream** out, ovr_error* err) {
-    if (!s || !out || !good_response(r)) return fail(err, OVR_E_ARGUMENT, "ovr_stream_open: scanner, out or a part of the response is NULL, or a struct_size is unknown");
+    if (!s || !out || !good_response(r))
+        return fail(err, OVR_E_ARGUMENT, "ovr_stream_open: scanner, out or a part of the response is NULL, or a struct_size is unknown");
     auto* stream = new (std::nothrow) ovr_stream(*s);
     *out = stream;
     if (!stream) return fail(err, OVR_E_MEMORY, "ovr_stream_open: out of memory");
@@ -188,7 +191,8 @@ int ovr_stream_finish(ovr_stream* s, ovr_verdict* out) {
 void ovr_stream_close(ovr_stream* s) { delete s; }
 
 int ovr_filter_open(const ovr_scanner* s, const ovr_policy* p, ovr_filter** out, ovr_error* err) {
-    if (!s || !p || !out || p->struct_size < sizeof *p) return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: scanner, policy or out is NULL, or policy.struct_size is unknown");
+    if (!s || !p || !out || p->struct_size < sizeof *p)
+        return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: scanner, policy or out is NULL, or policy.struct_size is unknown");
     if (p->mode < OVR_MODE_OFF || p->mode > OVR_MODE_ENFORCE || p->block_from < 0 || p->block_from > OVR_TIER_CERTAIN)
         return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: policy.mode or policy.block_from is out of range");
     *out = new (std::nothrow) ovr_filter(*s, *p);

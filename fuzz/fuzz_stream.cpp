@@ -9,8 +9,9 @@
 
 namespace {
 
-const char* const TYPES[] = {"text/html; charset=utf-8", "text/html", "application/json", "application/javascript", "image/png",
-                             "image/jpeg", "image/gif", "", "text/event-stream", "text/plain; charset=iso-8859-1"};
+const char* const TYPES[] = {
+    "text/html; charset=utf-8",      "text/html", "application/json", "application/javascript", "image/png", "image/jpeg", "image/gif", "", "text/event-stream",
+    "text/plain; charset=iso-8859-1"};
 
 ovr_stream* open(const char* kernel) {
     ovr_scanner_options o{};
@@ -27,7 +28,8 @@ std::string describe(ovr_stream* s) {
     ovr_verdict v;
     ovr_stream_finish(s, &v);
     std::string d = std::to_string(v.bits) + v.content_class + std::to_string(v.first_offset);
-    for (size_t i = 0; i < v.finding_count; i++) d += std::string("\n") + v.findings[i].rule + std::to_string(v.findings[i].offset) + "+" + std::to_string(v.findings[i].length);
+    for (size_t i = 0; i < v.finding_count; i++)
+        d += std::string("\n") + v.findings[i].rule + std::to_string(v.findings[i].offset) + "+" + std::to_string(v.findings[i].length);
     return d;
 }
 
@@ -68,7 +70,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         }
         feed(size);
         const std::string got = describe(streams[k]);
-        if (k == 0) want = got;
+        if (k == 0)
+            want = got;
         else if (got != want) {
             std::fprintf(stderr, "kernel %s disagrees with scalar:\n%s\n-- scalar --\n%s\n", ovr_kernel_name(k - 1), got.c_str(), want.c_str());
             std::abort();

@@ -7,10 +7,9 @@ namespace overread {
 namespace {
 
 const char* const RAW_LEVEL[] = {"", "broken UTF-8", "control or NUL bytes", "raw bytes after text", "two kinds of raw bytes after text"};
-const char* const HTTP_LEVEL[] = {"", "credential", "header line, LF", "header line, CRLF", "header block, CRLF",
-                                  "parsed header between NULs", "credential inside a header"};
-const char* const PLACE_LEVEL[] = {"", "text after </html>", "JSON broken off or followed by more", "bytes after a complete image",
-                                   "head breaks its grammar"};
+const char* const HTTP_LEVEL[] = {
+    "", "credential", "header line, LF", "header line, CRLF", "header block, CRLF", "parsed header between NULs", "credential inside a header"};
+const char* const PLACE_LEVEL[] = {"", "text after </html>", "JSON broken off or followed by more", "bytes after a complete image", "head breaks its grammar"};
 const char* const GROUP_NAME[] = {"raw", "http", "place", "http given raw"};
 
 constexpr uint8_t RAW_AFTER_TEXT = 3;
@@ -24,16 +23,21 @@ const char* level_name(Group g, uint8_t level) {
     return "";
 }
 
-double level_bits(const Ruleset& rs, ContentClass cls, Group g, uint8_t level) {
-    return level ? rs.weights[size_t(cls)][g][level].bits : 0;
-}
+double level_bits(const Ruleset& rs, ContentClass cls, Group g, uint8_t level) { return level ? rs.weights[size_t(cls)][g][level].bits : 0; }
 
 Assessment assess(const Ruleset& rs, ContentClass cls, const Levels& levels) {
     Assessment r;
     auto term = [&](Group g, ContentClass c, uint8_t level, double bits, uint8_t basis) {
         const Weight& w = rs.weights[size_t(c)][g][level];
-        r.terms[r.term_count++] = {GROUP_NAME[g == GROUP_HTTP_GIVEN_RAW ? GROUP_HTTP : g], level_name(g, level),
-                                   content_class_name(ContentClass(w.counted_class)), basis, level, float(bits), w.k, w.n, w.sources};
+        r.terms[r.term_count++] = {GROUP_NAME[g == GROUP_HTTP_GIVEN_RAW ? GROUP_HTTP : g],
+                                   level_name(g, level),
+                                   content_class_name(ContentClass(w.counted_class)),
+                                   basis,
+                                   level,
+                                   float(bits),
+                                   w.k,
+                                   w.n,
+                                   w.sources};
     };
     const double cap = rs.pair_cap[size_t(cls)];
     // Two counted groups without a measured chain never exceed what the sample supports, plus three bits.

@@ -8,16 +8,14 @@
 namespace overread {
 
 // Weights of docs/evidence.md end here; thresholds are written in this file only.
-constexpr double PRIOR_BITS = -21.654;         // 1 in 3,300,000: Cloudbleed at its peak
+constexpr double PRIOR_BITS = -21.654;  // 1 in 3,300,000: Cloudbleed at its peak
 constexpr double WEAK_BITS = 14, STRONG_BITS = 22, CERTAIN_BITS = 30;
-constexpr double HTTP_CAP = 17;                // http and secret together, whatever is found
-constexpr double PLANTED_CAP = 21.9;           // raw evidence that visitors could have typed
-constexpr double UNRESOLVED_BITS = 8;          // a group above this keeps the delay line through a flush
+constexpr double HTTP_CAP = 17;        // http and secret together, whatever is found
+constexpr double PLANTED_CAP = 21.9;   // raw evidence that visitors could have typed
+constexpr double UNRESOLVED_BITS = 8;  // a group above this keeps the delay line through a flush
 
 // Levels of the http group (credentials included), weakest first.
-enum HttpLevel : uint8_t {
-    HTTP_NONE, HTTP_CREDENTIAL, HTTP_LF_LINE, HTTP_CRLF_LINE, HTTP_CRLF_BLOCK, HTTP_PARSED, HTTP_CREDENTIAL_IN_HEADER
-};
+enum HttpLevel : uint8_t { HTTP_NONE, HTTP_CREDENTIAL, HTTP_LF_LINE, HTTP_CRLF_LINE, HTTP_CRLF_BLOCK, HTTP_PARSED, HTTP_CREDENTIAL_IN_HEADER };
 // Levels of the place group. Heads and bodies never share a class, so one ladder serves both.
 enum PlaceLevel : uint8_t { PLACE_NONE, PLACE_HTML_TAIL, PLACE_JSON, PLACE_IMAGE_TAIL, PLACE_HEAD };
 

@@ -44,10 +44,10 @@ enum ovr_status {
 enum ovr_tier { OVR_TIER_NONE = 0, OVR_TIER_WEAK = 1, OVR_TIER_STRONG = 2, OVR_TIER_CERTAIN = 3 };
 enum ovr_family { OVR_FAMILY_RAW = 0, OVR_FAMILY_HTTP = 1, OVR_FAMILY_SECRET = 2, OVR_FAMILY_PLACE = 3 };
 enum ovr_part { OVR_PART_BODY = 0, OVR_PART_STATUS = 1, OVR_PART_HEADER = 2 };
-enum ovr_basis {                 /* where a weight comes from, see docs/evidence.md */
-    OVR_BASIS_COUNTED = 0,       /* k clean bodies in n reached the level */
-    OVR_BASIS_CHAINED = 1,       /* counted on bodies in which the first sign already holds */
-    OVR_BASIS_CAPPED = 2         /* limited by a cap of docs/evidence.md */
+enum ovr_basis {                        /* where a weight comes from, see docs/evidence.md */
+                 OVR_BASIS_COUNTED = 0, /* k clean bodies in n reached the level */
+                 OVR_BASIS_CHAINED = 1, /* counted on bodies in which the first sign already holds */
+                 OVR_BASIS_CAPPED = 2   /* limited by a cap of docs/evidence.md */
 };
 enum ovr_mode { OVR_MODE_OFF = 0, OVR_MODE_MONITOR = 1, OVR_MODE_ENFORCE = 2 };
 
@@ -62,7 +62,7 @@ typedef struct ovr_error {
 } ovr_error;
 
 typedef struct ovr_bytes {
-    const uint8_t *data; /* may be NULL when size is 0 */
+    const uint8_t* data; /* may be NULL when size is 0 */
     size_t size;
 } ovr_bytes;
 
@@ -77,7 +77,7 @@ typedef struct ovr_request {
     size_t struct_size;
     ovr_bytes method;
     ovr_bytes target; /* path and query as sent */
-    const ovr_header *headers;
+    const ovr_header* headers;
     size_t header_count;
     ovr_bytes body;
 } ovr_request;
@@ -88,16 +88,16 @@ typedef struct ovr_response {
     uint32_t status;        /* 0 when unknown */
     ovr_bytes reason;       /* reason phrase, empty when unknown or HTTP/2 */
     ovr_bytes content_type; /* empty: taken from headers, else sniffed */
-    const ovr_header *headers;
+    const ovr_header* headers;
     size_t header_count;
-    const ovr_request *request; /* NULL when unknown */
+    const ovr_request* request; /* NULL when unknown */
 } ovr_response;
 
 typedef struct ovr_scanner_options {
     size_t struct_size;
     double threshold;   /* bits at which a response is `leaked`; 0 means the default, 22 */
     uint32_t hold;      /* bytes of the delay line; OVR_HOLD_DEFAULT means 16384; streams that must flow get 0 */
-    const char *kernel; /* NULL: OVERREAD_KERNEL, else the best this CPU has */
+    const char* kernel; /* NULL: OVERREAD_KERNEL, else the best this CPU has */
 } ovr_scanner_options;
 #define OVR_HOLD_DEFAULT UINT32_MAX
 
@@ -109,7 +109,7 @@ typedef struct ovr_progress {
 } ovr_progress;
 
 typedef struct ovr_finding {
-    const char *rule; /* rule id; lives as long as the ruleset */
+    const char* rule; /* rule id; lives as long as the ruleset */
     uint8_t family, part;
     uint64_t offset; /* bytes from the start of that part */
     uint32_t length; /* bytes */
@@ -120,12 +120,12 @@ typedef struct ovr_finding {
 
 /* One term of the sum, as shown by explain. */
 typedef struct ovr_term {
-    const char *group;    /* raw, http, place */
-    const char *level;    /* e.g. "two kinds after text" */
-    const char *cls;      /* content class the count comes from ("text" when borrowed from the pool) */
-    uint8_t basis;        /* enum ovr_basis */
-    uint8_t level_index;  /* 1.. inside the group */
-    float bits;           /* contribution after chains and caps; may be 0 */
+    const char* group;   /* raw, http, place */
+    const char* level;   /* e.g. "two kinds after text" */
+    const char* cls;     /* content class the count comes from ("text" when borrowed from the pool) */
+    uint8_t basis;       /* enum ovr_basis */
+    uint8_t level_index; /* 1.. inside the group */
+    float bits;          /* contribution after chains and caps; may be 0 */
     uint32_t k, n, sources;
 } ovr_term;
 
@@ -133,28 +133,28 @@ typedef struct ovr_verdict {
     double bits;
     double probability; /* posterior under the prior of 1 leak in 3,300,000 responses (the Cloudbleed peak) */
     uint8_t tier;
-    uint8_t leaked;           /* bits >= threshold */
-    uint64_t first_offset;    /* of the body, or OVR_NO_OFFSET */
-    uint64_t body_bytes;      /* bytes fed */
-    const char *content_class;
-    const ovr_finding *findings; /* sorted by part, offset, rule; valid until reset, close or the next finish */
+    uint8_t leaked;        /* bits >= threshold */
+    uint64_t first_offset; /* of the body, or OVR_NO_OFFSET */
+    uint64_t body_bytes;   /* bytes fed */
+    const char* content_class;
+    const ovr_finding* findings; /* sorted by part, offset, rule; valid until reset, close or the next finish */
     size_t finding_count;
-    uint64_t findings_dropped;   /* further signs that were counted and merged */
-    const ovr_term *terms;
+    uint64_t findings_dropped; /* further signs that were counted and merged */
+    const ovr_term* terms;
     size_t term_count;
 } ovr_verdict;
 
 /* ---- library ---- */
 OVR_API uint32_t ovr_abi_version(void);
-OVR_API const char *ovr_version(void);
-OVR_API const char *ovr_status_name(int status);
-OVR_API const char *ovr_tier_name(int tier);
-OVR_API const char *ovr_family_name(int family);
-OVR_API const char *ovr_part_name(int part);
+OVR_API const char* ovr_version(void);
+OVR_API const char* ovr_status_name(int status);
+OVR_API const char* ovr_tier_name(int tier);
+OVR_API const char* ovr_family_name(int family);
+OVR_API const char* ovr_part_name(int part);
 /* Name of usable kernel i, best first; NULL past the end. Emulated kernels (tests only) come last. */
-OVR_API const char *ovr_kernel_name(size_t i);
+OVR_API const char* ovr_kernel_name(size_t i);
 /* The kernel a scanner opened now with kernel = NULL would use; NULL if OVERREAD_KERNEL is not usable. */
-OVR_API const char *ovr_kernel_active(void);
+OVR_API const char* ovr_kernel_active(void);
 
 /* ---- rulesets ---- */
 typedef struct ovr_rule_info {
@@ -163,43 +163,43 @@ typedef struct ovr_rule_info {
 } ovr_rule_info;
 
 /* The shipped rules and weights, embedded. Never NULL, never freed. */
-OVR_API const ovr_ruleset *ovr_ruleset_default(void);
+OVR_API const ovr_ruleset* ovr_ruleset_default(void);
 /* The embedded blob itself. */
 OVR_API ovr_bytes ovr_ruleset_default_blob(void);
 /* Checks and copies a compiled blob; safe on hostile bytes. */
-OVR_API int ovr_ruleset_load(const void *blob, size_t size, ovr_ruleset **out, ovr_error *err);
-OVR_API void ovr_ruleset_free(ovr_ruleset *);
-OVR_API size_t ovr_ruleset_rule_count(const ovr_ruleset *);
-OVR_API int ovr_ruleset_rule(const ovr_ruleset *, size_t index, ovr_rule_info *out);
+OVR_API int ovr_ruleset_load(const void* blob, size_t size, ovr_ruleset** out, ovr_error* err);
+OVR_API void ovr_ruleset_free(ovr_ruleset*);
+OVR_API size_t ovr_ruleset_rule_count(const ovr_ruleset*);
+OVR_API int ovr_ruleset_rule(const ovr_ruleset*, size_t index, ovr_rule_info* out);
 
 /* ---- scanners ---- */
 /* ruleset NULL: the default; it must outlive the scanner. options may be NULL. */
-OVR_API int ovr_scanner_new(const ovr_ruleset *, const ovr_scanner_options *, ovr_scanner **out, ovr_error *err);
-OVR_API void ovr_scanner_free(ovr_scanner *);
-OVR_API const char *ovr_scanner_kernel(const ovr_scanner *);
+OVR_API int ovr_scanner_new(const ovr_ruleset*, const ovr_scanner_options*, ovr_scanner** out, ovr_error* err);
+OVR_API void ovr_scanner_free(ovr_scanner*);
+OVR_API const char* ovr_scanner_kernel(const ovr_scanner*);
 
 /* ---- streams: one response each ---- */
 /* response may be NULL (unknown head). Scans the head at once. */
-OVR_API int ovr_stream_open(const ovr_scanner *, const ovr_response *, ovr_stream **out, ovr_error *err);
+OVR_API int ovr_stream_open(const ovr_scanner*, const ovr_response*, ovr_stream** out, ovr_error* err);
 /* Reuses a stream for another response without allocating. */
-OVR_API int ovr_stream_reset(ovr_stream *, const ovr_response *);
+OVR_API int ovr_stream_reset(ovr_stream*, const ovr_response*);
 /* Feeds the next body bytes. progress may be NULL. */
-OVR_API int ovr_stream_feed(ovr_stream *, const void *data, size_t size, ovr_progress *progress);
+OVR_API int ovr_stream_feed(ovr_stream*, const void* data, size_t size, ovr_progress* progress);
 /* The delay line's time is up: releases all but open matches. The core has no clock; the caller has. */
-OVR_API int ovr_stream_flush(ovr_stream *, ovr_progress *progress);
+OVR_API int ovr_stream_flush(ovr_stream*, ovr_progress* progress);
 /* The verdict so far, without feeding. */
-OVR_API void ovr_stream_progress(const ovr_stream *, ovr_progress *progress);
+OVR_API void ovr_stream_progress(const ovr_stream*, ovr_progress* progress);
 /* Ends the body. The verdict's pointers live until reset or close. */
-OVR_API int ovr_stream_finish(ovr_stream *, ovr_verdict *out);
-OVR_API void ovr_stream_close(ovr_stream *);
+OVR_API int ovr_stream_finish(ovr_stream*, ovr_verdict* out);
+OVR_API void ovr_stream_close(ovr_stream*);
 
 /* ---- filters: a stream under a policy; what proxies embed ---- */
 typedef struct ovr_policy {
     size_t struct_size;
-    int mode;           /* enum ovr_mode */
-    int block_from;     /* lowest enum ovr_tier that is blocked in enforce; OVR_TIER_CERTAIN is the default (0 means it) */
-    uint32_t hold;      /* bytes, OVR_HOLD_DEFAULT: 16384 in enforce; always 0 in monitor and for event streams */
-    uint32_t hold_ms;   /* milliseconds after which the adapter calls ovr_filter_flush; 0 means 50 */
+    int mode;         /* enum ovr_mode */
+    int block_from;   /* lowest enum ovr_tier that is blocked in enforce; OVR_TIER_CERTAIN is the default (0 means it) */
+    uint32_t hold;    /* bytes, OVR_HOLD_DEFAULT: 16384 in enforce; always 0 in monitor and for event streams */
+    uint32_t hold_ms; /* milliseconds after which the adapter calls ovr_filter_flush; 0 means 50 */
 } ovr_policy;
 
 enum ovr_verb {
@@ -219,25 +219,25 @@ typedef struct ovr_action {
 /* What the adapter knows of the exchange, for the event. Query strings are cut off by the core. */
 typedef struct ovr_exchange {
     size_t struct_size;
-    const char *proxy;     /* "envoy", "nginx", ... */
+    const char* proxy; /* "envoy", "nginx", ... */
     ovr_bytes method, host, target;
-    uint64_t unix_ms;      /* time of day, milliseconds */
+    uint64_t unix_ms; /* time of day, milliseconds */
 } ovr_exchange;
 
-OVR_API int ovr_filter_open(const ovr_scanner *, const ovr_policy *, ovr_filter **out, ovr_error *err);
+OVR_API int ovr_filter_open(const ovr_scanner*, const ovr_policy*, ovr_filter** out, ovr_error* err);
 /* Starts a response (also on a reused filter). May already BLOCK: heads are scanned too. */
-OVR_API int ovr_filter_head(ovr_filter *, const ovr_response *, ovr_action *);
-OVR_API int ovr_filter_body(ovr_filter *, const void *data, size_t size, ovr_action *);
-OVR_API int ovr_filter_flush(ovr_filter *, ovr_action *);
-OVR_API int ovr_filter_end(ovr_filter *, ovr_action *);
+OVR_API int ovr_filter_head(ovr_filter*, const ovr_response*, ovr_action*);
+OVR_API int ovr_filter_body(ovr_filter*, const void* data, size_t size, ovr_action*);
+OVR_API int ovr_filter_flush(ovr_filter*, ovr_action*);
+OVR_API int ovr_filter_end(ovr_filter*, ovr_action*);
 /* Verdict of the ended or stopped response. */
-OVR_API int ovr_filter_verdict(ovr_filter *, ovr_verdict *out);
+OVR_API int ovr_filter_verdict(ovr_filter*, ovr_verdict* out);
 /* A 16-hex-digit id a visitor can quote, NUL-terminated; fresh per response. */
-OVR_API const char *ovr_filter_id(const ovr_filter *);
+OVR_API const char* ovr_filter_id(const ovr_filter*);
 /* Writes one JSON object (no newline, NUL-terminated) with no secret byte and no query string.
  * OVR_E_SPACE when capacity is too small (8192 is always enough); *size is its length without the NUL. */
-OVR_API int ovr_filter_event(ovr_filter *, const ovr_exchange *, char *buffer, size_t capacity, size_t *size);
-OVR_API void ovr_filter_close(ovr_filter *);
+OVR_API int ovr_filter_event(ovr_filter*, const ovr_exchange*, char* buffer, size_t capacity, size_t* size);
+OVR_API void ovr_filter_close(ovr_filter*);
 
 #ifdef __cplusplus
 }

@@ -20,10 +20,7 @@ const Kernel KERNELS[] = {
 #if defined(__x86_64__)
     {"avx2", scan_avx2, has_avx2},
 #endif
-    {"scalar", scan_scalar, always},
-    {"emulated16", scan_emulated16, always},
-    {"emulated32", scan_emulated32, always},
-    {"emulated64", scan_emulated64, always},
+    {"scalar", scan_scalar, always}, {"emulated16", scan_emulated16, always}, {"emulated32", scan_emulated32, always}, {"emulated64", scan_emulated64, always},
 };
 
 }  // namespace

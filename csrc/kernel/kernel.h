@@ -12,13 +12,13 @@ struct FingerprintTable {
     uint8_t high[3][16];
 };
 
-constexpr size_t UNIT = 64;               // one mask word covers this many bytes
-constexpr size_t TILE = 8192;             // bytes per kernel call: lists stay in L1 and on the stack
+constexpr size_t UNIT = 64;    // one mask word covers this many bytes
+constexpr size_t TILE = 8192;  // bytes per kernel call: lists stay in L1 and on the stack
 constexpr size_t TILE_UNITS = TILE / UNIT;
 
 struct CandidateUnit {
-    uint32_t unit;   // index of the unit in the tile
-    uint64_t mask;   // bit i: the window at byte i of the unit may belong to an anchor
+    uint32_t unit;  // index of the unit in the tile
+    uint64_t mask;  // bit i: the window at byte i of the unit may belong to an anchor
 };
 struct ClassUnit {
     uint32_t unit;

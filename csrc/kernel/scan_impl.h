@@ -19,14 +19,12 @@ struct Tables {
 
 // Precondition: p[0, UNIT + 2) is readable.
 template <class Block>
-inline void scan_unit(const Tables<Block>& t, const uint8_t* p, uint64_t& candidates, uint64_t& control,
-                      uint64_t& high) {
+inline void scan_unit(const Tables<Block>& t, const uint8_t* p, uint64_t& candidates, uint64_t& control, uint64_t& high) {
     candidates = control = high = 0;
     for (size_t i = 0; i < UNIT; i += Block::width) {
         const Block b0 = Block::load(p + i), b1 = Block::load(p + i + 1), b2 = Block::load(p + i + 2);
         const Block l0 = b0.low_nibble(), h0 = b0.high_nibble();
-        const Block buckets = l0.lookup16(t.low[0]) & h0.lookup16(t.high[0]) &
-                              b1.low_nibble().lookup16(t.low[1]) & b1.high_nibble().lookup16(t.high[1]) &
+        const Block buckets = l0.lookup16(t.low[0]) & h0.lookup16(t.high[0]) & b1.low_nibble().lookup16(t.low[1]) & b1.high_nibble().lookup16(t.high[1]) &
                               b2.low_nibble().lookup16(t.low[2]) & b2.high_nibble().lookup16(t.high[2]);
         candidates |= buckets.nonzero_mask() << i;
         control |= (l0.lookup16(t.control_low) & h0.lookup16(t.control_high)).nonzero_mask() << i;

@@ -17,8 +17,7 @@ void scan_scalar(const FingerprintTable& t, const uint8_t* data, size_t size, si
             if (b >= 0x80) h |= bit;
             if (i + 3 <= readable) {
                 uint8_t buckets = 0xff;
-                for (size_t j = 0; j < 3; j++)
-                    buckets &= t.low[j][data[i + j] & 15] & t.high[j][data[i + j] >> 4];
+                for (size_t j = 0; j < 3; j++) buckets &= t.low[j][data[i + j] & 15] & t.high[j][data[i + j] >> 4];
                 if (buckets) c |= bit;
             }
         }

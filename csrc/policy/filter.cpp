@@ -22,7 +22,7 @@ struct Text {
         while (*s) put(*s++);
     }
     void format(const char* f, ...) __attribute__((format(printf, 2, 3))) {
-        char b[96];
+        char b[512];
         va_list args;
         va_start(args, f);
         std::vsnprintf(b, sizeof b, f, args);
@@ -34,8 +34,10 @@ struct Text {
         put('"');
         for (size_t i = 0; i < n; i++) {
             const uint8_t c = s[i];
-            if (c == '"' || c == '\\') put('\\'), put(char(c));
-            else put(c >= 0x20 && c < 0x7f ? char(c) : '?');
+            if (c == '"' || c == '\\')
+                put('\\'), put(char(c));
+            else
+                put(c >= 0x20 && c < 0x7f ? char(c) : '?');
         }
         put('"');
     }
@@ -57,16 +59,17 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     status_ = response.status;
     const bool enforce = policy_.mode == OVR_MODE_ENFORCE;
     const int from = policy_.block_from ? policy_.block_from : OVR_TIER_CERTAIN;
-    block_bits_ = !enforce ? std::numeric_limits<double>::infinity()
-                  : from == OVR_TIER_WEAK ? WEAK_BITS : from == OVR_TIER_STRONG ? STRONG_BITS : CERTAIN_BITS;
+    block_bits_ = !enforce ? std::numeric_limits<double>::infinity() : from == OVR_TIER_WEAK ? WEAK_BITS : from == OVR_TIER_STRONG ? STRONG_BITS : CERTAIN_BITS;
     const uint32_t hold = policy_.hold == OVR_HOLD_DEFAULT ? DEFAULT_HOLD : policy_.hold;
     stream_.reset(&response, enforce ? hold : 0, block_bits_);
     act(action, false);
 }
 
 void Filter::body(const uint8_t* data, size_t size, ovr_action* action) {
-    if (policy_.mode != OVR_MODE_OFF && !stopped_) stream_.feed(data, size);
-    else released_ += size;
+    if (policy_.mode != OVR_MODE_OFF && !stopped_)
+        stream_.feed(data, size);
+    else
+        released_ += size;
     act(action, false);
 }
 
@@ -127,7 +130,8 @@ size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     t.raw(",\"path\":");
     t.quoted(x.target.data, path);
     t.format(",\"status\":%u,\"tier\":\"%s\",\"bits\":%.1f,\"probability\":%.6f,\"content_class\":\"%s\",\"body_bytes\":%llu,\"released\":%llu", status_,
-             ovr_tier_name(v.tier), v.bits, v.probability, v.content_class, static_cast<unsigned long long>(v.body_bytes), static_cast<unsigned long long>(released_));
+             ovr_tier_name(v.tier), v.bits, v.probability, v.content_class, static_cast<unsigned long long>(v.body_bytes),
+             static_cast<unsigned long long>(released_));
     t.raw(",\"terms\":[");
     for (size_t i = 0; i < v.term_count; i++) {
         t.format("%s{\"group\":\"%s\",\"level\":", i ? "," : "", v.terms[i].group);
@@ -139,8 +143,8 @@ size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
         const ovr_finding& f = v.findings[i];
         t.format("%s{\"rule\":", i ? "," : "");
         t.quoted(f.rule);
-        t.format(",\"part\":\"%s\",\"offset\":%llu,\"length\":%u,\"digest\":\"%016llx\"}", ovr_part_name(f.part), static_cast<unsigned long long>(f.offset), f.length,
-                 static_cast<unsigned long long>(f.digest));
+        t.format(",\"part\":\"%s\",\"offset\":%llu,\"length\":%u,\"digest\":\"%016llx\"}", ovr_part_name(f.part), static_cast<unsigned long long>(f.offset),
+                 f.length, static_cast<unsigned long long>(f.digest));
     }
     t.format("],\"findings_dropped\":%llu}", static_cast<unsigned long long>(v.findings_dropped));
     if (capacity) buffer[t.size < capacity ? t.size : capacity - 1] = 0;

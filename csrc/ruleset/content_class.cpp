@@ -5,30 +5,45 @@
 namespace overread {
 namespace {
 
-const char* const NAMES[CONTENT_CLASS_COUNT] = {
-    "html", "js", "css", "json", "svg", "xml", "text", "event-stream", "legacy", "utf16", "png", "jpeg",
-    "gif", "webp", "woff", "woff2", "ttf", "wasm", "pdf", "archive", "other", "head", "text-pool"};
+const char* const NAMES[CONTENT_CLASS_COUNT] = {"html", "js",   "css",  "json",  "svg", "xml",  "text", "event-stream", "legacy", "utf16", "png",      "jpeg",
+                                                "gif",  "webp", "woff", "woff2", "ttf", "wasm", "pdf",  "archive",      "other",  "head",  "text-pool"};
 
 struct TypeName {
     const char* type;
     ContentClass cls;
 };
 // WHATWG MIME Sniffing and the IANA registry; a suffix (+json, +xml) is handled below.
-const TypeName TYPES[] = {
-    {"text/html", ContentClass::html}, {"application/xhtml+xml", ContentClass::html},
-    {"text/javascript", ContentClass::js}, {"application/javascript", ContentClass::js},
-    {"application/x-javascript", ContentClass::js}, {"application/typescript", ContentClass::js},
-    {"text/css", ContentClass::css}, {"application/json", ContentClass::json}, {"text/json", ContentClass::json},
-    {"application/manifest+json", ContentClass::json}, {"image/svg+xml", ContentClass::svg},
-    {"text/xml", ContentClass::xml}, {"application/xml", ContentClass::xml},
-    {"text/event-stream", ContentClass::event_stream}, {"application/yaml", ContentClass::text},
-    {"application/x-ndjson", ContentClass::json}, {"application/jsonl", ContentClass::json},
-    {"image/png", ContentClass::png}, {"image/jpeg", ContentClass::jpeg}, {"image/gif", ContentClass::gif},
-    {"image/webp", ContentClass::webp}, {"font/woff", ContentClass::woff}, {"font/woff2", ContentClass::woff2},
-    {"font/ttf", ContentClass::ttf}, {"font/otf", ContentClass::ttf}, {"application/wasm", ContentClass::wasm},
-    {"application/pdf", ContentClass::pdf}, {"application/gzip", ContentClass::archive},
-    {"application/zip", ContentClass::archive}, {"application/zstd", ContentClass::archive},
-    {"application/octet-stream", ContentClass::other}};
+const TypeName TYPES[] = {{"text/html", ContentClass::html},
+                          {"application/xhtml+xml", ContentClass::html},
+                          {"text/javascript", ContentClass::js},
+                          {"application/javascript", ContentClass::js},
+                          {"application/x-javascript", ContentClass::js},
+                          {"application/typescript", ContentClass::js},
+                          {"text/css", ContentClass::css},
+                          {"application/json", ContentClass::json},
+                          {"text/json", ContentClass::json},
+                          {"application/manifest+json", ContentClass::json},
+                          {"image/svg+xml", ContentClass::svg},
+                          {"text/xml", ContentClass::xml},
+                          {"application/xml", ContentClass::xml},
+                          {"text/event-stream", ContentClass::event_stream},
+                          {"application/yaml", ContentClass::text},
+                          {"application/x-ndjson", ContentClass::json},
+                          {"application/jsonl", ContentClass::json},
+                          {"image/png", ContentClass::png},
+                          {"image/jpeg", ContentClass::jpeg},
+                          {"image/gif", ContentClass::gif},
+                          {"image/webp", ContentClass::webp},
+                          {"font/woff", ContentClass::woff},
+                          {"font/woff2", ContentClass::woff2},
+                          {"font/ttf", ContentClass::ttf},
+                          {"font/otf", ContentClass::ttf},
+                          {"application/wasm", ContentClass::wasm},
+                          {"application/pdf", ContentClass::pdf},
+                          {"application/gzip", ContentClass::archive},
+                          {"application/zip", ContentClass::archive},
+                          {"application/zstd", ContentClass::archive},
+                          {"application/octet-stream", ContentClass::other}};
 
 bool contains(const char* s, size_t n, const char* what) {
     const size_t m = std::strlen(what);
@@ -50,28 +65,44 @@ struct Magic {
 };
 const Magic MAGICS[] = {{"\x89PNG\r\n\x1a\n", 8, ContentClass::png, "png"},
                         {"\xff\xd8\xff", 3, ContentClass::jpeg, "jpeg"},
-                        {"GIF87a", 6, ContentClass::gif, "gif"}, {"GIF89a", 6, ContentClass::gif, "gif"},
-                        {"wOFF", 4, ContentClass::woff, "woff"}, {"wOF2", 4, ContentClass::woff2, "woff2"},
-                        {"\0asm", 4, ContentClass::wasm, "wasm"}, {"%PDF-", 5, ContentClass::pdf, "pdf"},
-                        {"\0\1\0\0\0", 5, ContentClass::ttf, "ttf"}, {"OTTO\0", 5, ContentClass::ttf, "otf"},
-                        {"ttcf\0", 5, ContentClass::ttf, "ttc"}, {"\x1f\x8b\x08", 3, ContentClass::archive, "gzip"},
-                        {"PK\3\4", 4, ContentClass::archive, "zip"}, {"\x28\xb5\x2f\xfd", 4, ContentClass::archive, "zstd"},
-                        {"\xfd" "7zXZ\0", 6, ContentClass::archive, "xz"}, {"BZh", 3, ContentClass::archive, "bzip2"},
-                        {"7z\xbc\xaf\x27\x1c", 6, ContentClass::archive, "7z"}, {"\x7f" "ELF", 4, ContentClass::other, "elf"},
-                        {"OggS\0", 5, ContentClass::other, "ogg"}, {"\0\0\1\0", 4, ContentClass::other, "ico"},
-                        {"SQLite format 3\0", 16, ContentClass::other, "sqlite"}, {"PACK\0\0\0\2", 8, ContentClass::other, "git pack"},
-                        {"ID3", 3, ContentClass::other, "mp3"}, {"fLaC", 4, ContentClass::other, "flac"},
+                        {"GIF87a", 6, ContentClass::gif, "gif"},
+                        {"GIF89a", 6, ContentClass::gif, "gif"},
+                        {"wOFF", 4, ContentClass::woff, "woff"},
+                        {"wOF2", 4, ContentClass::woff2, "woff2"},
+                        {"\0asm", 4, ContentClass::wasm, "wasm"},
+                        {"%PDF-", 5, ContentClass::pdf, "pdf"},
+                        {"\0\1\0\0\0", 5, ContentClass::ttf, "ttf"},
+                        {"OTTO\0", 5, ContentClass::ttf, "otf"},
+                        {"ttcf\0", 5, ContentClass::ttf, "ttc"},
+                        {"\x1f\x8b\x08", 3, ContentClass::archive, "gzip"},
+                        {"PK\3\4", 4, ContentClass::archive, "zip"},
+                        {"\x28\xb5\x2f\xfd", 4, ContentClass::archive, "zstd"},
+                        {"\xfd"
+                         "7zXZ\0",
+                         6, ContentClass::archive, "xz"},
+                        {"BZh", 3, ContentClass::archive, "bzip2"},
+                        {"7z\xbc\xaf\x27\x1c", 6, ContentClass::archive, "7z"},
+                        {"\x7f"
+                         "ELF",
+                         4, ContentClass::other, "elf"},
+                        {"OggS\0", 5, ContentClass::other, "ogg"},
+                        {"\0\0\1\0", 4, ContentClass::other, "ico"},
+                        {"SQLite format 3\0", 16, ContentClass::other, "sqlite"},
+                        {"PACK\0\0\0\2", 8, ContentClass::other, "git pack"},
+                        {"ID3", 3, ContentClass::other, "mp3"},
+                        {"fLaC", 4, ContentClass::other, "flac"},
                         // Formats whose head is text and whose body is bytes.
-                        {"ply\nformat", 10, ContentClass::other, "ply"}, {"NRRD000", 7, ContentClass::other, "nrrd"},
-                        {"SIMPLE  =", 9, ContentClass::other, "fits"}, {"# vtk DataFile", 14, ContentClass::other, "vtk"},
-                        {";ELC", 4, ContentClass::other, "elc"}, {"%!PS-Adobe", 10, ContentClass::other, "postscript"},
+                        {"ply\nformat", 10, ContentClass::other, "ply"},
+                        {"NRRD000", 7, ContentClass::other, "nrrd"},
+                        {"SIMPLE  =", 9, ContentClass::other, "fits"},
+                        {"# vtk DataFile", 14, ContentClass::other, "vtk"},
+                        {";ELC", 4, ContentClass::other, "elc"},
+                        {"%!PS-Adobe", 10, ContentClass::other, "postscript"},
                         {"# Sphinx invento", 16, ContentClass::other, "sphinx inventory"}};
 
 }  // namespace
 
-const char* content_class_name(ContentClass c) {
-    return size_t(c) < CONTENT_CLASS_COUNT ? NAMES[size_t(c)] : "";
-}
+const char* content_class_name(ContentClass c) { return size_t(c) < CONTENT_CLASS_COUNT ? NAMES[size_t(c)] : ""; }
 
 const char* known_magic(const uint8_t* p, size_t size, ContentClass* cls) {
     for (const Magic& m : MAGICS)
@@ -114,17 +145,23 @@ Content classify_type(const uint8_t* type, size_t size) {
             break;
         }
     if (!known && m > 0) {
-        if (ends_with(buffer, m, "+json")) r.cls = ContentClass::json;
-        else if (ends_with(buffer, m, "+xml")) r.cls = ContentClass::xml;
-        else if (m > 5 && std::memcmp(buffer, "text/", 5) == 0) r.cls = ContentClass::text;
+        if (ends_with(buffer, m, "+json"))
+            r.cls = ContentClass::json;
+        else if (ends_with(buffer, m, "+xml"))
+            r.cls = ContentClass::xml;
+        else if (m > 5 && std::memcmp(buffer, "text/", 5) == 0)
+            r.cls = ContentClass::text;
     }
     r.lines = contains(buffer, m, "ndjson") || contains(buffer, m, "jsonl") || contains(buffer, m, "json-seq");
     // An event stream must flow at once, so nothing waits for its first bytes.
     if (r.cls == ContentClass::event_stream) r.sniff = false;
     const bool names_charset = contains(buffer + m, n - m, "charset=");
-    if (contains(buffer + m, n - m, "charset=utf-8") || contains(buffer + m, n - m, "charset=utf8")) r.charset = Charset::utf8;
-    else if (contains(buffer + m, n - m, "charset=utf-16")) r.charset = Charset::utf16;
-    else if (names_charset && !contains(buffer + m, n - m, "charset=us-ascii")) r.charset = Charset::legacy;
+    if (contains(buffer + m, n - m, "charset=utf-8") || contains(buffer + m, n - m, "charset=utf8"))
+        r.charset = Charset::utf8;
+    else if (contains(buffer + m, n - m, "charset=utf-16"))
+        r.charset = Charset::utf16;
+    else if (names_charset && !contains(buffer + m, n - m, "charset=us-ascii"))
+        r.charset = Charset::legacy;
     else if (r.cls != ContentClass::html && r.cls != ContentClass::text && is_text(r.cls))
         r.charset = Charset::utf8;  // the default of JSON (RFC 8259), XML, CSS and event streams
     if (is_text(r.cls) && r.charset == Charset::legacy) r.cls = ContentClass::legacy;
@@ -156,10 +193,14 @@ Content sniff(Content c, const uint8_t* p, size_t n) {
         while (i < n && (p[i] == ' ' || p[i] == '\n' || p[i] == '\r' || p[i] == '\t')) i++;
         bool text = true;
         for (size_t j = 0; j < n; j++) text &= p[j] >= 0x20 || p[j] == '\t' || p[j] == '\n' || p[j] == '\r' || p[j] == '\f';
-        if (!text) c.cls = ContentClass::other;
-        else if (i < n && p[i] == '<') c.cls = ContentClass::html;
-        else if (i < n && (p[i] == '{' || p[i] == '[')) c.cls = ContentClass::json;
-        else c.cls = ContentClass::text;
+        if (!text)
+            c.cls = ContentClass::other;
+        else if (i < n && p[i] == '<')
+            c.cls = ContentClass::html;
+        else if (i < n && (p[i] == '{' || p[i] == '['))
+            c.cls = ContentClass::json;
+        else
+            c.cls = ContentClass::text;
         c.charset = c.cls == ContentClass::json ? Charset::utf8 : Charset::unknown;
     } else if (c.cls >= ContentClass::png && c.cls < ContentClass::other) {
         c.cls = ContentClass::other;  // declared binary without its magic: nothing is known of its bytes

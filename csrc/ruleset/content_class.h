@@ -6,8 +6,30 @@
 namespace overread {
 
 enum class ContentClass : uint8_t {
-    html, js, css, json, svg, xml, text, event_stream, legacy, utf16,
-    png, jpeg, gif, webp, woff, woff2, ttf, wasm, pdf, archive, other, head, text_pool, count
+    html,
+    js,
+    css,
+    json,
+    svg,
+    xml,
+    text,
+    event_stream,
+    legacy,
+    utf16,
+    png,
+    jpeg,
+    gif,
+    webp,
+    woff,
+    woff2,
+    ttf,
+    wasm,
+    pdf,
+    archive,
+    other,
+    head,
+    text_pool,
+    count
 };
 constexpr size_t CONTENT_CLASS_COUNT = size_t(ContentClass::count);
 

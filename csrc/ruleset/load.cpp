@@ -7,7 +7,9 @@ namespace overread {
 
 uint32_t crc32(const uint8_t* data, size_t size) {
     static const auto table = [] {
-        struct T { uint32_t v[256]; } t;
+        struct T {
+            uint32_t v[256];
+        } t;
         for (uint32_t i = 0; i < 256; i++) {
             uint32_t c = i;
             for (int j = 0; j < 8; j++) c = c & 1 ? 0xEDB88320u ^ (c >> 1) : c >> 1;
@@ -80,11 +82,10 @@ std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::str
     for (size_t i = 0; i < count[RULES]; i++) {
         const uint8_t* p = at[RULES] + i * 32;
         const std::string place = "rule " + std::to_string(i);
-        Rule rule{string_at(u32(p)), string_at(u32(p + 4)), string_at(u32(p + 8)), Family(p[12]), Check(p[13]),
-                  Builtin(u16(p + 14)), u32(p + 16), u16(p + 20), u16(p + 22), u16(p + 24), u16(p + 26)};
+        Rule rule{string_at(u32(p)), string_at(u32(p + 4)), string_at(u32(p + 8)), Family(p[12]), Check(p[13]), Builtin(u16(p + 14)),
+                  u32(p + 16),       u16(p + 20),           u16(p + 22),           u16(p + 24),   u16(p + 26)};
         if (!rule.id || !rule.title || !rule.reference) return bad(place + ": a text lies outside the strings");
-        if (p[12] > 3 || p[13] >= uint8_t(Check::count) || u16(p + 14) >= uint16_t(Builtin::count))
-            return bad(place + ": unknown family, check or builtin");
+        if (p[12] > 3 || p[13] >= uint8_t(Check::count) || u16(p + 14) >= uint16_t(Builtin::count)) return bad(place + ": unknown family, check or builtin");
         if (size_t(rule.before_first) + rule.before_count > count[ELEMENTS] || size_t(rule.after_first) + rule.after_count > count[ELEMENTS])
             return bad(place + ": elements outside the section");
         size_t before = 0, after = 0;
@@ -105,7 +106,8 @@ std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::str
     for (size_t i = 0; i < count[WEIGHTS]; i++) {
         const uint8_t* p = at[WEIGHTS] + i * 24;
         const float bits = f32(p + 4);
-        if (p[0] >= CONTENT_CLASS_COUNT || p[1] >= GROUP_COUNT || p[2] == 0 || p[2] > MAX_LEVEL || p[3] > 2 || p[20] >= CONTENT_CLASS_COUNT || !(bits >= 0 && bits <= 64))
+        if (p[0] >= CONTENT_CLASS_COUNT || p[1] >= GROUP_COUNT || p[2] == 0 || p[2] > MAX_LEVEL || p[3] > 2 || p[20] >= CONTENT_CLASS_COUNT ||
+            !(bits >= 0 && bits <= 64))
             return bad("weight " + std::to_string(i) + " is malformed");
         r->weights[p[0]][p[1]][p[2]] = {bits, u32(p + 8), u32(p + 12), u32(p + 16), p[3], p[20]};
     }

@@ -29,14 +29,39 @@ constexpr size_t MIN_ANCHOR = 3;
 
 enum class Family : uint8_t { raw = 0, http = 1, secret = 2, place = 3 };
 enum class Check : uint8_t {
-    none = 0, header_line = 1, request_line = 2, status_line = 3, jwt = 4, entropy = 5, github_crc = 6,
-    basic = 7, session_cookie = 8, pem = 9, html_end = 10, luhn = 11, count = 12
+    none = 0,
+    header_line = 1,
+    request_line = 2,
+    status_line = 3,
+    jwt = 4,
+    entropy = 5,
+    github_crc = 6,
+    basic = 7,
+    session_cookie = 8,
+    pem = 9,
+    html_end = 10,
+    luhn = 11,
+    count = 12
 };
 // Signs found by native verifiers rather than by an anchor; a rule names one so that it has an id and a page.
 enum class Builtin : uint16_t {
-    none = 0, raw_utf8 = 1, raw_control = 2, raw_nul = 3, raw_pointer_pair = 4, raw_after_text = 5,
-    raw_mixed = 6, json_tail = 7, html_tail = 8, png_tail = 9, jpeg_tail = 10, gif_tail = 11,
-    json_string_break = 12, head_grammar = 13, head_reason = 14, head_control = 15, count = 16
+    none = 0,
+    raw_utf8 = 1,
+    raw_control = 2,
+    raw_nul = 3,
+    raw_pointer_pair = 4,
+    raw_after_text = 5,
+    raw_mixed = 6,
+    json_tail = 7,
+    html_tail = 8,
+    png_tail = 9,
+    jpeg_tail = 10,
+    gif_tail = 11,
+    json_string_break = 12,
+    head_grammar = 13,
+    head_reason = 14,
+    head_control = 15,
+    count = 16
 };
 enum Group : uint8_t { GROUP_RAW = 0, GROUP_HTTP = 1, GROUP_PLACE = 2, GROUP_HTTP_GIVEN_RAW = 3, GROUP_COUNT = 4 };
 constexpr uint8_t MAX_LEVEL = 8;
@@ -54,7 +79,7 @@ struct Anchor {
     const uint8_t* bytes;
     uint16_t length, rule, window;  // window: offset of the 3-byte fingerprint
     bool nocase;
-    uint32_t next;                  // next anchor of the same window hash, or NO_ANCHOR
+    uint32_t next;  // next anchor of the same window hash, or NO_ANCHOR
 };
 constexpr uint32_t NO_ANCHOR = UINT32_MAX;
 

@@ -13,22 +13,14 @@ struct Avx2Block {
     __m256i v;
 
     // Precondition: p[0, 32) is readable.
-    static Avx2Block load(const uint8_t* p) {
-        return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))};
-    }
+    static Avx2Block load(const uint8_t* p) { return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))}; }
     // Precondition: table[0, 16) is readable.
-    static Avx2Block table16(const uint8_t* table) {
-        return {_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)))};
-    }
+    static Avx2Block table16(const uint8_t* table) { return {_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)))}; }
     Avx2Block operator&(const Avx2Block& o) const { return {_mm256_and_si256(v, o.v)}; }
     Avx2Block low_nibble() const { return {_mm256_and_si256(v, _mm256_set1_epi8(15))}; }
-    Avx2Block high_nibble() const {
-        return {_mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15))};
-    }
+    Avx2Block high_nibble() const { return {_mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15))}; }
     Avx2Block lookup16(const Avx2Block& table) const { return {_mm256_shuffle_epi8(table.v, v)}; }
-    uint64_t nonzero_mask() const {
-        return uint32_t(~_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256())));
-    }
+    uint64_t nonzero_mask() const { return uint32_t(~_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()))); }
     uint64_t sign_mask() const { return uint32_t(_mm256_movemask_epi8(v)); }
 };
 

@@ -7,9 +7,7 @@ namespace {
 
 constexpr size_t MIN_VALUE = 8;  // shorter values are too common to exempt anything
 
-const uint8_t* find(const uint8_t* p, size_t n, char c) {
-    return n ? static_cast<const uint8_t*>(std::memchr(p, c, n)) : nullptr;
-}
+const uint8_t* find(const uint8_t* p, size_t n, char c) { return n ? static_cast<const uint8_t*>(std::memchr(p, c, n)) : nullptr; }
 
 }  // namespace
 
@@ -30,8 +28,10 @@ void OwnRequest::add_escaped(const uint8_t* value, size_t size) {
         const char* e = value[i] == '&' ? "&amp;" : value[i] == '<' ? "&lt;" : value[i] == '>' ? "&gt;" : value[i] == '"' ? "&quot;" : nullptr;
         const size_t m = e ? std::strlen(e) : 1;
         if (n + m > sizeof out) return;
-        if (e) std::memcpy(out + n, e, m), changed = true;
-        else out[n] = value[i];
+        if (e)
+            std::memcpy(out + n, e, m), changed = true;
+        else
+            out[n] = value[i];
         n += m;
     }
     if (changed && count_ < CAPACITY) digests_[count_++] = keyed_digest(key_, out, n);
@@ -56,8 +56,7 @@ void OwnRequest::reset(const DigestKey& key, const ovr_request* r) {
     count_ = 0;
     if (!r) return;
     add(r->target.data, r->target.size);
-    if (const uint8_t* query = find(r->target.data, r->target.size, '?'))
-        add_pairs(query + 1, size_t(r->target.data + r->target.size - query - 1), '&');
+    if (const uint8_t* query = find(r->target.data, r->target.size, '?')) add_pairs(query + 1, size_t(r->target.data + r->target.size - query - 1), '&');
     for (size_t i = 0; i < r->header_count; i++) {
         const ovr_bytes& v = r->headers[i].value;
         add(v.data, v.size);

@@ -59,9 +59,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
             if (equals_nocase(h.name, "x-accel-buffering") && equals_nocase(h.value, "no")) hold_ = 0;
         }
     }
-    if (starts_with(type, "text/event-stream") || starts_with(type, "application/grpc") ||
-        starts_with(type, "multipart/x-mixed-replace"))
-        hold_ = 0;
+    if (starts_with(type, "text/event-stream") || starts_with(type, "application/grpc") || starts_with(type, "multipart/x-mixed-replace")) hold_ = 0;
     content_ = classify_type(type.data, type.size);
     if (content_.lines) hold_ = 0;
     if (!content_.sniff) choose_class(false);
@@ -73,14 +71,16 @@ void Stream::scan_head(const ovr_response& r) {
     const Builtin reason = check_reason(r.reason.data, r.reason.size, &at);
     if (reason != Builtin::none) {
         levels_.head = PLACE_HEAD;
-        add_finding(builtin(reason), OVR_PART_STATUS, at, uint32_t(r.reason.size - at), keyed_digest(scanner_.key, r.reason.data + at, r.reason.size - at), nullptr, GROUP_PLACE, PLACE_HEAD);
+        add_finding(builtin(reason), OVR_PART_STATUS, at, uint32_t(r.reason.size - at), keyed_digest(scanner_.key, r.reason.data + at, r.reason.size - at),
+                    nullptr, GROUP_PLACE, PLACE_HEAD);
     }
     for (size_t i = 0; i < r.header_count; i++) {
         const ovr_header& h = r.headers[i];
         const Builtin sign = check_header(h.name.data, h.name.size, h.value.data, h.value.size, &at);
         if (sign == Builtin::none || own_.holds(h.value.data, h.value.size)) continue;
         levels_.head = PLACE_HEAD;
-        add_finding(builtin(sign), OVR_PART_HEADER, at, uint32_t(h.value.size - at), keyed_digest(scanner_.key, h.value.data + at, h.value.size - at), &h.name, GROUP_PLACE, PLACE_HEAD);
+        add_finding(builtin(sign), OVR_PART_HEADER, at, uint32_t(h.value.size - at), keyed_digest(scanner_.key, h.value.data + at, h.value.size - at), &h.name,
+                    GROUP_PLACE, PLACE_HEAD);
     }
     dirty_ = true;
     reassess();
@@ -105,9 +105,7 @@ void Stream::feed(const uint8_t* data, size_t size) {
     release(false);
 }
 
-void Stream::flush() {
-    release(true);
-}
+void Stream::flush() { release(true); }
 
 void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     const uint64_t start = total_, end = total_ + size;
@@ -323,9 +321,7 @@ void Stream::release(bool flushing) {
     released_ = std::max(released_, std::min(open_, std::max(delayed, flushed_)));
 }
 
-ovr_progress Stream::progress() const {
-    return {released_, float(assessment_.bits), tier(assessment_.bits), uint8_t(assessment_.bits >= scanner_.threshold)};
-}
+ovr_progress Stream::progress() const { return {released_, float(assessment_.bits), tier(assessment_.bits), uint8_t(assessment_.bits >= scanner_.threshold)}; }
 
 void Stream::add_native_findings() {
     const RawState& raw = raw_.state();
@@ -340,9 +336,12 @@ void Stream::add_native_findings() {
         if (raw.level >= 4) add(Builtin::raw_mixed);
     }
     const PlaceState& place = place_.state();
-    if (place.level) add_finding(builtin(place.sign), OVR_PART_BODY, place.first, uint32_t(std::min<uint64_t>(total_ - place.first, UINT32_MAX)), 0, nullptr, GROUP_PLACE, place.level);
+    if (place.level)
+        add_finding(builtin(place.sign), OVR_PART_BODY, place.first, uint32_t(std::min<uint64_t>(total_ - place.first, UINT32_MAX)), 0, nullptr, GROUP_PLACE,
+                    place.level);
     else if (html_end_ && last_text_ > html_end_)
-        add_finding(builtin(Builtin::html_tail), OVR_PART_BODY, html_end_, uint32_t(std::min<uint64_t>(total_ - html_end_, UINT32_MAX)), 0, nullptr, GROUP_PLACE, PLACE_HTML_TAIL);
+        add_finding(builtin(Builtin::html_tail), OVR_PART_BODY, html_end_, uint32_t(std::min<uint64_t>(total_ - html_end_, UINT32_MAX)), 0, nullptr,
+                    GROUP_PLACE, PLACE_HTML_TAIL);
 }
 
 void Stream::finish(ovr_verdict* out) {

@@ -20,7 +20,7 @@ struct Scanner {
 };
 
 constexpr uint32_t DEFAULT_HOLD = 16384;
-constexpr size_t MAX_FINDINGS = 32;          // the first of each rule, by offset; further ones are counted
+constexpr size_t MAX_FINDINGS = 32;  // the first of each rule, by offset; further ones are counted
 constexpr uint8_t MAX_FINDINGS_PER_RULE = 4;
 
 class Stream {
@@ -69,9 +69,9 @@ class Stream {
     bool finished_ = false, frozen_ = false;
     uint8_t sniffed_ = 0;
     uint8_t sniff_[SNIFF_BYTES];
-    uint64_t total_ = 0;      // bytes ingested
-    uint64_t resume_ = 0;     // first window position that is not decided
-    uint64_t open_ = 0;       // start of the earliest open match, or total_
+    uint64_t total_ = 0;   // bytes ingested
+    uint64_t resume_ = 0;  // first window position that is not decided
+    uint64_t open_ = 0;    // start of the earliest open match, or total_
     uint64_t released_ = 0, flushed_ = 0;
     uint64_t carry_base_ = 0;
     uint32_t carry_size_ = 0;

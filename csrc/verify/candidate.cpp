@@ -87,9 +87,12 @@ Answer header_line(const Ruleset& rs, const Rule& rule, const Anchor& a, const V
     m.value_start = value;
     m.value_end = at;
     while (m.value_end > value && *v.at(m.value_end - 1) == ' ') m.value_end--;
-    if (separator == 0 || (before == Before::nul && (nul_after || crlf_after))) m.sign = Sign::parsed_header;
-    else if (crlf_after || before == Before::crlf || nul_after) m.sign = Sign::crlf_header;
-    else m.sign = Sign::lf_header;
+    if (separator == 0 || (before == Before::nul && (nul_after || crlf_after)))
+        m.sign = Sign::parsed_header;
+    else if (crlf_after || before == Before::crlf || nul_after)
+        m.sign = Sign::crlf_header;
+    else
+        m.sign = Sign::lf_header;
     return Answer::yes;
 }
 
@@ -141,10 +144,14 @@ Answer verify(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start,
     const Rule& rule = rs.rules[a.rule];
     if (rule.check != Check::header_line && !match_before(rs, rule, v, start)) return Answer::no;
     switch (rule.check) {
-        case Check::header_line: return header_line(rs, rule, a, v, start, limit, m);
-        case Check::request_line: return request_line(a, v, start, limit, m);
-        case Check::status_line: return status_line(a, v, start, limit, m);
-        default: break;
+        case Check::header_line:
+            return header_line(rs, rule, a, v, start, limit, m);
+        case Check::request_line:
+            return request_line(a, v, start, limit, m);
+        case Check::status_line:
+            return status_line(a, v, start, limit, m);
+        default:
+            break;
     }
     uint64_t at = start + a.length;
     Answer answer;
@@ -157,14 +164,29 @@ Answer verify(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start,
     const size_t tail_size = size_t(at - value);
     bool good = true;
     switch (rule.check) {
-        case Check::jwt: good = check_jwt(token, size); break;
-        case Check::github_crc: good = check_github_crc(token, size); break;
-        case Check::luhn: good = check_luhn(token, size); break;
-        case Check::entropy: good = check_entropy(tail, tail_size); break;
-        case Check::basic: good = check_basic(tail, tail_size); break;
-        case Check::pem: good = check_pem(tail, tail_size); break;
-        case Check::session_cookie: good = check_session_cookie(tail, tail_size); break;
-        default: break;
+        case Check::jwt:
+            good = check_jwt(token, size);
+            break;
+        case Check::github_crc:
+            good = check_github_crc(token, size);
+            break;
+        case Check::luhn:
+            good = check_luhn(token, size);
+            break;
+        case Check::entropy:
+            good = check_entropy(tail, tail_size);
+            break;
+        case Check::basic:
+            good = check_basic(tail, tail_size);
+            break;
+        case Check::pem:
+            good = check_pem(tail, tail_size);
+            break;
+        case Check::session_cookie:
+            good = check_session_cookie(tail, tail_size);
+            break;
+        default:
+            break;
     }
     if (rule.check == Check::entropy || rule.check == Check::basic || rule.check == Check::session_cookie) m.value_start = value;
     return good ? Answer::yes : Answer::no;

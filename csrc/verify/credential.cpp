@@ -117,8 +117,10 @@ bool check_session_cookie(const uint8_t* value, size_t size) { return check_entr
 bool check_pem(const uint8_t* text, size_t size) {
     size_t good = 0;
     for (size_t i = 0; i < size; i++) {
-        if (base64_value(text[i]) >= 0 || text[i] == '=') good++;
-        else if (text[i] != '\n' && text[i] != '\r') break;
+        if (base64_value(text[i]) >= 0 || text[i] == '=')
+            good++;
+        else if (text[i] != '\n' && text[i] != '\r')
+            break;
     }
     return good >= 48;
 }

@@ -7,11 +7,20 @@ namespace overread {
 void PlaceTracker::reset(const Content& content) {
     *this = PlaceTracker();
     switch (content.cls) {
-        case ContentClass::json: kind_ = content.lines ? Kind::none : Kind::json; break;
-        case ContentClass::png: kind_ = Kind::png; break;
-        case ContentClass::jpeg: kind_ = Kind::jpeg; break;
-        case ContentClass::gif: kind_ = Kind::gif; break;
-        default: kind_ = Kind::none;
+        case ContentClass::json:
+            kind_ = content.lines ? Kind::none : Kind::json;
+            break;
+        case ContentClass::png:
+            kind_ = Kind::png;
+            break;
+        case ContentClass::jpeg:
+            kind_ = Kind::jpeg;
+            break;
+        case ContentClass::gif:
+            kind_ = Kind::gif;
+            break;
+        default:
+            kind_ = Kind::none;
     }
 }
 
@@ -22,11 +31,20 @@ void PlaceTracker::tail(uint64_t offset, uint8_t level, Builtin sign) {
 void PlaceTracker::feed(const uint8_t* data, size_t size) {
     if (state_.level == 0) {
         switch (kind_) {
-            case Kind::json: json(data, size); break;
-            case Kind::png: png(data, size); break;
-            case Kind::jpeg: jpeg(data, size); break;
-            case Kind::gif: gif(data, size); break;
-            case Kind::none: break;
+            case Kind::json:
+                json(data, size);
+                break;
+            case Kind::png:
+                png(data, size);
+                break;
+            case Kind::jpeg:
+                jpeg(data, size);
+                break;
+            case Kind::gif:
+                gif(data, size);
+                break;
+            case Kind::none:
+                break;
         }
     }
     at_ += size;
@@ -40,26 +58,34 @@ void PlaceTracker::json(const uint8_t* data, size_t size) {
         const bool space = c == ' ' || c == '\n' || c == '\r' || c == '\t';
         switch (step_) {
             case 0:
-                if (c == '{' || c == '[') step_ = 1, depth_ = 1;
+                if (c == '{' || c == '[')
+                    step_ = 1, depth_ = 1;
                 else if (!space && !(at_ + i < 3 && c >= 0x80)) {  // a BOM is let pass
-                    kind_ = Kind::none;  // a scalar, a JSON sequence or a guard prefix: nothing to follow
+                    kind_ = Kind::none;                            // a scalar, a JSON sequence or a guard prefix: nothing to follow
                     return;
                 }
                 break;
             case 1:
-                if (c == '"') step_ = 2;
-                else if (c == '{' || c == '[') depth_++;
-                else if ((c == '}' || c == ']') && --depth_ == 0) step_ = 4;
+                if (c == '"')
+                    step_ = 2;
+                else if (c == '{' || c == '[')
+                    depth_++;
+                else if ((c == '}' || c == ']') && --depth_ == 0)
+                    step_ = 4;
                 break;
             case 2:
-                if (c == '"') step_ = 1;
-                else if (c == '\\') step_ = 3;
+                if (c == '"')
+                    step_ = 1;
+                else if (c == '\\')
+                    step_ = 3;
                 else if (c == '\n' || c == '\r') {
                     tail(at_ + i, 2, Builtin::json_string_break);
                     return;
                 }
                 break;
-            case 3: step_ = 2; break;
+            case 3:
+                step_ = 2;
+                break;
             default:
                 if (!space) {
                     tail(at_ + i, 2, Builtin::json_tail);
@@ -114,8 +140,10 @@ void PlaceTracker::jpeg(const uint8_t* data, size_t size) {
         const uint8_t c = data[i];
         if (step_ == 4) {
             // A second image (multi-picture format, gain map) is part of the file: CIPA DC-007.
-            if (c == 0xff) kind_ = Kind::none;
-            else tail(at_ + i, 3, Builtin::jpeg_tail);
+            if (c == 0xff)
+                kind_ = Kind::none;
+            else
+                tail(at_ + i, 3, Builtin::jpeg_tail);
             return;
         }
         i++;
@@ -135,11 +163,16 @@ void PlaceTracker::jpeg(const uint8_t* data, size_t size) {
                 [[fallthrough]];
             case 1:
                 if (c == 0xff) break;
-                if (c == 0xd9) step_ = 4;
-                else if (c == 0x01 || (c >= 0xd0 && c <= 0xd8)) step_ = 0;
-                else flags_ = c == 0xda, step_ = 2;
+                if (c == 0xd9)
+                    step_ = 4;
+                else if (c == 0x01 || (c >= 0xd0 && c <= 0xd8))
+                    step_ = 0;
+                else
+                    flags_ = c == 0xda, step_ = 2;
                 break;
-            case 2: head_[0] = c, step_ = 3; break;
+            case 2:
+                head_[0] = c, step_ = 3;
+                break;
             default: {
                 const uint32_t length = uint32_t(head_[0]) << 8 | c;
                 skip_ = length > 2 ? length - 2 : 0;
@@ -180,15 +213,20 @@ void PlaceTracker::gif(const uint8_t* data, size_t size) {
                 }
                 break;
             case 1:
-                if (c == 0x3b) step_ = 4;
-                else if (c == 0x21) step_ = 2;
-                else if (c == 0x2c) step_ = 5;
+                if (c == 0x3b)
+                    step_ = 4;
+                else if (c == 0x21)
+                    step_ = 2;
+                else if (c == 0x2c)
+                    step_ = 5;
                 else if (c != 0) {
                     kind_ = Kind::none;
                     return;
                 }
                 break;
-            case 2: step_ = 3; break;
+            case 2:
+                step_ = 3;
+                break;
             case 3:
                 if (c == 0) step_ = 1;
                 skip_ = c;
@@ -201,7 +239,8 @@ void PlaceTracker::gif(const uint8_t* data, size_t size) {
                     if (head_[8] & 0x80) skip_ = 3u << ((head_[8] & 7) + 1);
                 }
                 break;
-            default: step_ = 3;
+            default:
+                step_ = 3;
         }
     }
 }

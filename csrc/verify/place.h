@@ -28,10 +28,10 @@ class PlaceTracker {
 
     enum class Kind : uint8_t { none, json, png, jpeg, gif };
     Kind kind_ = Kind::none;
-    uint8_t step_ = 0;         // of the format's own state machine
+    uint8_t step_ = 0;  // of the format's own state machine
     uint8_t flags_ = 0;
-    uint32_t depth_ = 0;       // JSON nesting, or header bytes gathered
-    uint64_t skip_ = 0;        // bytes to pass over unseen
+    uint32_t depth_ = 0;  // JSON nesting, or header bytes gathered
+    uint64_t skip_ = 0;   // bytes to pass over unseen
     uint64_t at_ = 0;
     uint8_t head_[16];
     PlaceState state_;

@@ -43,8 +43,8 @@ void RawTracker::judge() {
     const bool js = cls_ == ContentClass::js;
     if (after_text_ && level == 2 && (!js || two)) level = 3;
     if (level == 3 && (js ? three || kinds_ & RAW_PAIR : two)) {
-        bool magic = head_size_ < sizeof head_ && !final_;  // not known before the region's first 48 bytes are seen
-        for (size_t i = 0; i + 3 <= head_size_; i++) magic |= known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
+        bool magic = embedded_ || (head_size_ < sizeof head_ && !final_);  // not known before the region's first 48 bytes are seen
+        for (size_t i = 0; i + 3 <= head_size_ && !magic; i++) magic = embedded_ = known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
         if (!magic) level = 4;
     }
     if (level > best_.level || (level == best_.level && !best_.invalid_utf8 && invalid_)) {
@@ -68,8 +68,7 @@ void RawTracker::nul_byte(uint64_t offset) {
         int zeros = 0;
         for (int i = 1; i < 5; i++) zeros += uint8_t(word >> (8 * i)) == 0;
         const bool x86 = upper_clear && (top == 0x7f || top == 0x55 || top == 0x56) && zeros <= 1;
-        const bool arm = upper_clear && ((top == 0xff && next == 0xff) || (top == 0xaa && next == 0xaa)) && zeros <= 1 &&
-                         uint32_t(word) != 0xffffffffu;
+        const bool arm = upper_clear && ((top == 0xff && next == 0xff) || (top == 0xaa && next == 0xaa)) && zeros <= 1 && uint32_t(word) != 0xffffffffu;
         const bool go = word >> 32 == 0xc0 && uint8_t(word >> 16) != 0;
         if (x86 || arm || go) pointer(offset - 7, word);
     }
@@ -82,8 +81,10 @@ void RawTracker::pointer(uint64_t offset, uint64_t value) {
             raw_event(offset, RAW_PAIR);
             break;
         }
-    if (pointer_count_ == 4) std::memmove(pointers_, pointers_ + 1, 3 * sizeof pointers_[0]);
-    else pointer_count_++;
+    if (pointer_count_ == 4)
+        std::memmove(pointers_, pointers_ + 1, 3 * sizeof pointers_[0]);
+    else
+        pointer_count_++;
     pointers_[pointer_count_ - 1].offset = offset;
     pointers_[pointer_count_ - 1].value = value;
 }
@@ -107,7 +108,8 @@ void RawTracker::utf8_byte(uint64_t offset, uint8_t b) {
     utf8_next_ = offset + 1;
     utf8_low_ = 0x80;
     utf8_high_ = 0xbf;
-    if (b >= 0xc2 && b <= 0xdf) utf8_need_ = 1;
+    if (b >= 0xc2 && b <= 0xdf)
+        utf8_need_ = 1;
     else if (b >= 0xe0 && b <= 0xef) {
         utf8_need_ = 2;
         if (b == 0xe0) utf8_low_ = 0xa0;
@@ -154,8 +156,10 @@ void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes
             const uint64_t region = region_;
             if (charset_ != Charset::legacy && (b >= 0x80 || utf8_need_)) utf8_byte(offset, b);
             if (classes[i].control & bit) {
-                if (b == 0) nul_byte(offset);
-                else raw_event(offset, RAW_CONTROL);
+                if (b == 0)
+                    nul_byte(offset);
+                else
+                    raw_event(offset, RAW_CONTROL);
             }
             if (in_region_ && (!had_region || region != region_)) {
                 for (int s = 0; s < 8; s++) head_[s] = uint8_t(before_that >> (56 - 8 * s));

@@ -50,19 +50,22 @@ class RawTracker {
 
     ContentClass cls_ = ContentClass::other;
     Charset charset_ = Charset::unknown;
-    uint64_t at_ = 0;         // bytes seen
+    uint64_t at_ = 0;                  // bytes seen
     uint64_t recent_ = 0, older_ = 0;  // the last 16 bytes, newest lowest in recent_
-    uint64_t utf8_start_ = 0; // offset of the open sequence's first byte
+    uint64_t utf8_start_ = 0;          // offset of the open sequence's first byte
     uint8_t utf8_need_ = 0, utf8_low_ = 0x80, utf8_high_ = 0xbf;
     uint64_t utf8_next_ = 0;  // where the open sequence must go on
     bool in_region_ = false, after_text_ = false, raw_seen_ = false, invalid_ = false;
     uint8_t kinds_ = 0;
     uint64_t region_ = 0, last_raw_ = 0;
-    uint8_t head_[64];        // 16 bytes before the region's first raw byte, and what follows: where a format's magic is
+    uint8_t head_[64];  // 16 bytes before the region's first raw byte, and what follows: where a format's magic is
     uint8_t head_size_ = 0;
     uint64_t head_next_ = 0;  // offset of the next byte wanted for head_
+    bool embedded_ = false;   // a known format began: its own text and bytes take turns from here on
     bool final_ = false;
-    struct { uint64_t offset, value; } pointers_[4];
+    struct {
+        uint64_t offset, value;
+    } pointers_[4];
     uint8_t pointer_count_ = 0;
     RawState best_;
 };

@@ -15,7 +15,7 @@ struct View {
     const uint8_t* data;
     uint64_t base;  // body offset of data[0]
     size_t size;
-    bool final;     // nothing follows
+    bool final;  // nothing follows
     uint64_t end() const { return base + size; }
     const uint8_t* at(uint64_t offset) const { return data + (offset - base); }
 };

@@ -8,19 +8,19 @@
 
 typedef struct overread_capi {
     uint32_t abi_version;
-    int (*scanner_new)(const ovr_ruleset *, const ovr_scanner_options *, ovr_scanner **, ovr_error *);
-    void (*scanner_free)(ovr_scanner *);
-    const char *(*scanner_kernel)(const ovr_scanner *);
-    int (*stream_open)(const ovr_scanner *, const ovr_response *, ovr_stream **, ovr_error *);
-    int (*stream_reset)(ovr_stream *, const ovr_response *);
-    int (*stream_feed)(ovr_stream *, const void *, size_t, ovr_progress *);
-    int (*stream_flush)(ovr_stream *, ovr_progress *);
-    void (*stream_progress)(const ovr_stream *, ovr_progress *);
-    int (*stream_finish)(ovr_stream *, ovr_verdict *);
-    void (*stream_close)(ovr_stream *);
-    const char *(*tier_name)(int);
-    const char *(*family_name)(int);
-    const char *(*part_name)(int);
+    int (*scanner_new)(const ovr_ruleset*, const ovr_scanner_options*, ovr_scanner**, ovr_error*);
+    void (*scanner_free)(ovr_scanner*);
+    const char* (*scanner_kernel)(const ovr_scanner*);
+    int (*stream_open)(const ovr_scanner*, const ovr_response*, ovr_stream**, ovr_error*);
+    int (*stream_reset)(ovr_stream*, const ovr_response*);
+    int (*stream_feed)(ovr_stream*, const void*, size_t, ovr_progress*);
+    int (*stream_flush)(ovr_stream*, ovr_progress*);
+    void (*stream_progress)(const ovr_stream*, ovr_progress*);
+    int (*stream_finish)(ovr_stream*, ovr_verdict*);
+    void (*stream_close)(ovr_stream*);
+    const char* (*tier_name)(int);
+    const char* (*family_name)(int);
+    const char* (*part_name)(int);
 } overread_capi;
 
 #endif

@@ -12,9 +12,8 @@ namespace py = pybind11;
 
 namespace {
 
-const overread_capi TABLE = {OVR_ABI_VERSION,  ovr_scanner_new,   ovr_scanner_free,    ovr_scanner_kernel, ovr_stream_open,
-                             ovr_stream_reset, ovr_stream_feed,   ovr_stream_flush,    ovr_stream_progress, ovr_stream_finish,
-                             ovr_stream_close, ovr_tier_name,     ovr_family_name,     ovr_part_name};
+const overread_capi TABLE = {OVR_ABI_VERSION,  ovr_scanner_new,     ovr_scanner_free,  ovr_scanner_kernel, ovr_stream_open, ovr_stream_reset, ovr_stream_feed,
+                             ovr_stream_flush, ovr_stream_progress, ovr_stream_finish, ovr_stream_close,   ovr_tier_name,   ovr_family_name,  ovr_part_name};
 
 [[noreturn]] void raise(const char* name, const char* message) {
     const py::object type = py::module_::import("overread.errors").attr(name);
@@ -66,23 +65,31 @@ class Ruleset {
 PYBIND11_MODULE(_core, m) {
     m.doc() = "Rulesets and kernels of the native core.";
     py::class_<Ruleset>(m, "Ruleset", "Compiled rules and weights. Immutable; safe to share between threads.")
-        .def_static("default", [] { return std::make_unique<Ruleset>(); }, "The shipped rules.")
-        .def_static("load", [](const py::buffer& blob) { return std::make_unique<Ruleset>(blob); }, py::arg("blob"),
-                    "A compiled blob; raises BlobError when it is damaged.")
+        .def_static(
+            "default", [] { return std::make_unique<Ruleset>(); }, "The shipped rules.")
+        .def_static(
+            "load", [](const py::buffer& blob) { return std::make_unique<Ruleset>(blob); }, py::arg("blob"),
+            "A compiled blob; raises BlobError when it is damaged.")
         .def_property_readonly("rules", &Ruleset::rules, "One dict a rule: id, title, reference, family.")
         .def_property_readonly("_address", &Ruleset::address)
         .def("__len__", [](const Ruleset& r) { return r.rules().size(); })
         .def("__repr__", [](const Ruleset& r) { return "<overread.Ruleset of " + std::to_string(r.rules().size()) + " rules>"; });
-    m.def("kernels", [] {
-        std::vector<std::string> names;
-        for (size_t i = 0; ovr_kernel_name(i); i++) names.emplace_back(ovr_kernel_name(i));
-        return names;
-    }, "Names of the usable kernels, best first; emulated ones last.");
-    m.def("kernel", [] {
-        const char* name = ovr_kernel_active();
-        if (!name) raise("KernelError", "OVERREAD_KERNEL names no usable kernel; overread.kernels() lists them");
-        return std::string(name);
-    }, "Name of the kernel a new Scanner uses.");
+    m.def(
+        "kernels",
+        [] {
+            std::vector<std::string> names;
+            for (size_t i = 0; ovr_kernel_name(i); i++) names.emplace_back(ovr_kernel_name(i));
+            return names;
+        },
+        "Names of the usable kernels, best first; emulated ones last.");
+    m.def(
+        "kernel",
+        [] {
+            const char* name = ovr_kernel_active();
+            if (!name) raise("KernelError", "OVERREAD_KERNEL names no usable kernel; overread.kernels() lists them");
+            return std::string(name);
+        },
+        "Name of the kernel a new Scanner uses.");
     m.attr("VERSION") = ovr_version();
     m.attr("_C_API") = py::capsule(&TABLE, OVERREAD_CAPSULE);
 }

@@ -82,7 +82,7 @@ MAX_REPEAT = 512
 MAX_BEFORE = 64
 MIN_ANCHOR, MAX_ANCHOR = 3, 48
 
-_KEYS = {
+_KEYS: dict[str, type] = {
     "id": str,
     "title": str,
     "anchor": list,
@@ -284,7 +284,7 @@ def _check_rule(table: Mapping[str, Any], index: int, file: str, text: str, seen
             raise fail(key, f"unknown key {key!r}; expected one of {', '.join(_KEYS)}")
         if not isinstance(value, _KEYS[key]):
             raise fail(key, f"found {type(value).__name__}, expected {_KEYS[key].__name__}")
-        if _KEYS[key] is list and not all(isinstance(v, str) for v in value):
+        if isinstance(value, list) and not all(isinstance(v, str) for v in value):
             raise fail(key, "expected a list of strings")
     for key in _REQUIRED:
         if key not in table:
@@ -405,7 +405,9 @@ def encode(rules: Sequence[Rule], weights: Sequence[Weight], pair_cap: Mapping[s
         return index[data]
 
     classes: dict[frozenset[int], int] = {}
-    elements, anchors, rule_rows = [], [], []
+    elements: list[bytes] = []
+    anchors: list[bytes] = []
+    rule_rows: list[bytes] = []
 
     def sequence(items: Sequence[Element]) -> tuple[int, int]:
         first = len(elements)

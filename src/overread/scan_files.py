@@ -104,5 +104,5 @@ def _mask(data: bytes, base: int, findings: list[Finding]) -> str:
     shown = []
     for i, b in enumerate(data):
         inside = any(f.offset <= base + i < f.offset + f.length for f in findings)
-        shown.append(chr(b) if not inside and (chr(b).isalpha() and b < 128 or chr(b) in " <>/.,=\"'") else "·")
+        shown.append(chr(b) if not inside and ((chr(b).isalpha() and b < 128) or chr(b) in " <>/.,=\"'") else "·")
     return "".join(shown)

@@ -4,11 +4,11 @@
 #include <string.h>
 
 int main(void) {
-    ovr_scanner *scanner = NULL;
-    ovr_stream *stream = NULL;
+    ovr_scanner* scanner = NULL;
+    ovr_stream* stream = NULL;
     ovr_verdict verdict;
     ovr_error error;
-    const char *body = "page text\r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\nReferer: https://a.example/\r\n";
+    const char* body = "page text\r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\nReferer: https://a.example/\r\n";
 
     if (ovr_scanner_new(NULL, NULL, &scanner, &error) != OVR_OK || ovr_stream_open(scanner, NULL, &stream, &error) != OVR_OK) {
         fprintf(stderr, "%s\n", error.message);

@@ -21,7 +21,8 @@ inline std::vector<Example> short_examples() {
         {"text/plain; charset=utf-8", "caf\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80 \xc3 \xe2\x82 \xff\xfe end"},
         {"application/json", "{\"a\":[1,2,{\"b\":\"}\\\"]\"}]}\r\nCookie: a=bcdefghi\r\n"},
         {"application/json", "{\"a\":\"x\r\ny\"}"},
-        {"image/png", BYTES("\x89PNG\r\n\x1a\n\0\0\0\x02IDATab....\0\0\0\0IEND\xae""B`\x82tail\r\nCookie: session=x\r\n")},
+        {"image/png", BYTES("\x89PNG\r\n\x1a\n\0\0\0\x02IDATab....\0\0\0\0IEND\xae"
+                            "B`\x82tail\r\nCookie: session=x\r\n")},
         {"image/gif", BYTES("GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\1\0\0;tail")},
         {"image/jpeg", BYTES("\xff\xd8\xff\xe0\0\4ab\xff\xda\0\4cd\x11\x22\xff\0\x33\xff\xd9tail")},
         {"", BYTES("\x1f\x8b\x08\0Cookie")},

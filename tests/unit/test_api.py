@@ -1,6 +1,7 @@
 """The Python API: types, buffers, errors, threads, and that no scanned byte ever shows."""
 
 import array
+import itertools
 import json
 import mmap
 import threading
@@ -15,7 +16,9 @@ import overread
 SECRET = "Zk3Yx8QmZr7LwPvB2nHs5TdJ"
 POINTERS = b"".join(p.to_bytes(8, "little") for p in (0x7F34E1D2A010, 0x7F34E1D2A460, 0x561BE55C3E00, 0x21))
 PAGE = b"<html><body>" + b"<p>An ordinary paragraph of an ordinary page.</p>\n" * 60
-HEADERS = f"Cookie\0 session={SECRET}; theme=dark\0\nAuthorization\0 Bearer {SECRET}\0\n\r\nCookie: session={SECRET}\r\nReferer: https://a.example/\r\n".encode()
+HEADERS = (
+    f"Cookie\0 session={SECRET}; theme=dark\0\nAuthorization\0 Bearer {SECRET}\0\n\r\nCookie: session={SECRET}\r\nReferer: https://a.example/\r\n".encode()
+)
 LEAK = PAGE + POINTERS + HEADERS + b"\xff\xfe\x01\x02 and the page goes on " * 30
 HTML = "text/html; charset=utf-8"
 
@@ -95,7 +98,7 @@ def test_any_split_gives_the_same_verdict(cuts: list[int], tail: bytes) -> None:
     stream = scanner.stream(HTML)
     edges = [0, *sorted(cuts), len(body)]
     last = 0
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in itertools.pairwise(edges):
         released = stream.feed(body[a:b])
         assert last <= released <= b
         last = released

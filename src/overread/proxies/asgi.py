@@ -46,7 +46,9 @@ class OverreadMiddleware:
         Called with one dict an alarm; it holds no scanned byte and no query string.
     """
 
-    def __init__(self, app: App, policy: Policy | None = None, scanner: Scanner | None = None, on_event: Callable[[dict[str, Any]], None] | None = None) -> None:
+    def __init__(
+        self, app: App, policy: Policy | None = None, scanner: Scanner | None = None, on_event: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
         self.app = app
         self.policy = policy or Policy()
         enforcing = self.policy.mode == "enforce"
