@@ -12,7 +12,7 @@ UPSTREAM ?=
 run:
 	@bash scripts/setup.sh run
 ifeq ($(UPSTREAM),)
-	@exec .venv/bin/overread demo --port $(PORT)
+	@exec .venv/bin/overread demo --port $(PORT) $(if $(MODE),--mode $(MODE)) $(if $(BLOCK_FROM),--block-from $(BLOCK_FROM)) $(if $(HOLD),--hold $(HOLD))
 else
 	@exec .venv/bin/overread proxy --upstream '$(UPSTREAM)' --port $(PORT) $(if $(MODE),--mode $(MODE)) $(if $(BLOCK_FROM),--block-from $(BLOCK_FROM)) $(if $(HOLD),--hold $(HOLD))
 endif

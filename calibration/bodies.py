@@ -59,27 +59,18 @@ def content_type(path: str, data: bytes) -> str | None:
 
 def download(registry: str, name: str, cache: Path, timeout: float = 180) -> Path | None:
     """Path of the cached package file, or None when the registry does not have it. Tries twice."""
-    folder = cache / registry
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = name.replace("@", "").replace("/", "-")
-    mark = folder / f"{stem}.found"
-    if mark.exists() and (folder / mark.read_text()).exists():
-        return folder / mark.read_text()
-    command = {
-        "deb": ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", name],
-        "npm": ["npm", "pack", "--silent", name],
-        "pypi": ["pip", "download", "-q", "--no-deps", "--disable-pip-version-check", "-d", ".", name],
-    }[registry]
+    folder = cache / registry / name.replace("@", "").replace("/", "-")
+    folder.mkdir(parents=True, exist_ok=True)  # one folder a package: what lies in it can only be that package
     for _ in range(2):
-        before = set(folder.iterdir())
+        if found := [p for p in folder.iterdir() if p.suffix in {".deb", ".tgz", ".whl", ".gz", ".zip"}]:
+            return found[0]
+        command = {
+            "deb": ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", name],
+            "npm": ["npm", "pack", "--silent", name],
+            "pypi": ["pip", "download", "-q", "--no-deps", "--disable-pip-version-check", "-d", ".", name],
+        }[registry]
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(command, cwd=folder, timeout=timeout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        new = [p for p in set(folder.iterdir()) - before if p.suffix in {".deb", ".tgz", ".whl", ".gz", ".zip"}]
-        prefix = name.replace("-", "_").lower() if registry == "pypi" else stem
-        old = [p for p in before if p.name.lower().startswith((stem + "_", stem + "-", prefix + "-")) and p.suffix != ".found"]
-        if found := next(iter(new), None) or (old[0] if registry == "deb" and old else None):
-            mark.write_text(found.name)
-            return found
     return None
 
 

@@ -42,12 +42,16 @@ fi
 # --- Python packages and the extension modules ---
 python=$(command -v python3.11 || command -v python3)
 export PIP_CACHE_DIR=$PWD/.cache/pip PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-if [[ ! -x .venv/bin/python ]]; then
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+  echo "overread needs Python 3.11 or newer; $python is older" >&2
+  exit 1
+fi
+if [[ ! -x .venv/bin/pip ]]; then
   "$python" -m venv .venv
 fi
 needs="scikit-build-core>=0.10 pybind11>=2.13 cython>=3.0.11 cython-cmake>=0.2 cmake>=3.25 ninja"
-extras=cli,proxy
-[[ $suite == test ]] && extras=cli,proxy,dev
+extras=proxy
+[[ $suite == test ]] && extras=proxy,dev
 stamp=.venv/stamp-$suite
 wanted=$({ echo "$needs $extras"; cat pyproject.toml; } | sha256sum)
 if [[ ! -f $stamp || $(cat "$stamp") != "$wanted" ]]; then
@@ -55,7 +59,7 @@ if [[ ! -f $stamp || $(cat "$stamp") != "$wanted" ]]; then
   retry .venv/bin/pip install -q $needs
   PATH=$PWD/.venv/bin:$PATH retry .venv/bin/pip install -q --no-build-isolation -e ".[$extras]"
   echo "$wanted" > "$stamp"
-  [[ $suite == test ]] && echo "$({ echo "$needs cli,proxy"; cat pyproject.toml; } | sha256sum)" > .venv/stamp-run
+  [[ $suite == test ]] && echo "$({ echo "$needs proxy"; cat pyproject.toml; } | sha256sum)" > .venv/stamp-run
 fi
 # Sources may have changed since: the build tree makes it a matter of a second.
 tree=$(ls -d build/cp* 2>/dev/null | head -n 1 || true)

@@ -10,8 +10,8 @@ suite() {
   local name=$1 limit=$2 started=$SECONDS
   shift 2
   echo "== $name"
-  # A group of its own, so that nothing a suite starts outlives it.
-  if timeout --kill-after=10 "$limit" setsid --wait "$@"; then
+  # timeout makes a process group of its own, so that nothing a suite starts outlives it.
+  if timeout --kill-after=10 "$limit" "$@"; then
     passed=$((passed + 1))
     times+=("$(printf '%-12s %4d s' "$name" $((SECONDS - started)))")
   else
@@ -23,7 +23,7 @@ suite() {
 suite build 400 bash scripts/setup.sh test
 suite lint 120 bash scripts/lint.sh
 suite native 240 bash -c 'cmake -S csrc -B build/native -G Ninja -DOVERREAD_TESTS=ON -DCMAKE_INSTALL_PREFIX=build/native/installed > /dev/null &&
-  cmake --build build/native > build/native/build.log 2>&1 && cmake --install build/native > /dev/null && ctest --test-dir build/native --output-on-failure -Q; s=$?; tail -n 20 build/native/build.log | grep -i error; exit $s'
+  cmake --build build/native > build/native/build.log 2>&1 && cmake --install build/native > /dev/null && ctest --test-dir build/native --output-on-failure && bash scripts/check_install.sh; s=$?; tail -n 20 build/native/build.log | grep -i error; exit $s'
 suite python 240 .venv/bin/python -m pytest -q -p no:cacheprovider tests/unit
 suite sanitizers 240 bash -c 'cmake -S csrc -B build/sanitize -G Ninja -DOVERREAD_TESTS=ON -DOVERREAD_SANITIZE=ON -DOVERREAD_SHARED=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo > /dev/null &&
   cmake --build build/sanitize > build/sanitize/build.log 2>&1 && ctest --test-dir build/sanitize --output-on-failure'

@@ -41,7 +41,8 @@ void RawTracker::judge() {
     uint8_t level = kinds_ & (RAW_NUL | RAW_CONTROL) ? 2 : 1;
     // Minified scripts hold single control bytes in string tables (33 of 63,050 files): there one kind says little.
     const bool js = cls_ == ContentClass::js;
-    if (after_text_ && level == 2 && (!js || two)) level = 3;
+    // A single stray control byte stands in clean pages too (listings made by hand); a NUL or a second kind does not.
+    if (after_text_ && level == 2 && (two || (!js && kinds_ & RAW_NUL))) level = 3;
     if (level == 3 && (js ? three || kinds_ & RAW_PAIR : two)) {
         bool magic = embedded_ || (head_size_ < sizeof head_ && !final_);  // not known before the region's first 48 bytes are seen
         for (size_t i = 0; i + 3 <= head_size_ && !magic; i++) magic = embedded_ = known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
@@ -49,6 +50,10 @@ def main(argv: list[str] | None = None) -> int:
     proxy.add_proxy_parser(commands)
     proxy.add_demo_parser(commands)
     args = parser.parse_args(argv)
+    # File names are bytes: one that is no UTF-8 must not end the run.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         run = args.run if hasattr(args, "run") else args.func
         return int(run(args))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -27,11 +28,18 @@ class Report:
 
 
 def files_of(path: Path) -> Iterator[Path]:
-    """The files of a path, folders walked in order of names."""
-    if path.is_dir():
-        yield from (p for p in sorted(path.rglob("*")) if p.is_file())
-    else:
+    """The files of a path, folders walked in order of names.
+
+    Folders and links that cannot be followed are yielded too: opening them gives the error to report.
+    """
+    if not path.is_dir():
         yield path
+        return
+    failed: list[Path] = []
+    for folder, folders, names in os.walk(path, onerror=lambda e: failed.append(Path(e.filename))):
+        folders.sort()
+        yield from (Path(folder, name) for name in sorted(names))
+    yield from failed
 
 
 def split_saved_response(head: bytes) -> tuple[int, str, list[tuple[bytes, bytes]], int] | None:

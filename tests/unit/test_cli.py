@@ -1,6 +1,7 @@
 """``overread scan`` and ``overread rules`` as a user runs them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,16 @@ def test_exit_codes(folder: Path) -> None:
     assert mixed.returncode == 2
     assert b"LEAK" in mixed.stdout
     assert b"absent: No such file" in mixed.stderr
+
+
+def test_odd_names_and_broken_links_are_reported(folder: Path) -> None:
+    Path(os.fsdecode(bytes(folder) + b"/\xff\xfe.html")).write_bytes(PAGE)
+    assert run("scan", str(folder)).returncode == 1
+    (folder / "nowhere.html").symlink_to(folder / "absent")
+    result = run("scan", str(folder))
+    assert result.returncode == 2
+    assert b"LEAK" in result.stdout
+    assert b"nowhere.html" in result.stderr
 
 
 def test_no_output_shows_the_secret(folder: Path) -> None:

@@ -77,16 +77,24 @@ class _Response:
         self.scope = scope
         self.out = send
         self.enforce = middleware.policy.mode == "enforce"
+        self.block_bits = BITS[middleware.policy.block_from]
         self.id = secrets.token_hex(8)
         self.head: Message | None = None
-        self.head_out = self.stopped = False
+        self.head_out = self.stopped = self.finished = False
         self.stream: Stream | None = None
         self.held = bytearray()
         self.sent = 0
         self.timer: asyncio.Task[None] | None = None
+        # The hold timer and the application both send: one at a time, or bytes would change places.
+        self.lock = asyncio.Lock()
 
     async def send(self, message: Message) -> None:
         """Takes the place of the server's ``send``."""
+        async with self.lock:
+            await self.take(message)
+
+    async def take(self, message: Message) -> None:
+        """Handles one message; the lock is held."""
         kind = message["type"]
         if self.stopped:
             return
@@ -128,17 +136,20 @@ class _Response:
                     self.event("log", verdict)
             return
         self.held += data
-        if not self.stream.leaked and not more:
+        # The policy's tier decides, whatever threshold the scanner was made with.
+        leaked = self.stream.bits >= self.block_bits
+        if not leaked and not more:
+            self.finished = True
             verdict = self.stream.finish()
-            if not verdict.leaked:
-                self.cancel_timer()
+            if verdict.bits < self.block_bits:
                 await self.release_head()
                 await self.out({"type": "http.response.body", "body": bytes(self.held), "more_body": False})
                 if verdict.tier != "none":
                     self.event("log", verdict)
                 return
             await self.stop(verdict)
-        elif self.stream.leaked:
+        elif leaked:
+            self.finished = True
             await self.stop(self.stream.finish())
         else:
             await self.release(released)
@@ -157,9 +168,10 @@ class _Response:
 
     async def flush_later(self) -> None:
         await asyncio.sleep(self.m.policy.hold_ms / 1000)
-        self.timer = None
-        if self.stream is not None and not self.stopped:
-            await self.release(self.stream.flush())
+        async with self.lock:
+            self.timer = None
+            if self.stream is not None and not self.stopped and not self.finished:
+                await self.release(self.stream.flush())
 
     def cancel_timer(self) -> None:
         """Ends the hold timer, if one runs."""
@@ -174,7 +186,6 @@ class _Response:
             await self.out(self.head)
 
     async def stop(self, verdict: Verdict) -> None:
-        self.cancel_timer()
         self.stopped = True
         self.held.clear()
         self.event("cut" if self.head_out else "block", verdict)
@@ -190,4 +201,8 @@ class _Response:
         event = {"schema": 1, "id": self.id, "unix_ms": int(time.time() * 1000), "proxy": "asgi", "mode": self.m.policy.mode, "action": action}
         event |= {"method": self.scope["method"], "path": self.scope["path"], "status": self.head["status"] if self.head else 0}
         event |= {k: data[k] for k in ("tier", "bits", "content_class", "body_bytes", "terms", "findings")}
-        self.m.on_event(event)
+        try:
+            self.m.on_event(event)
+        except Exception:
+            # A broken event sink must not take the site down.
+            log.exception("overread: the event of response %s could not be delivered", self.id)
