@@ -23,7 +23,39 @@ TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "json": "a
 def body(kind: str, size: int) -> bytes:
     """A clean body of about natural statistics, cut to size; seeded."""
     rng = random.Random(7)
-    words = ["the", "of", "and", "a", "to", "in", "is", "you", "that", "it", "he", "was", "for", "on", "are", "as", "with", "his", "they", "I", "at", "be", "this", "have", "from", "or", "one", "had", "by", "word", "but"]
+    words = [
+        "the",
+        "of",
+        "and",
+        "a",
+        "to",
+        "in",
+        "is",
+        "you",
+        "that",
+        "it",
+        "he",
+        "was",
+        "for",
+        "on",
+        "are",
+        "as",
+        "with",
+        "his",
+        "they",
+        "I",
+        "at",
+        "be",
+        "this",
+        "have",
+        "from",
+        "or",
+        "one",
+        "had",
+        "by",
+        "word",
+        "but",
+    ]
     out = bytearray()
     if kind == "png":
         return (b"\x89PNG\r\n\x1a\n" + (size - 33).to_bytes(4, "big") + b"IDAT" + zlib.compress(rng.randbytes(size), 1))[:size]

@@ -13,27 +13,22 @@
 
 #define OVR_ENVOY_HOOK extern "C" __attribute__((visibility("default")))
 
-constexpr const char *kEnvoyAbiVersion = "v0.2.0";
+constexpr const char* kEnvoyAbiVersion = "v0.2.0";
 
 struct envoy_buffer { /* owned by Envoy, or by the module when passed to Envoy: same layout */
-    const char *ptr;
+    const char* ptr;
     size_t length;
 };
 
 struct envoy_header {
-    const char *key_ptr;
+    const char* key_ptr;
     size_t key_length;
-    const char *value_ptr;
+    const char* value_ptr;
     size_t value_length;
 };
 
 enum envoy_header_type { kRequestHeaders = 0, kRequestTrailers = 1, kResponseHeaders = 2, kResponseTrailers = 3 };
-enum envoy_body_type {
-    kReceivedRequestBody = 0,
-    kBufferedRequestBody = 1,
-    kReceivedResponseBody = 2,
-    kBufferedResponseBody = 3
-};
+enum envoy_body_type { kReceivedRequestBody = 0, kBufferedRequestBody = 1, kReceivedResponseBody = 2, kBufferedResponseBody = 3 };
 enum envoy_headers_status { kHeadersContinue = 0, kHeadersStopIteration = 1 };
 enum envoy_body_status { kBodyContinue = 0, kBodyStopAndBuffer = 1, kBodyStopAndWatermark = 2, kBodyStopNoBuffer = 3 };
 enum envoy_trailers_status { kTrailersContinue = 0, kTrailersStopIteration = 1 };
@@ -41,73 +36,56 @@ enum envoy_local_reply_status { kLocalReplyContinue = 0, kLocalReplyReset = 1 };
 
 /* ---- what Envoy offers ---- */
 extern "C" {
-int envoy_dynamic_module_callback_http_filter_config_define_counter(void *config, envoy_buffer name,
-                                                                    envoy_buffer *label_names, size_t label_count,
-                                                                    size_t *id);
-int envoy_dynamic_module_callback_http_filter_increment_counter(void *filter, size_t id, envoy_buffer *label_values,
-                                                                size_t label_count, uint64_t value);
-size_t envoy_dynamic_module_callback_http_get_headers_size(void *filter, envoy_header_type type);
-bool envoy_dynamic_module_callback_http_get_headers(void *filter, envoy_header_type type, envoy_header *out);
-size_t envoy_dynamic_module_callback_http_get_body_size(void *filter, envoy_body_type type);
-size_t envoy_dynamic_module_callback_http_get_body_chunks_size(void *filter, envoy_body_type type);
-bool envoy_dynamic_module_callback_http_get_body_chunks(void *filter, envoy_body_type type, envoy_buffer *out);
-bool envoy_dynamic_module_callback_http_append_body(void *filter, envoy_body_type type, envoy_buffer data);
-bool envoy_dynamic_module_callback_http_drain_body(void *filter, envoy_body_type type, size_t bytes);
-void envoy_dynamic_module_callback_http_send_response(void *filter, uint32_t status, envoy_header *headers,
-                                                      size_t header_count, envoy_buffer body, envoy_buffer details);
-void envoy_dynamic_module_callback_http_filter_continue_encoding(void *filter);
-void *envoy_dynamic_module_callback_http_filter_scheduler_new(void *filter);
-void envoy_dynamic_module_callback_http_filter_scheduler_delete(void *scheduler);
-void envoy_dynamic_module_callback_http_filter_scheduler_commit(void *scheduler, uint64_t event);
+int envoy_dynamic_module_callback_http_filter_config_define_counter(void* config, envoy_buffer name, envoy_buffer* label_names, size_t label_count, size_t* id);
+int envoy_dynamic_module_callback_http_filter_increment_counter(void* filter, size_t id, envoy_buffer* label_values, size_t label_count, uint64_t value);
+size_t envoy_dynamic_module_callback_http_get_headers_size(void* filter, envoy_header_type type);
+bool envoy_dynamic_module_callback_http_get_headers(void* filter, envoy_header_type type, envoy_header* out);
+size_t envoy_dynamic_module_callback_http_get_body_size(void* filter, envoy_body_type type);
+size_t envoy_dynamic_module_callback_http_get_body_chunks_size(void* filter, envoy_body_type type);
+bool envoy_dynamic_module_callback_http_get_body_chunks(void* filter, envoy_body_type type, envoy_buffer* out);
+bool envoy_dynamic_module_callback_http_append_body(void* filter, envoy_body_type type, envoy_buffer data);
+bool envoy_dynamic_module_callback_http_drain_body(void* filter, envoy_body_type type, size_t bytes);
+void envoy_dynamic_module_callback_http_send_response(void* filter, uint32_t status, envoy_header* headers, size_t header_count, envoy_buffer body,
+                                                      envoy_buffer details);
+void envoy_dynamic_module_callback_http_filter_continue_encoding(void* filter);
+void* envoy_dynamic_module_callback_http_filter_scheduler_new(void* filter);
+void envoy_dynamic_module_callback_http_filter_scheduler_delete(void* scheduler);
+void envoy_dynamic_module_callback_http_filter_scheduler_commit(void* scheduler, uint64_t event);
 }
 
 /* ---- what Envoy calls: every one must exist, or the configuration is rejected ---- */
-OVR_ENVOY_HOOK const char *envoy_dynamic_module_on_program_init(void);
-OVR_ENVOY_HOOK const void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, envoy_buffer name,
-                                                                          envoy_buffer config);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_destroy(const void *config);
-OVR_ENVOY_HOOK const void *envoy_dynamic_module_on_http_filter_per_route_config_new(envoy_buffer name,
-                                                                                    envoy_buffer config);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void *config);
-OVR_ENVOY_HOOK const void *envoy_dynamic_module_on_http_filter_new(const void *config, void *envoy);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_destroy(const void *filter);
-OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_request_headers(void *envoy, const void *filter, bool end);
-OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_request_body(void *envoy, const void *filter, bool end);
-OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_request_trailers(void *envoy, const void *filter);
-OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_response_headers(void *envoy, const void *filter, bool end);
-OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_response_body(void *envoy, const void *filter, bool end);
-OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_response_trailers(void *envoy, const void *filter);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_stream_complete(void *envoy, const void *filter);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_scheduled(void *envoy, const void *filter, uint64_t event);
-OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_local_reply(void *envoy, const void *filter, uint32_t status,
-                                                                   envoy_buffer details, bool reset_imminent);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(void *envoy,
-                                                                                                     const void *f);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(void *envoy,
-                                                                                                    const void *f);
+OVR_ENVOY_HOOK const char* envoy_dynamic_module_on_program_init(void);
+OVR_ENVOY_HOOK const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_buffer name, envoy_buffer config);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_destroy(const void* config);
+OVR_ENVOY_HOOK const void* envoy_dynamic_module_on_http_filter_per_route_config_new(envoy_buffer name, envoy_buffer config);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void* config);
+OVR_ENVOY_HOOK const void* envoy_dynamic_module_on_http_filter_new(const void* config, void* envoy);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_destroy(const void* filter);
+OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void* filter, bool end);
+OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_request_body(void* envoy, const void* filter, bool end);
+OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_request_trailers(void* envoy, const void* filter);
+OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void* filter, bool end);
+OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* filter, bool end);
+OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_response_trailers(void* envoy, const void* filter);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_stream_complete(void* envoy, const void* filter);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_scheduled(void* envoy, const void* filter, uint64_t event);
+OVR_ENVOY_HOOK int envoy_dynamic_module_on_http_filter_local_reply(void* envoy, const void* filter, uint32_t status, envoy_buffer details, bool reset_imminent);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(void* envoy, const void* f);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(void* envoy, const void* f);
 /* Call-outs are not used; the hooks must still be there. */
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_callout_done(void *, const void *, uint64_t, int,
-                                                                          envoy_header *, size_t, envoy_buffer *,
-                                                                          size_t);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_stream_headers(void *, const void *, uint64_t,
-                                                                            envoy_header *, size_t, bool);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_stream_data(void *, const void *, uint64_t,
-                                                                         const envoy_buffer *, size_t, bool);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_stream_trailers(void *, const void *, uint64_t,
-                                                                             envoy_header *, size_t);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_stream_complete(void *, const void *, uint64_t);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_stream_reset(void *, const void *, uint64_t, int);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_scheduled(void *, const void *, uint64_t);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_callout_done(void *, const void *, uint64_t, int,
-                                                                                 envoy_header *, size_t,
-                                                                                 envoy_buffer *, size_t);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_stream_headers(void *, const void *, uint64_t,
-                                                                                   envoy_header *, size_t, bool);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_stream_data(void *, const void *, uint64_t,
-                                                                                const envoy_buffer *, size_t, bool);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_stream_trailers(void *, const void *, uint64_t,
-                                                                                    envoy_header *, size_t);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_stream_complete(void *, const void *, uint64_t);
-OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_stream_reset(void *, const void *, uint64_t, int);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_callout_done(void*, const void*, uint64_t, int, envoy_header*, size_t, envoy_buffer*, size_t);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_stream_headers(void*, const void*, uint64_t, envoy_header*, size_t, bool);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_stream_data(void*, const void*, uint64_t, const envoy_buffer*, size_t, bool);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_stream_trailers(void*, const void*, uint64_t, envoy_header*, size_t);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_stream_complete(void*, const void*, uint64_t);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_http_stream_reset(void*, const void*, uint64_t, int);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_scheduled(void*, const void*, uint64_t);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_callout_done(void*, const void*, uint64_t, int, envoy_header*, size_t, envoy_buffer*,
+                                                                                 size_t);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_stream_headers(void*, const void*, uint64_t, envoy_header*, size_t, bool);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_stream_data(void*, const void*, uint64_t, const envoy_buffer*, size_t, bool);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_stream_trailers(void*, const void*, uint64_t, envoy_header*, size_t);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_stream_complete(void*, const void*, uint64_t);
+OVR_ENVOY_HOOK void envoy_dynamic_module_on_http_filter_config_http_stream_reset(void*, const void*, uint64_t, int);
 
 #endif

@@ -29,11 +29,11 @@ constexpr size_t kEventCapacity = 8192;
 constexpr uint64_t kEventFlush = 1;     // the delay line's time is up
 constexpr uint64_t kEventTrailers = 2;  // the body ended with trailers while bytes were held
 
-ovr_bytes bytes(std::string_view s) { return {reinterpret_cast<const uint8_t *>(s.data()), s.size()}; }
+ovr_bytes bytes(std::string_view s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
 envoy_buffer buffer(std::string_view s) { return {s.data(), s.size()}; }
 
 struct Config {
-    ovr_scanner *scanner = nullptr;
+    ovr_scanner* scanner = nullptr;
     ovr_policy policy{};
     int events_fd = -1;
     size_t responses = 0, blocked = 0, cut = 0, alarms = 0, errors = 0;  // counter ids
@@ -50,28 +50,28 @@ struct Filter;
 // same lock before it dies, so no post reaches a dead one.
 class Timer {
   public:
-    void arm(Filter *filter, uint32_t ms);
-    void disarm(Filter *filter);
+    void arm(Filter* filter, uint32_t ms);
+    void disarm(Filter* filter);
 
   private:
     using Clock = std::chrono::steady_clock;
     void run();
     std::mutex lock_;
     std::condition_variable wake_;
-    std::multimap<Clock::time_point, Filter *> due_;
+    std::multimap<Clock::time_point, Filter*> due_;
     bool started_ = false;
 };
 
-Timer &timer() {
-    static Timer *instance = new Timer;  // never destroyed: its thread lives as long as the process
+Timer& timer() {
+    static Timer* instance = new Timer;  // never destroyed: its thread lives as long as the process
     return *instance;
 }
 
 struct Filter {
-    const Config *config;
-    void *envoy;
-    ovr_filter *scan = nullptr;
-    void *scheduler = nullptr;
+    const Config* config;
+    void* envoy;
+    ovr_filter* scan = nullptr;
+    void* scheduler = nullptr;
     bool armed = false;      // guarded by the timer's lock once set
     bool untouched = false;  // 1xx, upgrades, mode off, a failed core: bytes pass as they are
     bool started = false;    // a response head was seen
@@ -82,18 +82,16 @@ struct Filter {
     std::string method, host, target, request_body;
     std::vector<std::pair<std::string, std::string>> request_headers;
 
-    Filter(const Config *c, void *e) : config(c), envoy(e) {}
-    Filter(const Filter &) = delete;
-    Filter &operator=(const Filter &) = delete;
+    Filter(const Config* c, void* e) : config(c), envoy(e) {}
+    Filter(const Filter&) = delete;
+    Filter& operator=(const Filter&) = delete;
     ~Filter() {
         timer().disarm(this);
         if (scheduler) envoy_dynamic_module_callback_http_filter_scheduler_delete(scheduler);
         ovr_filter_close(scan);
     }
 
-    void count(size_t id) const {
-        envoy_dynamic_module_callback_http_filter_increment_counter(envoy, id, nullptr, 0, 1);
-    }
+    void count(size_t id) const { envoy_dynamic_module_callback_http_filter_increment_counter(envoy, id, nullptr, 0, 1); }
     void schedule(uint64_t event) {
         if (need_scheduler()) envoy_dynamic_module_callback_http_filter_scheduler_commit(scheduler, event);
     }
@@ -108,12 +106,12 @@ struct Filter {
         untouched = true;
         count(config->errors);
     }
-    void write_event(const ovr_action &action);
-    void stop(const ovr_action &action);
-    bool finish(ovr_action &action);
+    void write_event(const ovr_action& action);
+    void stop(const ovr_action& action);
+    bool finish(ovr_action& action);
 };
 
-void Timer::arm(Filter *filter, uint32_t ms) {
+void Timer::arm(Filter* filter, uint32_t ms) {
     std::lock_guard<std::mutex> guard(lock_);
     if (filter->armed) return;  // the deadline belongs to the oldest held byte
     filter->armed = true;
@@ -129,7 +127,7 @@ void Timer::arm(Filter *filter, uint32_t ms) {
     wake_.notify_one();
 }
 
-void Timer::disarm(Filter *filter) {
+void Timer::disarm(Filter* filter) {
     std::lock_guard<std::mutex> guard(lock_);
     if (!filter->armed) return;
     filter->armed = false;
@@ -152,14 +150,14 @@ void Timer::run() {
             wake_.wait_until(guard, first);
             continue;
         }
-        Filter *filter = due_.begin()->second;
+        Filter* filter = due_.begin()->second;
         due_.erase(due_.begin());
         filter->armed = false;
         envoy_dynamic_module_callback_http_filter_scheduler_commit(filter->scheduler, kEventFlush);
     }
 }
 
-void Filter::write_event(const ovr_action &action) {
+void Filter::write_event(const ovr_action& action) {
     if (!action.wants_event) return;
     ovr_verdict verdict{};
     if (ovr_filter_verdict(scan, &verdict) == OVR_OK && verdict.tier != OVR_TIER_NONE) {
@@ -173,9 +171,8 @@ void Filter::write_event(const ovr_action &action) {
     exchange.method = bytes(method);
     exchange.host = bytes(host);
     exchange.target = bytes(target);
-    exchange.unix_ms = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
-                                                 std::chrono::system_clock::now().time_since_epoch())
-                                                 .count());
+    exchange.unix_ms =
+        static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
     char line[kEventCapacity + 1];
     size_t size = 0;
     if (ovr_filter_event(scan, &exchange, line, kEventCapacity, &size) != OVR_OK) return;
@@ -186,13 +183,13 @@ void Filter::write_event(const ovr_action &action) {
 
 // BLOCK and CUT. Once a head has left, Envoy turns a local reply into a reset of the stream: HTTP/1.1 clients
 // see the connection closed before the declared end, HTTP/2 clients RST_STREAM.
-void Filter::stop(const ovr_action &action) {
+void Filter::stop(const ovr_action& action) {
     finished = true;
     timer().disarm(this);
     pending.clear();
     count(action.verb == OVR_BLOCK ? config->blocked : config->cut);
     write_event(action);
-    const char *id = ovr_filter_id(scan);
+    const char* id = ovr_filter_id(scan);
     std::string body =
         "<!DOCTYPE html>\n<title>Response withheld</title>\n<h1>Response withheld</h1>\n"
         "<p>The answer to this request contained data that does not belong to it, so it was not delivered.</p>\n"
@@ -204,12 +201,11 @@ void Filter::stop(const ovr_action &action) {
         {"cache-control", 13, "no-store", 8},
         {"overread-id", 11, id, std::strlen(id)},
     };
-    envoy_dynamic_module_callback_http_send_response(envoy, 502, headers, 3, buffer(body),
-                                                     buffer("overread_withheld"));
+    envoy_dynamic_module_callback_http_send_response(envoy, 502, headers, 3, buffer(body), buffer("overread_withheld"));
 }
 
 // Ends the body in the core; false when the response was stopped.
-bool Filter::finish(ovr_action &action) {
+bool Filter::finish(ovr_action& action) {
     if (ovr_filter_end(scan, &action) != OVR_OK) {
         core_failed();
         return true;
@@ -224,13 +220,13 @@ bool Filter::finish(ovr_action &action) {
     return true;
 }
 
-bool parse_config(std::string_view text, Config &config, std::string &error) {
+bool parse_config(std::string_view text, Config& config, std::string& error) {
     config.policy.struct_size = sizeof config.policy;
     config.policy.mode = OVR_MODE_MONITOR;
     config.policy.block_from = OVR_TIER_CERTAIN;
     config.policy.hold = OVR_HOLD_DEFAULT;
-    auto number = [&error](const std::string &key, const std::string &value, uint32_t &out) {
-        char *end = nullptr;
+    auto number = [&error](const std::string& key, const std::string& value, uint32_t& out) {
+        char* end = nullptr;
         const unsigned long n = std::strtoul(value.c_str(), &end, 10);
         if (value.empty() || value[0] < '0' || value[0] > '9' || *end || n > 0x7fffffff) {
             error = key + ": expected a number, found '" + value + "'";
@@ -247,14 +243,21 @@ bool parse_config(std::string_view text, Config &config, std::string &error) {
         const size_t eq = line.find('=');
         const std::string key(line.substr(0, eq)), value(eq == line.npos ? "" : line.substr(eq + 1));
         if (key == "mode") {
-            if (value == "off") config.policy.mode = OVR_MODE_OFF;
-            else if (value == "monitor") config.policy.mode = OVR_MODE_MONITOR;
-            else if (value == "enforce") config.policy.mode = OVR_MODE_ENFORCE;
-            else error = "mode: expected off, monitor or enforce, found '" + value + "'";
+            if (value == "off")
+                config.policy.mode = OVR_MODE_OFF;
+            else if (value == "monitor")
+                config.policy.mode = OVR_MODE_MONITOR;
+            else if (value == "enforce")
+                config.policy.mode = OVR_MODE_ENFORCE;
+            else
+                error = "mode: expected off, monitor or enforce, found '" + value + "'";
         } else if (key == "block_from") {
-            if (value == "strong") config.policy.block_from = OVR_TIER_STRONG;
-            else if (value == "certain") config.policy.block_from = OVR_TIER_CERTAIN;
-            else error = "block_from: expected strong or certain, found '" + value + "'";
+            if (value == "strong")
+                config.policy.block_from = OVR_TIER_STRONG;
+            else if (value == "certain")
+                config.policy.block_from = OVR_TIER_CERTAIN;
+            else
+                error = "block_from: expected strong or certain, found '" + value + "'";
         } else if (key == "hold") {
             number(key, value, config.policy.hold);
         } else if (key == "hold_ms") {
@@ -270,34 +273,33 @@ bool parse_config(std::string_view text, Config &config, std::string &error) {
     return true;
 }
 
-Filter *self(const void *filter) { return static_cast<Filter *>(const_cast<void *>(filter)); }
+Filter* self(const void* filter) { return static_cast<Filter*>(const_cast<void*>(filter)); }
 
-bool get_headers(void *envoy, envoy_header_type type, std::vector<envoy_header> &out) {
+bool get_headers(void* envoy, envoy_header_type type, std::vector<envoy_header>& out) {
     out.resize(envoy_dynamic_module_callback_http_get_headers_size(envoy, type));
     return out.empty() || envoy_dynamic_module_callback_http_get_headers(envoy, type, out.data());
 }
 
-bool get_body(void *envoy, envoy_body_type type, std::vector<envoy_buffer> &out) {
+bool get_body(void* envoy, envoy_body_type type, std::vector<envoy_buffer>& out) {
     out.resize(envoy_dynamic_module_callback_http_get_body_chunks_size(envoy, type));
     return out.empty() || envoy_dynamic_module_callback_http_get_body_chunks(envoy, type, out.data());
 }
 
 }  // namespace
 
-const char *envoy_dynamic_module_on_program_init(void) { return kEnvoyAbiVersion; }
+const char* envoy_dynamic_module_on_program_init(void) { return kEnvoyAbiVersion; }
 
-const void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, envoy_buffer, envoy_buffer text) {
-    Config *config = new (std::nothrow) Config;
+const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_buffer, envoy_buffer text) {
+    Config* config = new (std::nothrow) Config;
     if (!config) return nullptr;
     std::string error;
     if (parse_config({text.ptr, text.length}, *config, error)) {
         ovr_error why{};
         if (ovr_scanner_new(nullptr, nullptr, &config->scanner, &why) != OVR_OK) error = why.message;
     }
-    auto counter = [envoy](const char *name, const char *label, size_t &id) {
+    auto counter = [envoy](const char* name, const char* label, size_t& id) {
         envoy_buffer labels[] = {buffer(label ? label : "")};
-        envoy_dynamic_module_callback_http_filter_config_define_counter(envoy, buffer(name), labels, label ? 1 : 0,
-                                                                        &id);
+        envoy_dynamic_module_callback_http_filter_config_define_counter(envoy, buffer(name), labels, label ? 1 : 0, &id);
     };
     if (!error.empty()) {
         std::fprintf(stderr, "overread: %s\n", error.c_str());
@@ -312,18 +314,16 @@ const void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, envoy_bu
     return config;
 }
 
-void envoy_dynamic_module_on_http_filter_config_destroy(const void *config) {
-    delete static_cast<const Config *>(config);
+void envoy_dynamic_module_on_http_filter_config_destroy(const void* config) { delete static_cast<const Config*>(config); }
+
+const void* envoy_dynamic_module_on_http_filter_new(const void* config, void* envoy) {
+    return new (std::nothrow) Filter(static_cast<const Config*>(config), envoy);
 }
 
-const void *envoy_dynamic_module_on_http_filter_new(const void *config, void *envoy) {
-    return new (std::nothrow) Filter(static_cast<const Config *>(config), envoy);
-}
+void envoy_dynamic_module_on_http_filter_destroy(const void* filter) { delete self(filter); }
 
-void envoy_dynamic_module_on_http_filter_destroy(const void *filter) { delete self(filter); }
-
-int envoy_dynamic_module_on_http_filter_request_headers(void *envoy, const void *filter, bool) {
-    Filter *f = self(filter);
+int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void* filter, bool) {
+    Filter* f = self(filter);
     f->envoy = envoy;
     if (f->config->policy.mode == OVR_MODE_OFF) {
         f->untouched = true;
@@ -331,33 +331,35 @@ int envoy_dynamic_module_on_http_filter_request_headers(void *envoy, const void 
     }
     std::vector<envoy_header> headers;
     if (!get_headers(envoy, kRequestHeaders, headers)) return kHeadersContinue;
-    for (const envoy_header &h : headers) {
+    for (const envoy_header& h : headers) {
         const std::string_view name(h.key_ptr, h.key_length), value(h.value_ptr, h.value_length);
-        if (name == ":method") f->method = value;
-        else if (name == ":path") f->target = value;
+        if (name == ":method")
+            f->method = value;
+        else if (name == ":path")
+            f->target = value;
         else if (name == ":authority") {
             f->host = value;
             f->request_headers.emplace_back("host", value);
-        } else if (!name.empty() && name[0] != ':') f->request_headers.emplace_back(name, value);
+        } else if (!name.empty() && name[0] != ':')
+            f->request_headers.emplace_back(name, value);
     }
     return kHeadersContinue;
 }
 
-int envoy_dynamic_module_on_http_filter_request_body(void *envoy, const void *filter, bool) {
-    Filter *f = self(filter);
+int envoy_dynamic_module_on_http_filter_request_body(void* envoy, const void* filter, bool) {
+    Filter* f = self(filter);
     // Bytes of an upgraded connection also come here; they are no request body.
     if (f->untouched || f->started || f->request_body.size() >= kRequestBodyKept) return kBodyContinue;
     std::vector<envoy_buffer> chunks;
     if (get_body(envoy, kReceivedRequestBody, chunks))
-        for (const envoy_buffer &c : chunks)
-            f->request_body.append(c.ptr, std::min(c.length, kRequestBodyKept - f->request_body.size()));
+        for (const envoy_buffer& c : chunks) f->request_body.append(c.ptr, std::min(c.length, kRequestBodyKept - f->request_body.size()));
     return kBodyContinue;
 }
 
-int envoy_dynamic_module_on_http_filter_request_trailers(void *, const void *) { return kTrailersContinue; }
+int envoy_dynamic_module_on_http_filter_request_trailers(void*, const void*) { return kTrailersContinue; }
 
-int envoy_dynamic_module_on_http_filter_response_headers(void *envoy, const void *filter, bool end) {
-    Filter *f = self(filter);
+int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void* filter, bool end) {
+    Filter* f = self(filter);
     f->envoy = envoy;
     if (f->untouched || f->finished) return kHeadersContinue;
     std::vector<envoy_header> raw;
@@ -369,7 +371,7 @@ int envoy_dynamic_module_on_http_filter_response_headers(void *envoy, const void
     headers.reserve(raw.size());
     uint32_t status = 0;
     ovr_bytes content_type{nullptr, 0};
-    for (const envoy_header &h : raw) {
+    for (const envoy_header& h : raw) {
         const std::string_view name(h.key_ptr, h.key_length), value(h.value_ptr, h.value_length);
         if (name == ":status") {
             for (char c : value)
@@ -388,7 +390,7 @@ int envoy_dynamic_module_on_http_filter_response_headers(void *envoy, const void
 
     std::vector<ovr_header> own;
     own.reserve(f->request_headers.size());
-    for (const auto &h : f->request_headers) own.push_back({bytes(h.first), bytes(h.second)});
+    for (const auto& h : f->request_headers) own.push_back({bytes(h.first), bytes(h.second)});
     ovr_request request{};
     request.struct_size = sizeof request;
     request.method = bytes(f->method);
@@ -406,8 +408,7 @@ int envoy_dynamic_module_on_http_filter_response_headers(void *envoy, const void
 
     ovr_action action{};
     ovr_error why{};
-    if (ovr_filter_open(f->config->scanner, &f->config->policy, &f->scan, &why) != OVR_OK ||
-        ovr_filter_head(f->scan, &response, &action) != OVR_OK) {
+    if (ovr_filter_open(f->config->scanner, &f->config->policy, &f->scan, &why) != OVR_OK || ovr_filter_head(f->scan, &response, &action) != OVR_OK) {
         f->core_failed();
         return kHeadersContinue;
     }
@@ -427,8 +428,8 @@ int envoy_dynamic_module_on_http_filter_response_headers(void *envoy, const void
     return f->head_out ? kHeadersContinue : kHeadersStopIteration;
 }
 
-int envoy_dynamic_module_on_http_filter_response_body(void *envoy, const void *filter, bool end) {
-    Filter *f = self(filter);
+int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* filter, bool end) {
+    Filter* f = self(filter);
     if (f->untouched && f->pending.empty()) return kBodyContinue;
     if (f->finished) return f->head_out ? kBodyContinue : kBodyStopNoBuffer;
     std::vector<envoy_buffer> chunks;
@@ -437,7 +438,7 @@ int envoy_dynamic_module_on_http_filter_response_body(void *envoy, const void *f
     ovr_action action{};
     action.release_head = f->head_out;
     action.released = f->sent;
-    for (const envoy_buffer &c : chunks) {
+    for (const envoy_buffer& c : chunks) {
         received += c.length;
         if (f->untouched || !c.length) continue;
         if (ovr_filter_body(f->scan, c.ptr, c.length, &action) != OVR_OK) {
@@ -459,20 +460,19 @@ int envoy_dynamic_module_on_http_filter_response_body(void *envoy, const void *f
         f->head_out = true;
         return kBodyContinue;
     }
-    for (const envoy_buffer &c : chunks) f->pending.append(c.ptr, c.length);
+    for (const envoy_buffer& c : chunks) f->pending.append(c.ptr, c.length);
     envoy_dynamic_module_callback_http_drain_body(envoy, kReceivedResponseBody, received);
     if (!f->pending.empty() && ready < f->pending.size()) f->hold_for(action.hold_ms);
     if (!ready && !all && !(head_goes && !f->head_out)) return kBodyStopNoBuffer;
-    envoy_dynamic_module_callback_http_append_body(envoy, kReceivedResponseBody,
-                                                   {f->pending.data(), static_cast<size_t>(ready)});
+    envoy_dynamic_module_callback_http_append_body(envoy, kReceivedResponseBody, {f->pending.data(), static_cast<size_t>(ready)});
     f->pending.erase(0, static_cast<size_t>(ready));
     f->sent += ready;
     f->head_out = true;
     return kBodyContinue;
 }
 
-int envoy_dynamic_module_on_http_filter_response_trailers(void *, const void *filter) {
-    Filter *f = self(filter);
+int envoy_dynamic_module_on_http_filter_response_trailers(void*, const void* filter) {
+    Filter* f = self(filter);
     if (f->finished) return f->head_out ? kTrailersContinue : kTrailersStopIteration;
     ovr_action action{};
     if (!f->untouched && f->scan && !f->finish(action)) return kTrailersStopIteration;
@@ -482,8 +482,8 @@ int envoy_dynamic_module_on_http_filter_response_trailers(void *, const void *fi
     return kTrailersStopIteration;
 }
 
-void envoy_dynamic_module_on_http_filter_scheduled(void *envoy, const void *filter, uint64_t event) {
-    Filter *f = self(filter);
+void envoy_dynamic_module_on_http_filter_scheduled(void* envoy, const void* filter, uint64_t event) {
+    Filter* f = self(filter);
     uint64_t ready = 0;
     bool head_goes = f->head_out;
     if (event == kEventTrailers) {
@@ -508,8 +508,7 @@ void envoy_dynamic_module_on_http_filter_scheduled(void *envoy, const void *filt
         }
     }
     if (ready) {
-        envoy_dynamic_module_callback_http_append_body(envoy, kBufferedResponseBody,
-                                                       {f->pending.data(), static_cast<size_t>(ready)});
+        envoy_dynamic_module_callback_http_append_body(envoy, kBufferedResponseBody, {f->pending.data(), static_cast<size_t>(ready)});
         f->pending.erase(0, static_cast<size_t>(ready));
         f->sent += ready;
     }
@@ -518,37 +517,25 @@ void envoy_dynamic_module_on_http_filter_scheduled(void *envoy, const void *filt
     envoy_dynamic_module_callback_http_filter_continue_encoding(envoy);
 }
 
-void envoy_dynamic_module_on_http_filter_stream_complete(void *, const void *filter) { timer().disarm(self(filter)); }
+void envoy_dynamic_module_on_http_filter_stream_complete(void*, const void* filter) { timer().disarm(self(filter)); }
 
-int envoy_dynamic_module_on_http_filter_local_reply(void *, const void *, uint32_t, envoy_buffer, bool) {
-    return kLocalReplyContinue;
-}
+int envoy_dynamic_module_on_http_filter_local_reply(void*, const void*, uint32_t, envoy_buffer, bool) { return kLocalReplyContinue; }
 
 // Per-route settings are not offered; the address only has to be non-null for Envoy to accept them.
-const void *envoy_dynamic_module_on_http_filter_per_route_config_new(envoy_buffer, envoy_buffer) {
-    return kEnvoyAbiVersion;
-}
-void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void *) {}
-void envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(void *, const void *) {}
-void envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(void *, const void *) {}
-void envoy_dynamic_module_on_http_filter_http_callout_done(void *, const void *, uint64_t, int, envoy_header *, size_t,
-                                                           envoy_buffer *, size_t) {}
-void envoy_dynamic_module_on_http_filter_http_stream_headers(void *, const void *, uint64_t, envoy_header *, size_t,
-                                                             bool) {}
-void envoy_dynamic_module_on_http_filter_http_stream_data(void *, const void *, uint64_t, const envoy_buffer *, size_t,
-                                                          bool) {}
-void envoy_dynamic_module_on_http_filter_http_stream_trailers(void *, const void *, uint64_t, envoy_header *, size_t) {
-}
-void envoy_dynamic_module_on_http_filter_http_stream_complete(void *, const void *, uint64_t) {}
-void envoy_dynamic_module_on_http_filter_http_stream_reset(void *, const void *, uint64_t, int) {}
-void envoy_dynamic_module_on_http_filter_config_scheduled(void *, const void *, uint64_t) {}
-void envoy_dynamic_module_on_http_filter_config_http_callout_done(void *, const void *, uint64_t, int, envoy_header *,
-                                                                  size_t, envoy_buffer *, size_t) {}
-void envoy_dynamic_module_on_http_filter_config_http_stream_headers(void *, const void *, uint64_t, envoy_header *,
-                                                                    size_t, bool) {}
-void envoy_dynamic_module_on_http_filter_config_http_stream_data(void *, const void *, uint64_t, const envoy_buffer *,
-                                                                 size_t, bool) {}
-void envoy_dynamic_module_on_http_filter_config_http_stream_trailers(void *, const void *, uint64_t, envoy_header *,
-                                                                     size_t) {}
-void envoy_dynamic_module_on_http_filter_config_http_stream_complete(void *, const void *, uint64_t) {}
-void envoy_dynamic_module_on_http_filter_config_http_stream_reset(void *, const void *, uint64_t, int) {}
+const void* envoy_dynamic_module_on_http_filter_per_route_config_new(envoy_buffer, envoy_buffer) { return kEnvoyAbiVersion; }
+void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void*) {}
+void envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(void*, const void*) {}
+void envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(void*, const void*) {}
+void envoy_dynamic_module_on_http_filter_http_callout_done(void*, const void*, uint64_t, int, envoy_header*, size_t, envoy_buffer*, size_t) {}
+void envoy_dynamic_module_on_http_filter_http_stream_headers(void*, const void*, uint64_t, envoy_header*, size_t, bool) {}
+void envoy_dynamic_module_on_http_filter_http_stream_data(void*, const void*, uint64_t, const envoy_buffer*, size_t, bool) {}
+void envoy_dynamic_module_on_http_filter_http_stream_trailers(void*, const void*, uint64_t, envoy_header*, size_t) {}
+void envoy_dynamic_module_on_http_filter_http_stream_complete(void*, const void*, uint64_t) {}
+void envoy_dynamic_module_on_http_filter_http_stream_reset(void*, const void*, uint64_t, int) {}
+void envoy_dynamic_module_on_http_filter_config_scheduled(void*, const void*, uint64_t) {}
+void envoy_dynamic_module_on_http_filter_config_http_callout_done(void*, const void*, uint64_t, int, envoy_header*, size_t, envoy_buffer*, size_t) {}
+void envoy_dynamic_module_on_http_filter_config_http_stream_headers(void*, const void*, uint64_t, envoy_header*, size_t, bool) {}
+void envoy_dynamic_module_on_http_filter_config_http_stream_data(void*, const void*, uint64_t, const envoy_buffer*, size_t, bool) {}
+void envoy_dynamic_module_on_http_filter_config_http_stream_trailers(void*, const void*, uint64_t, envoy_header*, size_t) {}
+void envoy_dynamic_module_on_http_filter_config_http_stream_complete(void*, const void*, uint64_t) {}
+void envoy_dynamic_module_on_http_filter_config_http_stream_reset(void*, const void*, uint64_t, int) {}

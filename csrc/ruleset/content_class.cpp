@@ -98,7 +98,8 @@ const Magic MAGICS[] = {{"\x89PNG\r\n\x1a\n", 8, ContentClass::png, "png"},
                         {"# vtk DataFile", 14, ContentClass::other, "vtk"},
                         {";ELC", 4, ContentClass::other, "elc"},
                         {"%!PS-Adobe", 10, ContentClass::other, "postscript"},
-                        {"# Sphinx invento", 16, ContentClass::other, "sphinx inventory"}};
+                        {"# Sphinx invento", 16, ContentClass::other, "sphinx inventory"},
+                        {"zlib.\nx", 7, ContentClass::other, "sphinx inventory"}};
 
 }  // namespace
 

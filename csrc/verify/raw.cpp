@@ -44,9 +44,8 @@ void RawTracker::judge() {
     // A single stray control byte stands in clean pages too (listings made by hand); a NUL or a second kind does not.
     if (after_text_ && level == 2 && (two || (!js && kinds_ & RAW_NUL))) level = 3;
     if (level == 3 && (js ? three || kinds_ & RAW_PAIR : two)) {
-        bool magic = embedded_ || (head_size_ < sizeof head_ && !final_);  // not known before the region's first 48 bytes are seen
-        for (size_t i = 0; i + 3 <= head_size_ && !magic; i++) magic = embedded_ = known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
-        if (!magic) level = 4;
+        // Whether a format begins here is not known before the region's first 48 bytes are seen.
+        if (!embedded_ && (head_size_ == sizeof head_ || final_)) level = 4;
     }
     if (level > best_.level || (level == best_.level && !best_.invalid_utf8 && invalid_)) {
         best_.level = level;
@@ -134,7 +133,21 @@ void RawTracker::remember(const uint8_t* data, size_t end, uint64_t recent, uint
 void RawTracker::fill_head(const uint8_t* data, uint64_t base, size_t size) {
     if (!in_region_ || head_size_ < HISTORY || head_size_ == sizeof head_ || head_next_ < base) return;
     while (head_size_ < sizeof head_ && head_next_ - base < size) head_[head_size_++] = data[head_next_++ - base];
-    if (head_size_ == sizeof head_) judge();
+    if (head_size_ == sizeof head_) {
+        find_magic();
+        judge();
+    }
+}
+
+void RawTracker::find_magic() {
+    for (size_t i = 0; i + 3 <= head_size_ && !embedded_; i++) embedded_ = known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
+}
+
+void RawTracker::finish() {
+    final_ = true;
+    if (!in_region_) return;
+    find_magic();
+    judge();
 }
 
 void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes, size_t class_count) {

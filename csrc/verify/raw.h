@@ -28,10 +28,7 @@ class RawTracker {
     // data[0, size) follows everything fed before; classes as the kernel reported them for it.
     void feed(const uint8_t* data, size_t size, const ClassUnit* classes, size_t class_count);
     // The body is over: a region too short to show a format's magic is judged as it is.
-    void finish() {
-        final_ = true;
-        if (in_region_) judge();
-    }
+    void finish();
     const RawState& state() const { return best_; }
     bool region_open() const { return in_region_ && at_ - last_raw_ < TEXT_RUN; }
 
@@ -41,6 +38,7 @@ class RawTracker {
     void nul_byte(uint64_t offset);
     void pointer(uint64_t offset, uint64_t value);
     void judge();
+    void find_magic();
     void shift(uint8_t byte) {
         older_ = older_ << 8 | recent_ >> 56;
         recent_ = recent_ << 8 | byte;
