@@ -20,7 +20,7 @@ struct Scanner {
 };
 
 constexpr uint32_t DEFAULT_HOLD = 16384;
-constexpr size_t MAX_FINDINGS = 32;  // the first of each rule, by offset; further ones are counted
+constexpr size_t MAX_FINDINGS = 16;  // the first of each rule, by offset; further ones are counted
 constexpr uint8_t MAX_FINDINGS_PER_RULE = 4;
 
 class Stream {

@@ -150,40 +150,50 @@ void RawTracker::finish() {
     judge();
 }
 
+// One byte of a unit that is not clean. recent_ and older_ hold what stands before it.
+void RawTracker::step(uint64_t offset, uint8_t byte, bool control) {
+    const uint64_t before = recent_, before_that = older_;
+    shift(byte);
+    at_ = offset;
+    const bool had_region = in_region_;
+    const uint64_t region = region_;
+    if (charset_ != Charset::legacy && (byte >= 0x80 || utf8_need_)) utf8_byte(offset, byte);
+    if (control) {
+        if (byte == 0)
+            nul_byte(offset);
+        else
+            raw_event(offset, RAW_CONTROL);
+    }
+    if (in_region_ && (!had_region || region != region_)) {
+        for (int s = 0; s < 8; s++) head_[s] = uint8_t(before_that >> (56 - 8 * s));
+        for (int s = 0; s < 8; s++) head_[8 + s] = uint8_t(before >> (56 - 8 * s));
+        head_size_ = HISTORY;
+        head_next_ = offset;
+    }
+}
+
 void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes, size_t class_count) {
     const uint64_t base = at_;
     const uint64_t recent_before = recent_, older_before = older_;
     fill_head(data, base, size);
+    // A sequence that is open where clean, skipped bytes begin is broken by the first of them.
+    auto skip_to = [&](size_t end) {
+        if (utf8_need_ && utf8_next_ < base + end) {
+            const size_t j = size_t(utf8_next_ - base);
+            remember(data, j, recent_before, older_before);
+            step(utf8_next_, data[j], false);
+            fill_head(data, base, size);
+        }
+    };
     for (size_t i = 0; i < class_count; i++) {
         const size_t begin = size_t(classes[i].unit) * UNIT;
         const size_t end = begin + UNIT < size ? begin + UNIT : size;
-        // Clean units were skipped: take the last bytes afresh.
+        skip_to(begin);
         remember(data, begin, recent_before, older_before);
-        for (size_t j = begin; j < end; j++) {
-            const uint8_t b = data[j];
-            const uint64_t offset = base + j;
-            const uint64_t bit = uint64_t(1) << (j - begin);
-            const uint64_t before = recent_, before_that = older_;
-            shift(b);
-            at_ = offset;
-            const bool had_region = in_region_;
-            const uint64_t region = region_;
-            if (charset_ != Charset::legacy && (b >= 0x80 || utf8_need_)) utf8_byte(offset, b);
-            if (classes[i].control & bit) {
-                if (b == 0)
-                    nul_byte(offset);
-                else
-                    raw_event(offset, RAW_CONTROL);
-            }
-            if (in_region_ && (!had_region || region != region_)) {
-                for (int s = 0; s < 8; s++) head_[s] = uint8_t(before_that >> (56 - 8 * s));
-                for (int s = 0; s < 8; s++) head_[8 + s] = uint8_t(before >> (56 - 8 * s));
-                head_size_ = HISTORY;
-                head_next_ = offset;
-            }
-        }
+        for (size_t j = begin; j < end; j++) step(base + j, data[j], classes[i].control >> (j - begin) & 1);
         fill_head(data, base, size);
     }
+    skip_to(size);
     at_ = base + size;
     remember(data, size, recent_before, older_before);
 }

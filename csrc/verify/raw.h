@@ -33,6 +33,7 @@ class RawTracker {
     bool region_open() const { return in_region_ && at_ - last_raw_ < TEXT_RUN; }
 
   private:
+    void step(uint64_t offset, uint8_t byte, bool control);
     void raw_event(uint64_t offset, uint8_t kind);
     void utf8_byte(uint64_t offset, uint8_t byte);
     void nul_byte(uint64_t offset);
