@@ -40,8 +40,7 @@ enum class Check : uint8_t {
     session_cookie = 8,
     pem = 9,
     html_end = 10,
-    luhn = 11,
-    count = 12
+    count = 11
 };
 // Signs found by native verifiers rather than by an anchor; a rule names one so that it has an id and a page.
 enum class Builtin : uint16_t {

@@ -170,9 +170,6 @@ Answer verify(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start,
         case Check::github_crc:
             good = check_github_crc(token, size);
             break;
-        case Check::luhn:
-            good = check_luhn(token, size);
-            break;
         case Check::entropy:
             good = check_entropy(tail, tail_size);
             break;

@@ -82,19 +82,6 @@ bool check_basic(const uint8_t* base64, size_t size) {
     return true;
 }
 
-// ISO/IEC 7812-1, annex B.
-bool check_luhn(const uint8_t* digits, size_t size) {
-    int sum = 0, count = 0;
-    for (size_t i = size; i-- > 0;) {
-        if (digits[i] == ' ' || digits[i] == '-') continue;
-        if (digits[i] < '0' || digits[i] > '9') return false;
-        int v = digits[i] - '0';
-        if (count++ % 2) v = v > 4 ? v * 2 - 9 : v * 2;
-        sum += v;
-    }
-    return count >= 13 && count <= 19 && sum % 10 == 0;
-}
-
 bool check_entropy(const uint8_t* token, size_t size) {
     if (size < 16) return false;
     const size_t n = size < 64 ? size : 64;

@@ -31,7 +31,6 @@ CHECKS = (
     "session-cookie",
     "pem",
     "html-end",
-    "luhn",
 )
 BUILTINS = (
     "none",
