@@ -62,7 +62,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     if (starts_with(type, "text/event-stream") || starts_with(type, "application/grpc") || starts_with(type, "multipart/x-mixed-replace")) hold_ = 0;
     content_ = classify_type(type.data, type.size);
     if (content_.lines) hold_ = 0;
-    if (!content_.sniff) choose_class(false);
+    if (!content_.sniff) choose_class();
     if (response) scan_head(*response);
 }
 
@@ -86,7 +86,7 @@ void Stream::scan_head(const ovr_response& r) {
     reassess();
 }
 
-void Stream::choose_class(bool) {
+void Stream::choose_class() {
     content_ = content_.sniff ? sniff(content_, sniff_, sniffed_) : content_;
     raw_.reset(content_.cls, content_.charset);
     place_.reset(content_);
@@ -97,7 +97,7 @@ void Stream::feed(const uint8_t* data, size_t size) {
         // The class rests on the first bytes, so a short first chunk must not change it.
         while (size && sniffed_ < SNIFF_BYTES) sniff_[sniffed_++] = *data++, size--;
         if (sniffed_ < SNIFF_BYTES) return;
-        choose_class(false);
+        choose_class();
         ingest(sniff_, SNIFF_BYTES, false);
     }
     if (size) ingest(data, size, false);
@@ -347,7 +347,7 @@ void Stream::add_native_findings() {
 void Stream::finish(ovr_verdict* out) {
     if (!finished_) {
         if (content_.sniff) {
-            choose_class(true);
+            choose_class();
             ingest(sniff_, sniffed_, true);
         } else {
             ingest(nullptr, 0, true);

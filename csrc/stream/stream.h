@@ -41,7 +41,7 @@ class Stream {
 
   private:
     void scan_head(const ovr_response& response);
-    void choose_class(bool final);
+    void choose_class();
     void ingest(const uint8_t* data, size_t size, bool final);
     bool scan_candidates(const View& view, uint64_t from, uint64_t to);
     bool resolve(const View& view, uint64_t window);

@@ -46,11 +46,9 @@ std::vector<uint8_t> adversarial(std::mt19937_64& rng, size_t n) {
 
 int main() {
     Suite suite;
-    const auto* rules = reinterpret_cast<const Ruleset*>(ovr_ruleset_default());
     std::string why;
     const ovr_bytes blob = ovr_ruleset_default_blob();
     const auto own = load_ruleset(blob.data, blob.size, why);
-    (void)rules;
     auto a = std::make_unique<KernelOutput>(), b = std::make_unique<KernelOutput>();
     GuardPage guard(TILE + 64);
     for (size_t k = 0; kernel_at(k); k++) {
