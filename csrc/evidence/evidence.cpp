@@ -6,10 +6,10 @@
 namespace overread {
 namespace {
 
-const char* const RAW_LEVEL[] = {"", "broken UTF-8", "control or NUL bytes", "raw bytes after text", "two kinds of raw bytes after text"};
+const char* const RAW_LEVEL[] = {"", "broken UTF-8", "control or NUL bytes", "raw bytes after text or a complete document", "two kinds of raw bytes there"};
 const char* const HTTP_LEVEL[] = {
     "", "credential", "header line, LF", "header line, CRLF", "header block, CRLF", "parsed header between NULs", "credential inside a header"};
-const char* const PLACE_LEVEL[] = {"", "text after </html>", "JSON broken off or followed by more", "bytes after a complete image", "head breaks its grammar"};
+const char* const PLACE_LEVEL[] = {"", "text after </html>", "document broken inside or followed by more", "bytes after a complete container", "head breaks its grammar"};
 const char* const GROUP_NAME[] = {"raw", "http", "place", "http given raw"};
 
 constexpr uint8_t RAW_AFTER_TEXT = 3;
@@ -62,12 +62,13 @@ Assessment assess(const Ruleset& rs, ContentClass cls, const Levels& levels) {
             bits = sum;
         }
     }
-    if (levels.place) {
+    // Raw bytes of a container count only behind its end: they hold the place sign already.
+    if (levels.place && !(is_container(cls) && levels.raw)) {
         const double sum = pair(bits, level_bits(rs, cls, GROUP_PLACE, levels.place));
         term(GROUP_PLACE, cls, levels.place, sum - bits, bits > 0 ? OVR_BASIS_CAPPED : OVR_BASIS_COUNTED);
         bits = sum;
     }
-    if (!levels.invalid_utf8) bits = std::min(bits, PLANTED_CAP);
+    if (levels.typed) bits = std::min(bits, PLANTED_CAP);
     if (levels.head) {
         const double sum = pair(bits, level_bits(rs, ContentClass::head, GROUP_PLACE, levels.head));
         term(GROUP_PLACE, ContentClass::head, levels.head, sum - bits, bits > 0 ? OVR_BASIS_CAPPED : OVR_BASIS_COUNTED);

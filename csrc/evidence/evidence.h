@@ -17,11 +17,11 @@ constexpr double UNRESOLVED_BITS = 8;  // a group above this keeps the delay lin
 // Levels of the http group (credentials included), weakest first.
 enum HttpLevel : uint8_t { HTTP_NONE, HTTP_CREDENTIAL, HTTP_LF_LINE, HTTP_CRLF_LINE, HTTP_CRLF_BLOCK, HTTP_PARSED, HTTP_CREDENTIAL_IN_HEADER };
 // Levels of the place group. Heads and bodies never share a class, so one ladder serves both.
-enum PlaceLevel : uint8_t { PLACE_NONE, PLACE_HTML_TAIL, PLACE_JSON, PLACE_IMAGE_TAIL, PLACE_HEAD };
+enum PlaceLevel : uint8_t { PLACE_NONE, PLACE_HTML_TAIL, PLACE_BROKEN, PLACE_CONTAINER_TAIL, PLACE_HEAD };
 
 struct Levels {
     uint8_t raw = 0, http = 0, place = 0, head = 0;
-    bool invalid_utf8 = false;  // raw evidence visitors cannot type
+    bool typed = true;  // the raw evidence could be text that a visitor typed
 };
 
 struct Assessment {

@@ -6,7 +6,7 @@ namespace overread {
 namespace {
 
 const char* const NAMES[CONTENT_CLASS_COUNT] = {"html", "js",   "css",  "json",  "svg", "xml",  "text", "event-stream", "legacy", "utf16", "png",      "jpeg",
-                                                "gif",  "webp", "woff", "woff2", "ttf", "wasm", "pdf",  "archive",      "other",  "head",  "text-pool"};
+                                                "gif",  "webp", "woff", "woff2", "ttf", "wasm", "pdf",  "archive",      "other",  "head",  "text-pool", "container-pool"};
 
 struct TypeName {
     const char* type;

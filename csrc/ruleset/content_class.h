@@ -29,6 +29,7 @@ enum class ContentClass : uint8_t {
     other,
     head,
     text_pool,
+    container_pool,
     count
 };
 constexpr size_t CONTENT_CLASS_COUNT = size_t(ContentClass::count);
@@ -37,6 +38,8 @@ enum class Charset : uint8_t { utf8, unknown, legacy, utf16 };
 
 const char* content_class_name(ContentClass);
 inline bool is_text(ContentClass c) { return c <= ContentClass::legacy; }
+// Formats whose end is followed: what stands behind it is a tail that no decoder reads.
+inline bool is_container(ContentClass c) { return c >= ContentClass::png && c <= ContentClass::woff2; }
 
 struct Content {
     ContentClass cls;

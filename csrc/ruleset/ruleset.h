@@ -60,7 +60,11 @@ enum class Builtin : uint16_t {
     head_grammar = 13,
     head_reason = 14,
     head_control = 15,
-    count = 16
+    webp_tail = 16,
+    font_tail = 17,
+    png_break = 18,
+    jpeg_break = 19,
+    count = 20
 };
 enum Group : uint8_t { GROUP_RAW = 0, GROUP_HTTP = 1, GROUP_PLACE = 2, GROUP_HTTP_GIVEN_RAW = 3, GROUP_COUNT = 4 };
 constexpr uint8_t MAX_LEVEL = 8;

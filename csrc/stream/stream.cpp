@@ -107,6 +107,21 @@ void Stream::feed(const uint8_t* data, size_t size) {
 
 void Stream::flush() { release(true); }
 
+// Behind a complete container the bytes are judged as those behind text are.
+void Stream::feed_tail(const uint8_t* data, uint64_t offset, size_t size, const KernelOutput& out) {
+    const uint64_t tail = place_.tail_start();
+    if (tail < offset) {
+        raw_.feed(data, size, out.classes, out.class_units);
+        return;
+    }
+    // The kernel's units are counted from the tail: once a response, in the tile where it starts.
+    const size_t skip = size_t(tail - offset);
+    KernelOutput rest;
+    scanner_.kernel->scan(scanner_.rules->fingerprint, data + skip, size - skip, size - skip, rest);
+    raw_.start_tail(content_.cls, tail);
+    raw_.feed(data + skip, size - skip, rest.classes, rest.class_units);
+}
+
 void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     const uint64_t start = total_, end = total_ + size;
     const bool raw = is_text(content_.cls);
@@ -139,6 +154,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
         const size_t n = std::min(TILE, size - at);
         scanner_.kernel->scan(scanner_.rules->fingerprint, data + at, n, std::min(size - at, n + 2), out);
         if (raw) raw_.feed(data + at, n, out.classes, out.class_units);
+        if (place_.tail_start() < start + at + n) feed_tail(data + at, start + at, n, out);
         for (uint32_t i = 0; i < out.candidate_units && !open; i++) {
             const uint64_t unit = start + at + uint64_t(out.candidates[i].unit) * UNIT;
             for (uint64_t mask = out.candidates[i].mask; mask; mask &= mask - 1) {
@@ -294,17 +310,25 @@ void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t
     kept_count_++;
 }
 
+// Raw bytes of a container count behind its end only, and not when that is a part of the file.
+RawState Stream::raw_state() const {
+    return is_text(content_.cls) || place_.state().level == PLACE_CONTAINER_TAIL ? raw_.state() : RawState();
+}
+
 void Stream::reassess() {
-    const RawState& raw = raw_.state();
+    const RawState raw = raw_state();
     uint8_t place = place_.state().level;
     if (html_end_ && last_text_ > html_end_) place = std::max<uint8_t>(place, PLACE_HTML_TAIL);
-    if (raw.level != levels_.raw || raw.invalid_utf8 != levels_.invalid_utf8 || place != levels_.place) dirty_ = true;
+    // Visitors can type control characters, but not broken UTF-8; nothing they type stands behind a page's end, and JSON
+    // encoders escape every control character (RFC 8259, section 7). In a legacy charset every byte can be typed.
+    const bool behind_page = html_end_ && raw.first >= html_end_;
+    const bool typed = content_.cls == ContentClass::legacy || !(raw.invalid_utf8 || behind_page || content_.cls == ContentClass::json);
+    if (raw.level != levels_.raw || typed != levels_.typed || place != levels_.place) dirty_ = true;
     if (!dirty_) return;
     dirty_ = false;
     if (raw.level) last_sign_ = std::max(last_sign_, raw.last);
     levels_.raw = raw.level;
-    // In a legacy charset every accented letter breaks UTF-8: it proves nothing there.
-    levels_.invalid_utf8 = raw.invalid_utf8;
+    levels_.typed = typed;
     levels_.place = place;
     assessment_ = assess(*scanner_.rules, content_.cls == ContentClass::count ? ContentClass::other : content_.cls, levels_);
     if (assessment_.bits >= freeze_bits_) frozen_ = true;
@@ -324,7 +348,7 @@ void Stream::release(bool flushing) {
 ovr_progress Stream::progress() const { return {released_, float(assessment_.bits), tier(assessment_.bits), uint8_t(assessment_.bits >= scanner_.threshold)}; }
 
 void Stream::add_native_findings() {
-    const RawState& raw = raw_.state();
+    const RawState raw = raw_state();
     if (raw.level) {
         const uint32_t length = uint32_t(std::min<uint64_t>(raw.last - raw.first + 1, UINT32_MAX));
         auto add = [&](Builtin b) { add_finding(builtin(b), OVR_PART_BODY, raw.first, length, 0, nullptr, GROUP_RAW, raw.level); };
@@ -353,6 +377,7 @@ void Stream::finish(ovr_verdict* out) {
             ingest(nullptr, 0, true);
         }
         raw_.finish();
+        place_.finish();
         dirty_ = true;
         reassess();
         finished_ = true;

@@ -42,11 +42,13 @@ class Stream {
   private:
     void scan_head(const ovr_response& response);
     void choose_class();
+    void feed_tail(const uint8_t* data, uint64_t offset, size_t size, const KernelOutput& out);
     void ingest(const uint8_t* data, size_t size, bool final);
     bool scan_candidates(const View& view, uint64_t from, uint64_t to);
     bool resolve(const View& view, uint64_t window);
     void accept(const Anchor& anchor, const View& view, const Match& match);
     void save_carry(const uint8_t* data, size_t size);
+    RawState raw_state() const;
     void reassess();
     void release(bool flushing);
     void add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, uint64_t digest, const ovr_bytes* name, Group group, uint8_t level);

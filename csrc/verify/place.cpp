@@ -19,17 +19,43 @@ void PlaceTracker::reset(const Content& content) {
         case ContentClass::gif:
             kind_ = Kind::gif;
             break;
+        case ContentClass::webp:
+            kind_ = Kind::webp;
+            break;
+        case ContentClass::woff:
+        case ContentClass::woff2:
+            kind_ = Kind::woff;
+            break;
         default:
             kind_ = Kind::none;
     }
 }
 
-void PlaceTracker::tail(uint64_t offset, uint8_t level, Builtin sign) {
-    if (state_.level == 0) state_ = {level, sign, offset};
+void PlaceTracker::sign(uint64_t offset, uint8_t level, Builtin what) { state_ = {level, what, offset}; }
+
+void PlaceTracker::tail(uint64_t offset) {
+    tail_ = offset;
+    depth_ = 0;
+}
+
+// A tail with a format's own magic is a part of the file: a ZIP polyglot, the film of a motion photo, a second image.
+void PlaceTracker::gather(const uint8_t* data, size_t size) {
+    size_t i = tail_ > at_ ? size_t(tail_ - at_) : 0;
+    while (i < size && depth_ < sizeof head_) head_[depth_++] = data[i++];
+    if (depth_ == sizeof head_) finish();
+}
+
+void PlaceTracker::finish() {
+    if (tail_ == UINT64_MAX || kind_ == Kind::none) return;
+    if (!known_magic(head_, depth_, nullptr)) {
+        const Builtin tails[] = {Builtin::none, Builtin::none, Builtin::png_tail, Builtin::jpeg_tail, Builtin::gif_tail, Builtin::webp_tail, Builtin::font_tail};
+        sign(tail_, 3, tails[size_t(kind_)]);
+    }
+    kind_ = Kind::none;
 }
 
 void PlaceTracker::feed(const uint8_t* data, size_t size) {
-    if (state_.level == 0) {
+    if (state_.level == 0 && tail_ == UINT64_MAX) {
         switch (kind_) {
             case Kind::json:
                 json(data, size);
@@ -43,10 +69,15 @@ void PlaceTracker::feed(const uint8_t* data, size_t size) {
             case Kind::gif:
                 gif(data, size);
                 break;
+            case Kind::webp:
+            case Kind::woff:
+                sized(data, size);
+                break;
             case Kind::none:
                 break;
         }
     }
+    if (tail_ != UINT64_MAX && kind_ != Kind::none) gather(data, size);
     at_ += size;
 }
 
@@ -79,7 +110,7 @@ void PlaceTracker::json(const uint8_t* data, size_t size) {
                 else if (c == '\\')
                     step_ = 3;
                 else if (c == '\n' || c == '\r') {
-                    tail(at_ + i, 2, Builtin::json_string_break);
+                    sign(at_ + i, 2, Builtin::json_string_break);
                     return;
                 }
                 break;
@@ -88,7 +119,7 @@ void PlaceTracker::json(const uint8_t* data, size_t size) {
                 break;
             default:
                 if (!space) {
-                    tail(at_ + i, 2, Builtin::json_tail);
+                    sign(at_ + i, 2, Builtin::json_tail);
                     return;
                 }
         }
@@ -107,11 +138,21 @@ void PlaceTracker::png(const uint8_t* data, size_t size) {
             continue;
         }
         if (step_ == 4) {
-            tail(at_ + i, 3, Builtin::png_tail);
+            if (data[i] == 0) {  // padding
+                i++;
+                continue;
+            }
+            tail(at_ + i);
             return;
         }
         head_[depth_++] = data[i++];
         if (depth_ == 8) {
+            // A chunk's type is four ASCII letters (section 5.4): anything else means that bytes were put in before.
+            for (int t = 4; t < 8; t++)
+                if ((head_[t] | 0x20) < 'a' || (head_[t] | 0x20) > 'z') {
+                    sign(at_ + i - 1, 2, Builtin::png_break);
+                    return;
+                }
             depth_ = 0;
             skip_ = (uint64_t(head_[0]) << 24 | uint64_t(head_[1]) << 16 | uint64_t(head_[2]) << 8 | head_[3]) + 4;
             if (std::memcmp(head_ + 4, "IEND", 4) == 0) step_ = 4;
@@ -139,11 +180,15 @@ void PlaceTracker::jpeg(const uint8_t* data, size_t size) {
         }
         const uint8_t c = data[i];
         if (step_ == 4) {
+            if (c == 0) {  // padding
+                i++;
+                continue;
+            }
             // A second image (multi-picture format, gain map) is part of the file: CIPA DC-007.
             if (c == 0xff)
                 kind_ = Kind::none;
             else
-                tail(at_ + i, 3, Builtin::jpeg_tail);
+                tail(at_ + i);
             return;
         }
         i++;
@@ -167,6 +212,10 @@ void PlaceTracker::jpeg(const uint8_t* data, size_t size) {
                     step_ = 4;
                 else if (c == 0x01 || (c >= 0xd0 && c <= 0xd8))
                     step_ = 0;
+                else if (c < 0xc0) {  // reserved (table B.1): entropy-coded data never holds it
+                    sign(at_ + i - 1, 2, Builtin::jpeg_break);
+                    return;
+                }
                 else
                     flags_ = c == 0xda, step_ = 2;
                 break;
@@ -199,7 +248,7 @@ void PlaceTracker::gif(const uint8_t* data, size_t size) {
                 i++;
                 continue;
             }
-            tail(at_ + i, 3, Builtin::gif_tail);
+            tail(at_ + i);
             return;
         }
         i++;
@@ -242,6 +291,41 @@ void PlaceTracker::gif(const uint8_t* data, size_t size) {
             default:
                 step_ = 3;
         }
+    }
+}
+
+// Containers that name their own length: WebP (RIFF: little-endian, at byte 4, of what follows it, padded to even) and
+// WOFF and WOFF2 (big-endian, at byte 8, of the whole file).
+void PlaceTracker::sized(const uint8_t* data, size_t size) {
+    size_t i = 0;
+    while (i < size) {
+        if (skip_) {
+            const uint64_t n = skip_ < size - i ? skip_ : size - i;
+            skip_ -= n;
+            i += size_t(n);
+            continue;
+        }
+        if (step_ == 4) {
+            if (data[i] == 0) {  // padding
+                i++;
+                continue;
+            }
+            tail(at_ + i);
+            return;
+        }
+        head_[depth_++] = data[i++];
+        if (depth_ < 12) continue;
+        auto word = [&](int at, bool little) {
+            return little ? uint64_t(head_[at + 3]) << 24 | uint64_t(head_[at + 2]) << 16 | uint64_t(head_[at + 1]) << 8 | head_[at]
+                          : uint64_t(head_[at]) << 24 | uint64_t(head_[at + 1]) << 16 | uint64_t(head_[at + 2]) << 8 | head_[at + 3];
+        };
+        const uint64_t whole = kind_ == Kind::webp ? 8 + word(4, true) + (word(4, true) & 1) : word(8, false);
+        if (whole < 12) {
+            kind_ = Kind::none;
+            return;
+        }
+        skip_ = whole - 12;
+        step_ = 4;
     }
 }
 

@@ -1,4 +1,4 @@
-// Where a document ends, and whether bytes follow: JSON, PNG, JPEG, GIF. Each byte is looked at once.
+// Where a document ends, and whether bytes follow: JSON, PNG, JPEG, GIF, WebP, WOFF, WOFF2. Each byte is looked at once.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,7 +8,7 @@
 namespace overread {
 
 struct PlaceState {
-    uint8_t level = 0;  // 0 none, 1 after </html>, 2 after JSON or a line break inside a JSON string, 3 after an image
+    uint8_t level = 0;  // 0 none, 1 after </html>, 2 after JSON, inside a JSON string or inside a container, 3 after a container
     Builtin sign = Builtin::none;
     uint64_t first = 0;
 };
@@ -17,6 +17,11 @@ class PlaceTracker {
   public:
     void reset(const Content& content);
     void feed(const uint8_t* data, size_t size);
+    // The body is over: a tail too short to show a format's magic is judged as it is.
+    void finish();
+    // Offset of the first byte behind a complete container, or UINT64_MAX. Whether it is a part of the file or foreign is
+    // known when state() says level 3.
+    uint64_t tail_start() const { return tail_; }
     const PlaceState& state() const { return state_; }
 
   private:
@@ -24,16 +29,20 @@ class PlaceTracker {
     void png(const uint8_t* data, size_t size);
     void jpeg(const uint8_t* data, size_t size);
     void gif(const uint8_t* data, size_t size);
-    void tail(uint64_t offset, uint8_t level, Builtin sign);
+    void sized(const uint8_t* data, size_t size);
+    void sign(uint64_t offset, uint8_t level, Builtin what);
+    void tail(uint64_t offset);
+    void gather(const uint8_t* data, size_t size);
 
-    enum class Kind : uint8_t { none, json, png, jpeg, gif };
+    enum class Kind : uint8_t { none, json, png, jpeg, gif, webp, woff };
     Kind kind_ = Kind::none;
     uint8_t step_ = 0;  // of the format's own state machine
     uint8_t flags_ = 0;
     uint32_t depth_ = 0;  // JSON nesting, or header bytes gathered
     uint64_t skip_ = 0;   // bytes to pass over unseen
     uint64_t at_ = 0;
-    uint8_t head_[16];
+    uint64_t tail_ = UINT64_MAX;
+    uint8_t head_[16];  // of a chunk, or of the tail
     PlaceState state_;
 };
 

@@ -15,11 +15,17 @@ void RawTracker::reset(ContentClass cls, Charset charset) {
     charset_ = charset;
 }
 
+void RawTracker::start_tail(ContentClass cls, uint64_t offset) {
+    reset(cls, Charset::utf8);
+    tail_ = true;
+    at_ = offset;
+}
+
 void RawTracker::raw_event(uint64_t offset, uint8_t kind) {
     const uint64_t before = raw_seen_ ? last_raw_ + 1 : 0;
     if (!in_region_ || (offset > before && offset - before >= TEXT_RUN)) {
         in_region_ = true;
-        after_text_ = offset >= before && offset - before >= TEXT_RUN;
+        after_text_ = tail_ || (offset >= before && offset - before >= (raw_seen_ ? TEXT_RUN : TEXT_HEAD));
         region_ = offset;
         kinds_ = 0;
         invalid_ = false;
@@ -36,14 +42,12 @@ void RawTracker::raw_event(uint64_t offset, uint8_t kind) {
 // Levels as listed in docs/evidence.md, strongest region wins.
 void RawTracker::judge() {
     const bool two = (kinds_ & (kinds_ - 1)) != 0;
-    const uint8_t without_first = kinds_ & (kinds_ - 1);
-    const bool three = (without_first & (without_first - 1)) != 0;
     uint8_t level = kinds_ & (RAW_NUL | RAW_CONTROL) ? 2 : 1;
     // Minified scripts hold single control bytes in string tables (33 of 63,050 files): there one kind says little.
     const bool js = cls_ == ContentClass::js;
     // A single stray control byte stands in clean pages too (listings made by hand); a NUL or a second kind does not.
     if (after_text_ && level == 2 && (two || (!js && kinds_ & RAW_NUL))) level = 3;
-    if (level == 3 && (js ? three || kinds_ & RAW_PAIR : two)) {
+    if (level == 3 && two) {
         // Whether a format begins here is not known before the region's first 48 bytes are seen.
         if (!embedded_ && (head_size_ == sizeof head_ || final_)) level = 4;
     }
@@ -140,7 +144,8 @@ void RawTracker::fill_head(const uint8_t* data, uint64_t base, size_t size) {
 }
 
 void RawTracker::find_magic() {
-    for (size_t i = 0; i + 3 <= head_size_ && !embedded_; i++) embedded_ = known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
+    // A format begins where the raw bytes do; all but PDF's and a few others' first byte is raw itself.
+    for (size_t i = 0; i <= HISTORY && i + 3 <= head_size_ && !embedded_; i++) embedded_ = known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
 }
 
 void RawTracker::finish() {

@@ -10,12 +10,15 @@ namespace overread {
 
 enum RawKind : uint8_t { RAW_NUL = 1, RAW_CONTROL = 2, RAW_UTF8 = 4, RAW_PAIR = 8 };
 
-// A raw region ends when this many bytes of text follow; a transition needs as many before it.
+// A raw region ends when this many bytes of text follow.
 constexpr uint64_t TEXT_RUN = 512;
+// So many bytes of text at a body's start make what follows a transition: longer than the text heads of most binary
+// formats (the longest common one, ar, has 68 bytes), shorter than nearly every page. What clean bodies show is counted.
+constexpr uint64_t TEXT_HEAD = 64;
 
 // What the raw group has reached; levels as in docs/evidence.md.
 struct RawState {
-    uint8_t level = 0;          // 0 none, 1 broken UTF-8, 2 control or NUL, 3 after text, 4 two kinds after text
+    uint8_t level = 0;          // 0 none, 1 broken UTF-8, 2 control or NUL, 3 after text or a complete document, 4 two kinds there
     uint8_t kinds = 0;          // RawKind bits of the best region
     bool invalid_utf8 = false;  // visitors can type control characters, but not broken UTF-8
     uint64_t first = 0;         // offset of the best region
@@ -25,6 +28,8 @@ struct RawState {
 class RawTracker {
   public:
     void reset(ContentClass cls, Charset charset);
+    // What follows a complete document at `offset`: no text need stand before it.
+    void start_tail(ContentClass cls, uint64_t offset);
     // data[0, size) follows everything fed before; classes as the kernel reported them for it.
     void feed(const uint8_t* data, size_t size, const ClassUnit* classes, size_t class_count);
     // The body is over: a region too short to show a format's magic is judged as it is.
@@ -54,6 +59,7 @@ class RawTracker {
     uint64_t utf8_start_ = 0;          // offset of the open sequence's first byte
     uint8_t utf8_need_ = 0, utf8_low_ = 0x80, utf8_high_ = 0xbf;
     uint64_t utf8_next_ = 0;  // where the open sequence must go on
+    bool tail_ = false;  // the bytes stand behind a complete document
     bool in_region_ = false, after_text_ = false, raw_seen_ = false, invalid_ = false;
     uint8_t kinds_ = 0;
     uint64_t region_ = 0, last_raw_ = 0;

@@ -49,6 +49,10 @@ BUILTINS = (
     "head-grammar",
     "head-reason",
     "head-control",
+    "webp-tail",
+    "font-tail",
+    "png-break",
+    "jpeg-break",
 )
 CLASSES = (
     "html",
@@ -74,6 +78,7 @@ CLASSES = (
     "other",
     "head",
     "text-pool",
+    "container-pool",
 )
 GROUPS = ("raw", "http", "place", "http-given-raw")
 BASES = ("counted", "chained", "capped")
