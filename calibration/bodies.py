@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from .enriched import NATURAL
+
 PER_PACKAGE = 1000  # bodies; a package is one author's habits, however many files it has
+MIXED_PER_PACKAGE = 100  # files for the enriched sample alone
 SMALLEST, LARGEST = 64, 8 << 20  # bytes
 
 TYPES = {
@@ -26,11 +29,11 @@ TYPES = {
     ".map": "application/json", ".svg": "image/svg+xml", ".xml": "application/xml", ".rss": "application/xml",
     ".txt": "text/plain", ".md": "text/markdown", ".rst": "text/plain", ".yaml": "application/yaml", ".yml": "application/yaml",
     ".csv": "text/csv", ".py": "text/plain", ".h": "text/plain", ".c": "text/plain", ".cpp": "text/plain", ".tex": "text/plain",
-    ".eml": "text/plain", ".ps": "text/plain", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
+    ".eml": "text/plain", ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg",
     ".gif": "image/gif", ".webp": "image/webp", ".woff": "font/woff", ".woff2": "font/woff2", ".ttf": "font/ttf",
     ".otf": "font/otf", ".wasm": "application/wasm", ".pdf": "application/pdf", ".gz": "application/gzip",
     ".zip": "application/zip", ".jar": "application/zip", ".whl": "application/zip", ".ico": "image/x-icon",
-    ".eot": "application/octet-stream", ".bin": "application/octet-stream", ".inv": "application/octet-stream",
+    ".eot": "application/octet-stream", ".inv": "application/octet-stream",
 }  # fmt: skip
 _TEXT = ("text/html", "text/plain", "text/markdown", "text/csv")
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9_-]+)", re.I)
@@ -50,7 +53,7 @@ class Body:
 
 def content_type(path: str, data: bytes) -> str | None:
     """Type by file name, with the charset the document itself names, else the usual default of UTF-8."""
-    kind = TYPES.get(PurePosixPath(path).suffix.lower())
+    kind = TYPES.get(_suffix(path))
     if kind not in _TEXT:
         return kind
     named = _CHARSET.search(data[:1024]) if kind == "text/html" else None
@@ -74,7 +77,12 @@ def download(registry: str, name: str, cache: Path, timeout: float = 180) -> Pat
     return None
 
 
-def _members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
+def _suffix(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()
+
+
+def members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
+    """Name, stream and size in bytes of each file of an archive, in its order; a stream is read before the next is asked for."""
     if path.suffix == ".deb":
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
             assert p.stdout
@@ -96,19 +104,22 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
 
 def bodies(registry: str, name: str, path: Path) -> Iterator[Body]:
     """Bodies of one package: the ``PER_PACKAGE`` whose path hashes lowest, so that the choice is stable and unbiased."""
-    names = [n for n, _, size in _members(path) if SMALLEST <= size <= LARGEST and PurePosixPath(n).suffix.lower() in TYPES]
-    chosen = set(sorted(names, key=lambda n: hashlib.sha256(n.encode()).digest())[:PER_PACKAGE])
+    names = [n for n, _, size in members(path) if SMALLEST <= size <= LARGEST and _suffix(n) in TYPES.keys() | NATURAL]
+    names.sort(key=lambda n: hashlib.sha256(n.encode()).digest())
+    chosen = {*[n for n in names if _suffix(n) in TYPES][:PER_PACKAGE], *[n for n in names if _suffix(n) not in TYPES][:MIXED_PER_PACKAGE]}
     project = re.sub(r"[-_.]?(\d[\d.]*)?(-doc|-docs|-doc-html|-documentation)?$", "", name)
     project = re.sub(r"-?\d+(\.\d+)*$", "", project)
-    for member, stream, _ in _members(path):
+    for member, stream, _ in members(path):
         if member not in chosen:
             continue
         data = stream.read()
         # Debian compresses text documentation; a server sends it decoded.
-        if member.endswith(".gz") and PurePosixPath(member[:-3]).suffix.lower() in TYPES:
+        if member.endswith(".gz") and _suffix(member[:-3]) in TYPES.keys() | NATURAL:
             with contextlib.suppress(OSError, EOFError):
                 data, member = gzip.decompress(data)[:LARGEST], member[:-3]
         kind = content_type(member, data)
+        if kind is None and _suffix(member) in NATURAL:
+            kind = "text/plain; charset=utf-8"
         if kind is None or len(data) < SMALLEST:
             continue
         generator = _GENERATOR.search(data[:2048]) if kind.startswith("text/html") else None

@@ -1,27 +1,42 @@
-"""The enriched sample: clean bodies in which text turns into raw bytes, to measure what the second factor is worth.
+"""The enriched sample: clean bodies in which text turns into raw bytes, or something stands behind a complete container,
+to measure what the second factor of a chain is worth.
 
 Natural ones are taken as found; to them come formats that mix text and bytes by design, built here from the packages' own
 files: every binary file behind text and inside text, mail with binary attachments, batch replies with HTTP parts,
-self-extracting scripts, serialized PHP, logs with NUL gaps, PLY, NRRD, FITS and git packs.
+self-extracting scripts, serialized PHP, logs with NUL gaps, PLY, NRRD, FITS, VTK, PostScript and git references.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import io
 import random
 import struct
-import zlib
+import zipfile
 from collections.abc import Iterator, Sequence
+
+# Files that hold text and bytes, or bytes behind a text head; a server that does not know them says text/plain.
+_NATURAL = """
+.elc .ps .eps .ai .ply .vtk .fits .fit .nrrd .pack .idx .mbox .mht .msg .run .bin .dat .swf .mo .gmo .pyc .class .tar
+.cpio .a .lib .o .so .rlib .mp3 .ogg .wav .mp4 .bmp .ppm .pgm .tif .tiff .psd .xcf .pak .ser .bson .sav .mat .npy .pkl
+.pickle .hdr .exr .dds .stl .dcm .pfb .pfm .tfm .vf .dvi .fasl .beam .hi .cmi .cmo .cmx .db .sqlite .rdb .dump .log
+.pcap .cap .cache .torrent .plist .strings .wad .blend .mid .mod .xm .it .au .aiff .snd .ogv .webm .avi .flac .opus .rpm
+.deb .xz .bz2 .zst .lz4 .7z .rar .cab .iso .img .rom .hex .elf .exe .dll .com .lnk .chm .hlp .doc .xls .ppt .rtf .pcd
+.raw .vti .vtu .vtp .mtx .las .pnm .pbm .pam .xpm
+"""
+NATURAL = frozenset(_NATURAL.split())
+_UTF8 = "text/plain; charset=utf-8"
 
 
 def made(texts: Sequence[bytes], binaries: Sequence[bytes], seed: int) -> Iterator[tuple[str, str, bytes]]:
-    """Kind, content type and body of every mixture that one package's files allow."""
+    """Kind, content type and body of every mixture of text and bytes that one package's files allow."""
     rng = random.Random(seed)
     html = "text/html; charset=utf-8"
-    for b in binaries:
+    for b in binaries[:12]:
         if not texts:
             return
-        t = rng.choice(texts)[:6000]
+        t = rng.choice(texts)[: int(2 ** rng.uniform(6.2, 12.6))]  # text heads of 74 to 6,000 bytes
         yield "binary behind text", html, t + b"\n" + b
         cut = rng.randrange(max(1, len(t) // 2), len(t))
         yield "binary inside text", html, t[:cut] + b + t[cut:]
@@ -31,28 +46,62 @@ def made(texts: Sequence[bytes], binaries: Sequence[bytes], seed: int) -> Iterat
             b"Content-Type: multipart/mixed; boundary=part\r\n\r\n--part\r\nContent-Type: text/plain\r\n\r\n"
         )
         part = b"\r\n--part\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n"
-        yield "mail with attachment", "text/plain; charset=utf-8", mail + lines + part + b + b"\r\n--part--\r\n"
-        yield "self-extracting script", "text/plain; charset=utf-8", b"#!/bin/sh\n" + t[:2000] + b"\nexit 0\n" + gzip.compress(b[:20000], mtime=0)
+        yield "mail with attachment", _UTF8, mail + lines + part + b + b"\r\n--part--\r\n"
+        yield "self-extracting script", _UTF8, b"#!/bin/sh\n" + t[:2000] + b"\nexit 0\n" + gzip.compress(b[:20000], mtime=0)
         if rng.random() < 0.2:
             http = b"--b\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n"
-            yield "batch reply", "text/plain; charset=utf-8", lines + b"\r\n" + http + b + b"\r\n--b--"
-        kind = rng.randrange(7)
-        floats = struct.pack("<300f", *(rng.uniform(-100, 100) for _ in range(300)))
-        if kind == 0:
-            yield "PLY", "text/plain; charset=utf-8", b"ply\nformat binary_little_endian 1.0\n" + b"comment made\n" * 50 + b"end_header\n" + floats
-        elif kind == 1:
-            yield "NRRD", "text/plain; charset=utf-8", b"NRRD0004\n" + b"# comment line of the header\n" * 30 + b"\n" + floats
-        elif kind == 2:
-            yield (
-                "FITS",
-                "text/plain; charset=utf-8",
-                (b"SIMPLE  =                    T" + b" " * 50) * 36 + struct.pack(">300f", *struct.unpack("<300f", floats)),
-            )
-        elif kind == 3:
-            yield "serialized PHP", "text/plain; charset=utf-8", t[:900] + b'O:4:"User":1:{s:7:"\0*\0name";s:5:"alice";}' * 3
-        elif kind == 4:
-            yield "log with NUL gap", "text/plain; charset=utf-8", t + b"\0" * rng.randrange(8, 4096) + t[:500]
-        elif kind == 5:
-            yield "git reply", "text/plain; charset=utf-8", t[:700] + b"0032want\0 side-band-64k\n" + b"PACK\0\0\0\2\0\0\0\7" + zlib.compress(t)
-        else:
-            yield "VTK", "text/plain; charset=utf-8", b"# vtk DataFile Version 3.0\n" + b"title\nBINARY\nDATASET POLYDATA\n" * 20 + floats
+            yield "batch reply", _UTF8, lines + b"\r\n" + http + b + b"\r\n--b--"
+        yield from _formats(t, rng, _UTF8, b"")
+
+
+def _formats(t: bytes, rng: random.Random, content_type: str, before: bytes) -> Iterator[tuple[str, str, bytes]]:
+    kind = rng.randrange(8)
+    floats = struct.pack("<300f", *(rng.uniform(-100, 100) for _ in range(300)))
+    if kind == 0:
+        yield "PLY", content_type, before + b"ply\nformat binary_little_endian 1.0\n" + b"comment made\n" * 50 + b"end_header\n" + floats
+    elif kind == 1:
+        yield "NRRD", content_type, before + b"NRRD0004\n" + b"# comment line of the header\n" * 30 + b"\n" + floats
+    elif kind == 2:
+        big = struct.pack(">300f", *struct.unpack("<300f", floats))
+        yield "FITS", content_type, before + (b"SIMPLE  =                    T" + b" " * 50) * 36 + big
+    elif kind == 3:
+        yield "serialized PHP", content_type, before + t[:900] + b'O:4:"User":1:{s:7:"\0*\0name";s:5:"alice";}' * 3
+    elif kind == 4:
+        yield "log with NUL gap", content_type, before + t + b"\0" * rng.randrange(8, 4096) + t[:500]
+    elif kind == 5:
+        name, refs = hashlib.sha1(t).hexdigest().encode(), [b"refs/heads/" + w for w in t.split()[:40]]
+        first = name + b" HEAD\0multi_ack thin-pack side-band side-band-64k ofs-delta shallow no-progress agent=git/2.39.5\n"
+        lines = [b"%04x" % (len(x) + 4) + x for x in (first, *(name + b" " + r + b"\n" for r in refs))]
+        yield "git references", content_type, before + b"001e# service=git-upload-pack\n0000" + b"".join(lines) + b"0000"
+    elif kind == 6:
+        yield "VTK", content_type, before + b"# vtk DataFile Version 3.0\n" + b"title\nBINARY\nDATASET POLYDATA\n" * 20 + floats
+    else:
+        image = bytes(rng.randrange(256) for _ in range(900))
+        yield "PostScript image", content_type, before + b"%!PS-Adobe-3.0 EPSF-3.0\n" + t[:600] + b"\n300 1 8 [300 0 0 1 0 0]\ncurrentfile image\n" + image
+
+
+def made_tails(texts: Sequence[bytes], files: Sequence[tuple[str, bytes]], seed: int) -> Iterator[tuple[str, str, bytes]]:
+    """Kind, content type and body of containers (PNG, JPEG, GIF, WebP, WOFF, WOFF2) with something clean behind them.
+
+    Every binary file of the package, its text, a ZIP archive (a polyglot), metadata blocks, padding, and the mixed formats.
+    """
+    rng = random.Random(seed + 1)
+    containers = [(t, b) for t, b in files if t.startswith(("image/png", "image/jpeg", "image/gif", "image/webp", "font/woff"))]
+    others = [b for _, b in files]
+    for content_type, image in containers[:8]:
+        yield "binary behind container", content_type, image + rng.choice(others)
+        piece = rng.choice(others)
+        yield "two files behind container", content_type, image + piece[: len(piece) // 2] + rng.choice(others)
+        if texts:
+            t = rng.choice(texts)
+            archive = io.BytesIO()
+            with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z:
+                z.writestr("a.txt", t)
+            yield "ZIP behind container", content_type, image + archive.getvalue()
+            yield "text behind container", content_type, image + t[:4000]
+            yield "UTF-16 text behind container", content_type, image + t[:2000].decode("utf-8", "replace").encode("utf-16-le")
+            yield from _formats(t, rng, content_type, image)
+        # Phones append key and value blocks: a length or tag of 4 bytes, a name, a value.
+        tags = (struct.pack("<HHI", 0, rng.randrange(0x900, 0xD00), rng.randrange(4, 40)) for _ in range(4))
+        block = b"".join(tag + b"Image_UTC_Data" + b"%d" % rng.randrange(10**12) for tag in tags)
+        yield "vendor blocks behind container", content_type, image + block + b"SEFH" + struct.pack("<4I", 105, 4, 12, 48) + b"SEFT"

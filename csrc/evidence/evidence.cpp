@@ -9,7 +9,8 @@ namespace {
 const char* const RAW_LEVEL[] = {"", "broken UTF-8", "control or NUL bytes", "raw bytes after text or a complete document", "two kinds of raw bytes there"};
 const char* const HTTP_LEVEL[] = {
     "", "credential", "header line, LF", "header line, CRLF", "header block, CRLF", "parsed header between NULs", "credential inside a header"};
-const char* const PLACE_LEVEL[] = {"", "text after </html>", "document broken inside or followed by more", "bytes after a complete container", "head breaks its grammar"};
+const char* const PLACE_LEVEL[] = {"", "text after </html>", "document broken inside or followed by more", "bytes after a complete container",
+                                   "head breaks its grammar"};
 const char* const GROUP_NAME[] = {"raw", "http", "place", "http given raw"};
 
 constexpr uint8_t RAW_AFTER_TEXT = 3;

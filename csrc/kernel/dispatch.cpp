@@ -9,6 +9,9 @@ namespace overread {
 const uint8_t CONTROL_LOW[16] = {3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 1, 2, 2, 3, 7};
 const uint8_t CONTROL_HIGH[16] = {1, 2, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0};
 
+const uint8_t STRUCTURE_LOW[16] = {0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 16, 4, 2, 24, 0, 0};
+const uint8_t STRUCTURE_HIGH[16] = {16, 0, 1, 0, 0, 14, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0};
+
 namespace {
 
 bool always() { return true; }
@@ -18,9 +21,12 @@ bool has_avx2() { return __builtin_cpu_supports("avx2"); }
 
 const Kernel KERNELS[] = {
 #if defined(__x86_64__)
-    {"avx2", scan_avx2, has_avx2},
+    {"avx2", scan_avx2, structure_avx2, has_avx2},
 #endif
-    {"scalar", scan_scalar, always}, {"emulated16", scan_emulated16, always}, {"emulated32", scan_emulated32, always}, {"emulated64", scan_emulated64, always},
+    {"scalar", scan_scalar, structure_scalar, always},
+    {"emulated16", scan_emulated16, structure_emulated16, always},
+    {"emulated32", scan_emulated32, structure_emulated32, always},
+    {"emulated64", scan_emulated64, structure_emulated64, always},
 };
 
 }  // namespace

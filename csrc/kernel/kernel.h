@@ -37,9 +37,17 @@ struct KernelOutput {
 // Windows that would cross `readable` are not reported. Precondition: readable >= size.
 using KernelFunction = void (*)(const FingerprintTable&, const uint8_t* data, size_t size, size_t readable, KernelOutput&);
 
+// What JSON's structure is made of, one mask bit a byte.
+struct StructureUnit {
+    uint64_t quote, backslash, open, close, line_break;
+};
+// Classifies data[0, size), size <= TILE, into one unit per UNIT bytes; bits past `size` are clear.
+using StructureFunction = void (*)(const uint8_t* data, size_t size, StructureUnit* out);
+
 struct Kernel {
     const char* name;
     KernelFunction scan;
+    StructureFunction structure;
     bool (*supported)();
 };
 
@@ -52,6 +60,9 @@ const Kernel* kernel_default();
 // Nibble tables that classify control bytes the way the kernels do.
 extern const uint8_t CONTROL_LOW[16];
 extern const uint8_t CONTROL_HIGH[16];
+// The same for JSON: bit 0 quote, 1 backslash, 2 [ {, 3 ] }, 4 CR LF (as simdjson classifies, Langdale and Lemire 2019).
+extern const uint8_t STRUCTURE_LOW[16];
+extern const uint8_t STRUCTURE_HIGH[16];
 
 void scan_scalar(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
 void scan_emulated16(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
@@ -59,6 +70,13 @@ void scan_emulated32(const FingerprintTable&, const uint8_t*, size_t, size_t, Ke
 void scan_emulated64(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
 #if defined(__x86_64__)
 void scan_avx2(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
+#endif
+void structure_scalar(const uint8_t*, size_t, StructureUnit*);
+void structure_emulated16(const uint8_t*, size_t, StructureUnit*);
+void structure_emulated32(const uint8_t*, size_t, StructureUnit*);
+void structure_emulated64(const uint8_t*, size_t, StructureUnit*);
+#if defined(__x86_64__)
+void structure_avx2(const uint8_t*, size_t, StructureUnit*);
 #endif
 
 }  // namespace overread

@@ -69,5 +69,34 @@ inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t
     out.class_units = nk;
 }
 
+template <class Block>
+inline void structure_unit(const Block& low, const Block& high, const Block (&bits)[5], const uint8_t* p, StructureUnit& u) {
+    u = {};
+    for (size_t i = 0; i < UNIT; i += Block::width) {
+        const Block b = Block::load(p + i);
+        // A byte from 0x80 on has a high nibble whose entry is clear.
+        const Block c = b.low_nibble().lookup16(low) & b.high_nibble().lookup16(high);
+        u.quote |= (c & bits[0]).nonzero_mask() << i;
+        u.backslash |= (c & bits[1]).nonzero_mask() << i;
+        u.open |= (c & bits[2]).nonzero_mask() << i;
+        u.close |= (c & bits[3]).nonzero_mask() << i;
+        u.line_break |= (c & bits[4]).nonzero_mask() << i;
+    }
+}
+
+template <class Block>
+inline void structure_tile(const uint8_t* data, size_t size, StructureUnit* out) {
+    uint8_t each[5][16];
+    for (int i = 0; i < 5; i++) std::memset(each[i], 1 << i, 16);
+    const Block low = Block::table16(STRUCTURE_LOW), high = Block::table16(STRUCTURE_HIGH);
+    const Block bits[5] = {Block::table16(each[0]), Block::table16(each[1]), Block::table16(each[2]), Block::table16(each[3]), Block::table16(each[4])};
+    size_t at = 0;
+    for (; at + UNIT <= size; at += UNIT) structure_unit<Block>(low, high, bits, data + at, *out++);
+    if (at == size) return;
+    uint8_t padded[UNIT] = {};
+    std::memcpy(padded, data + at, size - at);
+    structure_unit<Block>(low, high, bits, padded, *out);
+}
+
 }  // namespace
 }  // namespace overread

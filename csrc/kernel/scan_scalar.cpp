@@ -28,4 +28,19 @@ void scan_scalar(const FingerprintTable& t, const uint8_t* data, size_t size, si
     out.class_units = nk;
 }
 
+void structure_scalar(const uint8_t* data, size_t size, StructureUnit* out) {
+    for (size_t at = 0; at < size; at += UNIT, out++) {
+        *out = {};
+        for (size_t i = at; i < size && i < at + UNIT; i++) {
+            const uint8_t b = data[i];
+            const uint64_t bit = uint64_t(1) << (i - at);
+            if (b == '"') out->quote |= bit;
+            if (b == '\\') out->backslash |= bit;
+            if (b == '{' || b == '[') out->open |= bit;
+            if (b == '}' || b == ']') out->close |= bit;
+            if (b == '\r' || b == '\n') out->line_break |= bit;
+        }
+    }
+}
+
 }  // namespace overread

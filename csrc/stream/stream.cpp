@@ -44,7 +44,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     carry_size_ = 0;
     kept_count_ = 0;
     raw_.reset(ContentClass::other, Charset::unknown);
-    place_.reset({ContentClass::other, Charset::unknown, false, false});
+    place_.reset({ContentClass::other, Charset::unknown, false, false}, nullptr);
     levels_ = Levels();
     assessment_ = Assessment();
     own_.reset(scanner_.key, response ? response->request : nullptr);
@@ -89,7 +89,7 @@ void Stream::scan_head(const ovr_response& r) {
 void Stream::choose_class() {
     content_ = content_.sniff ? sniff(content_, sniff_, sniffed_) : content_;
     raw_.reset(content_.cls, content_.charset);
-    place_.reset(content_);
+    place_.reset(content_, scanner_.kernel->structure);
 }
 
 void Stream::feed(const uint8_t* data, size_t size) {
@@ -125,7 +125,6 @@ void Stream::feed_tail(const uint8_t* data, uint64_t offset, size_t size, const 
 void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     const uint64_t start = total_, end = total_ + size;
     const bool raw = is_text(content_.cls);
-    place_.feed(data, size);
     if (content_.cls == ContentClass::html) {
         size_t i = size;
         while (i && (data[i - 1] <= 0x20 && data[i - 1] != 0)) i--;
@@ -153,6 +152,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
         KernelOutput out;
         const size_t n = std::min(TILE, size - at);
         scanner_.kernel->scan(scanner_.rules->fingerprint, data + at, n, std::min(size - at, n + 2), out);
+        place_.feed(data + at, n);
         if (raw) raw_.feed(data + at, n, out.classes, out.class_units);
         if (place_.tail_start() < start + at + n) feed_tail(data + at, start + at, n, out);
         for (uint32_t i = 0; i < out.candidate_units && !open; i++) {
@@ -311,9 +311,7 @@ void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t
 }
 
 // Raw bytes of a container count behind its end only, and not when that is a part of the file.
-RawState Stream::raw_state() const {
-    return is_text(content_.cls) || place_.state().level == PLACE_CONTAINER_TAIL ? raw_.state() : RawState();
-}
+RawState Stream::raw_state() const { return is_text(content_.cls) || place_.state().level == PLACE_CONTAINER_TAIL ? raw_.state() : RawState(); }
 
 void Stream::reassess() {
     const RawState raw = raw_state();

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernel/kernel.h"
 #include "ruleset/ruleset.h"
 
 namespace overread {
@@ -15,7 +16,7 @@ struct PlaceState {
 
 class PlaceTracker {
   public:
-    void reset(const Content& content);
+    void reset(const Content& content, StructureFunction structure);
     void feed(const uint8_t* data, size_t size);
     // The body is over: a tail too short to show a format's magic is judged as it is.
     void finish();
@@ -26,6 +27,8 @@ class PlaceTracker {
 
   private:
     void json(const uint8_t* data, size_t size);
+    void json_unit(const StructureUnit& unit, size_t base, size_t first, size_t end);
+    void json_rest(const uint8_t* data, size_t from, size_t size);
     void png(const uint8_t* data, size_t size);
     void jpeg(const uint8_t* data, size_t size);
     void gif(const uint8_t* data, size_t size);
@@ -35,11 +38,14 @@ class PlaceTracker {
     void gather(const uint8_t* data, size_t size);
 
     enum class Kind : uint8_t { none, json, png, jpeg, gif, webp, woff };
+    StructureFunction structure_ = nullptr;
     Kind kind_ = Kind::none;
     uint8_t step_ = 0;  // of the format's own state machine
     uint8_t flags_ = 0;
-    uint32_t depth_ = 0;  // JSON nesting, or header bytes gathered
-    uint64_t skip_ = 0;   // bytes to pass over unseen
+    size_t at_end_ = 0;                         // in the bytes being fed: behind the complete JSON document
+    bool in_string_ = false, escaped_ = false;  // JSON, at the next byte
+    uint32_t depth_ = 0;                        // JSON nesting, or header bytes gathered
+    uint64_t skip_ = 0;                         // bytes to pass over unseen
     uint64_t at_ = 0;
     uint64_t tail_ = UINT64_MAX;
     uint8_t head_[16];  // of a chunk, or of the tail

@@ -59,7 +59,7 @@ class RawTracker {
     uint64_t utf8_start_ = 0;          // offset of the open sequence's first byte
     uint8_t utf8_need_ = 0, utf8_low_ = 0x80, utf8_high_ = 0xbf;
     uint64_t utf8_next_ = 0;  // where the open sequence must go on
-    bool tail_ = false;  // the bytes stand behind a complete document
+    bool tail_ = false;       // the bytes stand behind a complete document
     bool in_region_ = false, after_text_ = false, raw_seen_ = false, invalid_ = false;
     uint8_t kinds_ = 0;
     uint64_t region_ = 0, last_raw_ = 0;
