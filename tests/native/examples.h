@@ -31,14 +31,48 @@ inline std::vector<Example> short_examples() {
     };
 }
 
-// A page of text, then process memory: pointers, NULs, a parsed head, page text again.
-inline std::string leaking_page() {
-    std::string s = "<html><body>";
-    while (s.size() < 3000) s += "<p>An ordinary paragraph of an ordinary page.</p>\n";
+// What stands where a process's heap was read: pointers, NULs, parsed and wire heads.
+inline std::string memory() {
+    std::string s;
     const uint64_t pointers[] = {0x00007f34e1d2a010, 0x00007f34e1d2a460, 0x0000561be55c3e00, 0x21};
     s.append(reinterpret_cast<const char*>(pointers), sizeof pointers);
     s += BYTES("Cookie\0 session=Zk3Yx8QmZr7LwPvB2nHs5TdJ; theme=dark\0\nAuthorization\0 Bearer Zk3Yx8QmZr7LwPvB2nHs5TdJ\0\n\xff\xfe\x01\x02");
     s += "\r\nCookie: session=Qk3Yx8QmZr7LwPvB2nHs5TdX\r\nReferer: https://shop.example/cart\r\nUser-Agent: Mozilla/5.0 (X11)\r\n\r\n";
+    return s;
+}
+
+// A page of text, then process memory: pointers, NULs, a parsed head, page text again.
+inline std::string leaking_page() {
+    std::string s = "<html><body>";
+    while (s.size() < 3000) s += "<p>An ordinary paragraph of an ordinary page.</p>\n";
+    s += memory();
     while (s.size() < 6000) s += "more text of the page behind the leak; ";
     return s;
+}
+
+// Long bodies, each with a leak, that reach what short ones cannot: tiles, structure units, tails.
+inline std::vector<Example> leaking_bodies() {
+    const std::string html = "text/html; charset=utf-8";
+    std::string pages = leaking_page();
+    for (int i = 0; i < 3; i++) pages += pages.substr(0, 9000);
+    std::string json = "{\"rows\":[";
+    while (json.size() < 17000) json += "{\"a\":[1,{}],\"b\\\\\":\"}\\\"]\\u0041\\\\\",\"caf\xc3\xa9\":null},\n ";
+    const std::string inside = json + "{\"c\":\"" + memory() + "\"}]}\n", behind = json + "0]} \n" + memory();
+    std::string png = BYTES("\x89PNG\r\n\x1a\n\0\0\x40\0IDAT");
+    for (uint32_t i = 0; i < 0x4000; i++) png += char(i * 2654435761u >> 24);
+    png += "crc!";
+    std::string broken = png + memory();
+    png += BYTES(
+               "\0\0\0\0IEND\xae"
+               "B`\x82\0\0") +
+           memory();
+    std::string font = BYTES("wOF2\0\1\0\0\0\0\x20\0");
+    font.resize(0x2000, 'f');
+    return {{html, pages},
+            {"application/json", inside},
+            {"application/json", behind},
+            {"image/png", png},
+            {"image/png", broken},
+            {"font/woff2", font + memory() + memory()},
+            {"image/svg+xml", "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 64 64\"><path d=\"" + memory() + memory()}};
 }

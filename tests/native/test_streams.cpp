@@ -89,21 +89,23 @@ void exhaustive_splits(const char* kernel) {
 
 void random_splits(const char* kernel, int rounds) {
     Scan scan(kernel), reference("scalar");
-    Example e{"text/html; charset=utf-8", leaking_page()};
-    for (int i = 0; i < 3; i++) e.body += e.body.substr(0, 9000);
-    const std::string want = reference.run(e, {});
-    for (uint64_t seed = 0; seed < uint64_t(rounds); seed++) {
-        std::mt19937_64 rng(seed);
-        std::vector<size_t> cuts;
-        const size_t most = 1 + rng() % (seed % 5 == 0 ? 3000 : 40);
-        for (size_t at = rng() % most; at < e.body.size(); at += rng() % (e.body.size() / most + 1) + 1) cuts.push_back(at);
-        const std::string got = scan.run(e, cuts);
-        EXPECT_SEED(suite, got == want, seed);
-        if (got != want && suite.failed < 5) std::printf("got  %s\nwant %s\n", got.c_str(), want.c_str());
+    for (const Example& e : leaking_bodies()) {
+        const std::string want = reference.run(e, {});
+        // What is tested is the leak's way through every seam: a body without evidence would prove nothing.
+        EXPECT(suite, want.find("\nraw.") != std::string::npos || want.find("\nplace.") != std::string::npos);
+        for (uint64_t seed = 0; seed < uint64_t(rounds); seed++) {
+            std::mt19937_64 rng(seed);
+            std::vector<size_t> cuts;
+            const size_t most = 1 + rng() % (seed % 5 == 0 ? 3000 : 40);
+            for (size_t at = rng() % most; at < e.body.size(); at += rng() % (e.body.size() / most + 1) + 1) cuts.push_back(at);
+            const std::string got = scan.run(e, cuts);
+            EXPECT_SEED(suite, got == want, seed);
+            if (got != want && suite.failed < 5) std::printf("%s\ngot  %s\nwant %s\n", e.type.c_str(), got.c_str(), want.c_str());
+        }
+        std::vector<size_t> each;
+        for (size_t i = 0; i < e.body.size(); i++) each.push_back(i);
+        EXPECT(suite, scan.run(e, each) == want);
     }
-    std::vector<size_t> each;
-    for (size_t i = 0; i < e.body.size(); i++) each.push_back(i);
-    EXPECT(suite, scan.run(e, each) == want);
 }
 
 void found_and_silent() {
@@ -285,7 +287,7 @@ int main(int argc, char** argv) {
     for (size_t k = 0; ovr_kernel_name(k); k++) {
         const std::string name = ovr_kernel_name(k);
         suite.run((name + ": every one-cut and two-cut split, and byte by byte").c_str(), [&] { exhaustive_splits(name.c_str()); });
-        suite.run((name + ": random many-cut splits equal the scalar whole").c_str(), [&] { random_splits(name.c_str(), slow ? 300 : 40); });
+        suite.run((name + ": random many-cut splits equal the scalar whole").c_str(), [&] { random_splits(name.c_str(), slow ? 100 : 12); });
         suite.run((name + ": chunks at guard pages").c_str(), [&] { over_reads_nothing(name.c_str()); });
     }
     suite.run("a leaking page is found, a clean one silent", found_and_silent);
