@@ -60,7 +60,7 @@ def base_bodies(cache: Path, seed: int, each: int = 60) -> list[Body]:
     found: dict[str, list[Body]] = collections.defaultdict(list)
     packages = package_list(HERE.parent / "held-back.txt")
     rng.shuffle(packages)
-    for registry, name in packages[:150]:
+    for registry, name in packages[:60]:
         path = download(registry, name, cache)
         if path is None:
             continue
@@ -129,7 +129,7 @@ def measure(windows: Sequence[Window], bases: Sequence[Body], seed: int) -> str:
         base = rng.choice(by_kind[rng.choice(kinds)])
         at, body = splice(base.data, w.data, rng)
         stream = scanner.stream(base.content_type)
-        gone = left = 0
+        before = left = 0
         alarmed = False
         for i in range(0, len(body), CHUNK):
             gone = stream.feed(body[i : i + CHUNK])

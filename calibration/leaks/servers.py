@@ -125,11 +125,11 @@ def proxy(name: str, origin: int, folder: Path) -> Iterator[tuple[int, int]]:
             process.wait(5)
 
 
-_PRIVATE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw.p \S+ \S+ 0 +(\[heap\]|\[anon.*\])?$")
+_PRIVATE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw.p \S+ \S+ 0(?: +(?:\[heap\]|\[anon.*\]))?$")
 
 
 def memory(pid: int) -> tuple[list[tuple[int, bytes]], list[tuple[int, int]]]:
-    """Private writable memory of a process and its children that belongs to no file, and all their mapped ranges."""
+    """Private writable memory of a process and its children that belongs to no file, and all their mapped ranges, sorted."""
     pieces: list[tuple[int, bytes]] = []
     ranges: list[tuple[int, int]] = []
     for p in _children(pid):
@@ -143,4 +143,4 @@ def memory(pid: int) -> tuple[list[tuple[int, bytes]], list[tuple[int, int]]]:
                     with contextlib.suppress(OSError):
                         mem.seek(at)
                         pieces.append((at, mem.read(min(1 << 20, end - at))))
-    return pieces, ranges
+    return pieces, sorted(ranges)

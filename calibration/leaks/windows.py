@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import random
 import re
 import struct
@@ -42,7 +43,7 @@ class Window:
 
 
 def describe(server: str, stratum: str, data: bytes, ranges: Sequence[tuple[int, int]], secrets: Sequence[bytes]) -> Window:
-    """A window with its labels."""
+    """A window with its labels; ``ranges`` are the process's mappings, sorted."""
     broken = False
     rest = data
     while True:
@@ -61,7 +62,8 @@ def describe(server: str, stratum: str, data: bytes, ranges: Sequence[tuple[int,
     pointers = 0
     for at in range(0, min(len(data) - 7, 16384), 8):
         (value,) = struct.unpack_from("<Q", data, at)
-        pointers += value > 0x10000 and any(a <= value < b for a, b in ranges)
+        i = bisect.bisect_right(ranges, (value, 1 << 64)) - 1
+        pointers += value > 0x10000 and i >= 0 and value < ranges[i][1]
     found = []
     for s in secrets:
         at = data.find(s)
