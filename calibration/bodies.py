@@ -32,6 +32,12 @@ TYPES = {
     ".zip": "application/zip", ".jar": "application/zip", ".whl": "application/zip", ".ico": "image/x-icon",
     ".eot": "application/octet-stream", ".bin": "application/octet-stream", ".inv": "application/octet-stream",
 }  # fmt: skip
+_DEB_SRC = """Types: deb-src
+URIs: http://deb.debian.org/debian
+Suites: bookworm sid
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
 _TEXT = ("text/html", "text/plain", "text/markdown", "text/csv")
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9_-]+)", re.I)
 _GENERATOR = re.compile(rb"(doxygen|javadoc|rustdoc|sphinx|haddock|docbook|gtk-doc|ocamldoc|hevea|latex2html)", re.I)
@@ -57,24 +63,41 @@ def content_type(path: str, data: bytes) -> str | None:
     return f"{kind}; charset={named[1].decode().lower() if named else 'utf-8'}"
 
 
+def _apt_sources(cache: Path) -> list[str]:
+    """Options of an apt-get that knows source packages, whatever the machine's own lists hold."""
+    root = cache.resolve() / "apt"
+    lists = root / "heads.sources"
+    options = [f"Dir::Etc::sourcelist={lists}", "Dir::Etc::sourceparts=-", f"Dir::State::lists={root / 'lists'}", f"Dir::Cache={root}"]
+    command = [word for option in (*options, "APT::Sandbox::User=root") for word in ("-o", option)]
+    if not lists.exists():
+        for folder in ("lists/partial", "archives/partial"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        lists.write_text(_DEB_SRC)
+        subprocess.run(["apt-get", "update", "-q", *command], timeout=300, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return command
+
+
 def download(registry: str, name: str, cache: Path, timeout: float = 180) -> Path | None:
     """Path of the cached package file, or None when the registry does not have it. Tries twice."""
     folder = cache / registry / name.replace("@", "").replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)  # one folder a package: what lies in it can only be that package
     for _ in range(2):
-        if found := [p for p in folder.iterdir() if p.suffix in {".deb", ".tgz", ".whl", ".gz", ".zip"}]:
+        if found := [p for p in folder.iterdir() if p.suffix in {".deb", ".tgz", ".whl", ".gz", ".zip", ".xz", ".bz2"}]:
             return found[0]
         command = {
             "deb": ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", name],
             "npm": ["npm", "pack", "--silent", name],
             "pypi": ["pip", "download", "-q", "--no-deps", "--disable-pip-version-check", "-d", ".", name],
+            "pypi-sdist": ["pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "--disable-pip-version-check", "-d", ".", name],
+            "deb-src": ["apt-get", "source", "-q", "--tar-only", "--download-only", "--only-source", *(_apt_sources(cache) if registry == "deb-src" else ()), name],
         }[registry]
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(command, cwd=folder, timeout=timeout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return None
 
 
-def _members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
+def members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
+    """Name, content and size of every file of a package, in its order. A content ends where the next begins."""
     if path.suffix == ".deb":
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as p:
             assert p.stdout
@@ -88,7 +111,7 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
                 if not i.is_dir():
                     yield i.filename, z.open(i), i.file_size
     else:
-        with tarfile.open(path, mode="r|gz") as tar:
+        with tarfile.open(path, mode="r|*") as tar:
             for m in tar:
                 if m.isfile() and (f := tar.extractfile(m)):
                     yield m.name, f, m.size
@@ -96,11 +119,11 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
 
 def bodies(registry: str, name: str, path: Path) -> Iterator[Body]:
     """Bodies of one package: the ``PER_PACKAGE`` whose path hashes lowest, so that the choice is stable and unbiased."""
-    names = [n for n, _, size in _members(path) if SMALLEST <= size <= LARGEST and PurePosixPath(n).suffix.lower() in TYPES]
+    names = [n for n, _, size in members(path) if SMALLEST <= size <= LARGEST and PurePosixPath(n).suffix.lower() in TYPES]
     chosen = set(sorted(names, key=lambda n: hashlib.sha256(n.encode()).digest())[:PER_PACKAGE])
     project = re.sub(r"[-_.]?(\d[\d.]*)?(-doc|-docs|-doc-html|-documentation)?$", "", name)
     project = re.sub(r"-?\d+(\.\d+)*$", "", project)
-    for member, stream, _ in _members(path):
+    for member, stream, _ in members(path):
         if member not in chosen:
             continue
         data = stream.read()

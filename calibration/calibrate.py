@@ -10,27 +10,34 @@ import argparse
 import collections
 import concurrent.futures
 import hashlib
-import html
 import math
-import re
 import sys
 import time
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 
-from .bodies import bodies, download
+from .bodies import PER_PACKAGE, bodies, download
 from .bounds import upper_bound
 from .enriched import made
+from .heads import heads
 
 HERE = Path(__file__).parent
 TEXT = ("html", "js", "css", "json", "svg", "xml", "text", "event-stream", "legacy")
 BINARY = ("utf16", "png", "jpeg", "gif", "webp", "woff", "woff2", "ttf", "wasm", "pdf", "archive", "other")
 LEVELS = {"raw": 3, "http": 6, "place": 3}  # the raw group's fourth level is chained
+HEAD_LEVELS = (4, 5, 6)  # of the place group, behind those of bodies
 THICK = 30_000  # a class with fewer bodies borrows from the pooled text class where it showed nothing itself
 HTTP_CAP = 17.0  # docs/evidence.md: http and secret together, in a text class
 LINE_ENDING_BITS = 4.0  # CRLF islands in LF pages are what forms submit
-_TAG = re.compile(rb"<[^>]{0,300}>")
-_HEAD = re.compile(rb"^[ \t]*HTTP/1\.[01] (\d{3})([^\r\n]{0,60})\r?\n((?:[ \t]*[A-Za-z][A-Za-z0-9-]{1,40}: ?[^\r\n]{0,300}\r?\n){1,40})", re.M)
+
+CHECKED = {"allow", "location", "date", "last-modified", "set-cookie"}  # fields whose grammar the scanner checks
+
+
+def read_packages(path: Path) -> list[tuple[str, str]]:
+    """Registry and name of every package a list names."""
+    lines = [line.split("#")[0].split() for line in path.read_text().splitlines()]
+    return [(line[0], line[1]) for line in lines if line]
 
 
 class Counts:
@@ -66,7 +73,7 @@ class Counts:
 
 
 def count_package(registry: str, name: str, cache: Path) -> Counts:
-    """Counts of one package: its bodies, the mixtures made of them, and response heads quoted in them."""
+    """Counts of one package: its bodies and the mixtures made of them."""
     import overread
 
     scanner = overread.Scanner(hold=0)
@@ -91,19 +98,6 @@ def count_package(registry: str, name: str, cache: Path) -> Counts:
         for level in range(1, levels.get("http", 0) + 1):
             counts.mixed_http[level] += 1
 
-    def head(text: bytes) -> None:
-        if b"HTTP/1." not in text:
-            return
-        # Documentation shows heads inside markup: the tags go, the characters they hide come back.
-        plain = html.unescape(_TAG.sub(b"", text).decode("utf-8", "replace")).encode()
-        for m in list(_HEAD.finditer(plain))[:5]:
-            headers = [tuple(line.split(b":", 1)) for line in m[3].splitlines() if b":" in line]
-            verdict = scanner.scan(b"", status=int(m[1]), reason=m[2].strip().decode("latin-1"), headers=[(a.strip(), b.strip()) for a, b in headers])
-            counts.n["head"] += 1
-            counts.sources["head"].add(body.source)
-            if any(t.group == "place" for t in verdict.terms):
-                counts.k["head", "place", 4] += 1
-
     for body in bodies(registry, name, path):
         cls, levels = reached(body.data, body.content_type)
         digest = hashlib.sha256(body.data).digest()[:10]
@@ -112,7 +106,6 @@ def count_package(registry: str, name: str, cache: Path) -> Counts:
             if len(texts) < 40 and len(body.data) > 1500:
                 texts.append(body.data)
             mixed("found", body.source, levels)
-            head(body.data)
         elif len(binaries) < 12 and len(body.data) < 300_000:
             binaries.append(body.data)
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
@@ -138,6 +131,89 @@ def count_rows(total: Counts, rows: list[tuple[bytes, str, str, dict[str, int], 
             total.crlf_header += crlf and levels.get("http", 0) >= 3
             if levels.get("raw", 0) >= 2 or levels.get("http", 0) >= 3:
                 total.high.append(f"{path} {cls} {levels}")
+
+
+@dataclass
+class HeadRow:
+    """A scanned head: what makes it distinct, who sent it, the level reached and each sign as rule and field."""
+
+    digest: bytes
+    source: str
+    level: int
+    signs: tuple[tuple[str, str], ...]
+    fields: tuple[str, ...]
+
+
+def scan_heads(registry: str, name: str, cache: Path) -> tuple[str, list[HeadRow], collections.Counter[str]]:
+    """File name, distinct heads and what was skipped of one package: at most ``PER_PACKAGE`` a source, those whose digests are lowest."""
+    import overread
+
+    scanner = overread.Scanner(hold=0)
+    skipped: collections.Counter[str] = collections.Counter()
+    path = download(registry, name, cache)
+    if path is None:
+        return "", [], skipped
+    rows: dict[str, dict[bytes, HeadRow]] = collections.defaultdict(dict)
+    for head in heads(path, skipped):
+        digest = hashlib.sha256(repr((head.status, head.reason, head.headers)).encode()).digest()[:10]
+        verdict = scanner.scan(b"", status=head.status, reason=head.reason, headers=head.headers)
+        level = max((t.level_index for t in verdict.terms if t.group == "place" and t.level_index in HEAD_LEVELS), default=0)
+        signs = tuple({(f.rule, f.name.lower()) for f in verdict.findings if f.part != "body"})
+        checked = {n.decode("latin-1").lower() for n, _ in head.headers} & CHECKED
+        rows[head.source][digest] = HeadRow(digest, head.source, level, signs, (*checked, *(["reason"] if head.reason else [])))
+    return f"{registry}:{path.name}", [of[d] for of in rows.values() for d in sorted(of)[:PER_PACKAGE]], skipped
+
+
+def count_heads(total: Counts, cache: Path, jobs: int, limit: int) -> tuple[list[str], list[str]]:
+    """Counts the heads of every package of ``head-packages.txt``; files read, and a report of which signs fire on which fields."""
+    packages = read_packages(HERE / "head-packages.txt")
+    files: list[str] = []
+    report: list[str] = []
+    seen: set[bytes] = set()
+    signs: dict[tuple[str, str], list[str]] = collections.defaultdict(list)
+    fields: collections.Counter[str] = collections.Counter()
+    skipped: collections.Counter[str] = collections.Counter()
+    with concurrent.futures.ProcessPoolExecutor(jobs) as pool:
+        # In the order of the list: of heads that two packages share the same one counts every time.
+        for (registry, name), job in [(p, pool.submit(scan_heads, *p, cache)) for p in packages]:
+            try:
+                file, rows, left = job.result()
+            except Exception as e:
+                report.append(f"left out: {registry}:{name} ({type(e).__name__}: {e})")
+                continue
+            if not rows:
+                report.append(f"left out: {registry}:{name} ({'no heads' if file else 'not found'})")
+                continue
+            files.append(file)
+            skipped.update(left)
+            for row in rows:
+                if row.digest in seen or (limit and total.n["head"] >= limit):
+                    continue
+                seen.add(row.digest)
+                total.n["head"] += 1
+                total.sources["head"].add(row.source)
+                fields.update(row.fields)
+                for level in HEAD_LEVELS:
+                    total.k["head", "place", level] += row.level >= level
+                for sign in row.signs:
+                    signs[sign].append(row.source)
+    report.append(f"{total.n['head']:,} heads of {len(total.sources['head'])} sources; not read: {dict(skipped)}")
+    report += [f"field {name}: in {n:,} heads" for name, n in sorted(fields.items())]
+    report += [f"sign {rule} {name or 'reason'}: {len(of)} heads of {', '.join(sorted(set(of))[:5])}" for (rule, name), of in sorted(signs.items())]
+    return files, report
+
+
+def head_weights(counts: Counts) -> list[dict[str, object]]:
+    """The weights of signs in heads."""
+    n = counts.n["head"]
+    return [
+        {
+            "class": "head", "group": "place", "level": level, "bits": bits_of(k, n), "k": k, "n": n, "sources": len(counts.sources["head"]),
+            "bound": upper_bound(k, n) if n else 1.0, "basis": "counted", "counted": "head",
+        }
+        for level in HEAD_LEVELS
+        for k in [counts.k["head", "place", level]]
+    ]  # fmt: skip
 
 
 def bits_of(k: int, n: int) -> float:
@@ -179,7 +255,7 @@ def weigh(counts: Counts) -> dict[str, object]:
             if cls in TEXT:
                 k = counts.mixed_http[level]
                 add(cls, "http-given-raw", level, "text-pool", k, n_mixed, bits_of(k, n_mixed), "chained")
-    add("head", "place", 4, "head", counts.k["head", "place", 4], counts.n["head"], bits_of(counts.k["head", "place", 4], counts.n["head"]), "counted")
+    weights += head_weights(counts)
     pool = counts.n["text-pool"]
     cap = {c: round(math.log2(max(3, counts.n[c] if counts.n[c] >= THICK or c not in TEXT else pool) / 3) + 3, 2) for c in (*TEXT, *BINARY)}
     return {
@@ -196,7 +272,7 @@ def weigh(counts: Counts) -> dict[str, object]:
     }  # fmt: skip
 
 
-def to_toml(data: dict[str, object], packages: list[str]) -> str:
+def to_toml(data: dict[str, object], packages: list[str], head_packages: list[str]) -> str:
     """The calibration as TOML, one line a weight."""
 
     def value(v: object) -> str:
@@ -217,7 +293,9 @@ def to_toml(data: dict[str, object], packages: list[str]) -> str:
         lines += [f"[{name}]"] + [f'"{k}" = {value(v)}' for k, v in data[name].items()] + [""]  # type: ignore[attr-defined]
     for row in data["weight"]:  # type: ignore[attr-defined]
         lines += ["[[weight]]"] + [f"{k} = {value(v)}" for k, v in row.items()] + [""]
-    lines += ["[packages]", "files = ["] + [f'  "{p}",' for p in sorted(packages)] + ["]"]
+    lines += ["[packages]"]
+    for name, files in (("files", packages), ("heads", head_packages)):
+        lines += [f"{name} = ["] + [f'  "{p}",' for p in sorted(files)] + ["]"]
     return "\n".join(lines) + "\n"
 
 
@@ -249,13 +327,23 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=HERE.parent / ".cache" / "calibration")
     parser.add_argument("--out", type=Path, default=HERE / "calibration.toml")
     parser.add_argument("--check", type=Path, help="only verify this file")
+    parser.add_argument("--only", choices=["heads"], help="recount these alone and keep the rest of the file")
     args = parser.parse_args()
     if args.check:
         wrong = check(args.check)
         print("\n".join(wrong) or f"{args.check.name}: every weight is within its bound")
         return bool(wrong)
-    packages = [tuple(line.split()) for line in (HERE / "packages.txt").read_text().splitlines() if line and line[0] != "#"]
     total, started, done = Counts(), time.monotonic(), 0
+    if args.only:
+        head_files, report = count_heads(total, args.cache, args.jobs, args.limit)
+        print("\n".join(report))
+        data = tomllib.loads(args.out.read_text())
+        data["bodies"]["head"], data["sources"]["head"] = total.n["head"], len(total.sources["head"])
+        data["bodies"], data["sources"] = (dict(sorted(data[key].items())) for key in ("bodies", "sources"))
+        data["weight"] = [w for w in data["weight"] if w["class"] != "head"] + head_weights(total)
+        args.out.write_text(to_toml(data, data["packages"]["files"], head_files))
+        return 0
+    packages = read_packages(HERE / "packages.txt")
     failed: list[str] = []
     seen: set[bytes] = set()
     with concurrent.futures.ProcessPoolExecutor(args.jobs) as pool:
@@ -283,7 +371,9 @@ def main() -> int:
     for line in failed:
         print("left out:", line)
     print("\n".join(sorted(total.high)[:200]))
-    args.out.write_text(to_toml(weigh(total), total.files))
+    head_files, report = count_heads(total, args.cache, args.jobs, args.limit)
+    print("\n".join(report))
+    args.out.write_text(to_toml(weigh(total), total.files, head_files))
     print(f"{args.out}: {sum(v for c, v in total.n.items() if c not in ('text-pool', 'head')):,} bodies")
     return 0
 

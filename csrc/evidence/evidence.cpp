@@ -9,7 +9,8 @@ namespace {
 const char* const RAW_LEVEL[] = {"", "broken UTF-8", "control or NUL bytes", "raw bytes after text", "two kinds of raw bytes after text"};
 const char* const HTTP_LEVEL[] = {
     "", "credential", "header line, LF", "header line, CRLF", "header block, CRLF", "parsed header between NULs", "credential inside a header"};
-const char* const PLACE_LEVEL[] = {"", "text after </html>", "JSON broken off or followed by more", "bytes after a complete image", "head breaks its grammar"};
+const char* const PLACE_LEVEL[] = {"", "text after </html>", "JSON broken off or followed by more", "bytes after a complete image",
+                                   "header field breaks its grammar", "Allow is no list of methods", "control or escaped bytes in the head"};
 const char* const GROUP_NAME[] = {"raw", "http", "place", "http given raw"};
 
 constexpr uint8_t RAW_AFTER_TEXT = 3;
@@ -19,8 +20,18 @@ constexpr uint8_t RAW_AFTER_TEXT = 3;
 const char* level_name(Group g, uint8_t level) {
     if (g == GROUP_RAW && level < 5) return RAW_LEVEL[level];
     if ((g == GROUP_HTTP || g == GROUP_HTTP_GIVEN_RAW) && level < 7) return HTTP_LEVEL[level];
-    if (g == GROUP_PLACE && level < 5) return PLACE_LEVEL[level];
+    if (g == GROUP_PLACE && level < 7) return PLACE_LEVEL[level];
     return "";
+}
+
+PlaceLevel head_level(Builtin sign) {
+    switch (sign) {
+        case Builtin::head_grammar: return PLACE_HEAD_FIELD;
+        case Builtin::head_list: return PLACE_HEAD_LIST;
+        case Builtin::head_reason:
+        case Builtin::head_control: return PLACE_HEAD_BYTES;
+        default: return PLACE_NONE;
+    }
 }
 
 double level_bits(const Ruleset& rs, ContentClass cls, Group g, uint8_t level) { return level ? rs.weights[size_t(cls)][g][level].bits : 0; }

@@ -60,7 +60,8 @@ enum class Builtin : uint16_t {
     head_grammar = 13,
     head_reason = 14,
     head_control = 15,
-    count = 16
+    head_list = 16,
+    count = 17
 };
 enum Group : uint8_t { GROUP_RAW = 0, GROUP_HTTP = 1, GROUP_PLACE = 2, GROUP_HTTP_GIVEN_RAW = 3, GROUP_COUNT = 4 };
 constexpr uint8_t MAX_LEVEL = 8;

@@ -49,6 +49,7 @@ BUILTINS = (
     "head-grammar",
     "head-reason",
     "head-control",
+    "head-list",
 )
 CLASSES = (
     "html",
