@@ -89,7 +89,16 @@ def download(registry: str, name: str, cache: Path, timeout: float = 180) -> Pat
             "npm": ["npm", "pack", "--silent", name],
             "pypi": ["pip", "download", "-q", "--no-deps", "--disable-pip-version-check", "-d", ".", name],
             "pypi-sdist": ["pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "--disable-pip-version-check", "-d", ".", name],
-            "deb-src": ["apt-get", "source", "-q", "--tar-only", "--download-only", "--only-source", *(_apt_sources(cache) if registry == "deb-src" else ()), name],
+            "deb-src": [
+                "apt-get",
+                "source",
+                "-q",
+                "--tar-only",
+                "--download-only",
+                "--only-source",
+                *(_apt_sources(cache) if registry == "deb-src" else ()),
+                name,
+            ],
         }[registry]
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(command, cwd=folder, timeout=timeout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

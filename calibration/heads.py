@@ -22,10 +22,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-import dpkt  # type: ignore[import-untyped]
+import dpkt
 import yaml
-from publicsuffixlist import PublicSuffixList  # type: ignore[import-untyped]
-from warcio.archiveiterator import ArchiveIterator  # type: ignore[import-untyped]
+from publicsuffixlist import PublicSuffixList
+from warcio.archiveiterator import ArchiveIterator
 
 from .bodies import members
 
@@ -60,7 +60,7 @@ class MadeToBreak(ValueError):
     """The file's name says it was written to break a parser."""
 
 
-class _Loader(yaml.CSafeLoader):
+class _Loader(yaml.CSafeLoader):  # type: ignore[misc]
     """Cassettes hold Ruby and Python tags: their plain content is enough."""
 
 
@@ -320,8 +320,6 @@ def _parsed(name: str, data: bytes, package: str) -> Iterator[Head | None]:
             yield from _document(json.loads(data.decode("utf-8-sig")), package)
     elif suffix in (".yaml", ".yml", ".frozen", "") and _CASSETTE.search(data):
         yield from _document(yaml.load(data, Loader=_Loader), package)
-    elif suffix in (".yaml", ".yml") and b"ruby/struct:VCR::HTTPInteraction" in data:
-        yield from _document(yaml.load(data, Loader=_Loader), package)
 
 
 def from_file(name: str, stream: IO[bytes], package: str) -> Iterator[Head | None]:
@@ -329,7 +327,7 @@ def from_file(name: str, stream: IO[bytes], package: str) -> Iterator[Head | Non
     first = stream.read(16)
     if _BROKEN.search(name) and first.startswith((b"HTTP/1.", b"WARC/", b"\x1f\x8b", *_MAGIC)):
         raise MadeToBreak(name)
-    whole = io.BufferedReader(_Begun(first, stream))
+    whole: io.BufferedReader = io.BufferedReader(_Begun(first, stream))
     if first.startswith(b"\x1f\x8b"):
         if ".warc" not in name.lower() and ".arc" not in name.lower():
             yield from from_file(re.sub(r"\.gz$", "", name, flags=re.I), io.BytesIO(gzip.GzipFile(fileobj=whole).read(LARGEST)), package)

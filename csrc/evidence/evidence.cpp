@@ -9,8 +9,13 @@ namespace {
 const char* const RAW_LEVEL[] = {"", "broken UTF-8", "control or NUL bytes", "raw bytes after text", "two kinds of raw bytes after text"};
 const char* const HTTP_LEVEL[] = {
     "", "credential", "header line, LF", "header line, CRLF", "header block, CRLF", "parsed header between NULs", "credential inside a header"};
-const char* const PLACE_LEVEL[] = {"", "text after </html>", "JSON broken off or followed by more", "bytes after a complete image",
-                                   "header field breaks its grammar", "Allow is no list of methods", "control or escaped bytes in the head"};
+const char* const PLACE_LEVEL[] = {"",
+                                   "text after </html>",
+                                   "JSON broken off or followed by more",
+                                   "bytes after a complete image",
+                                   "header field breaks its grammar",
+                                   "Allow is no list of methods",
+                                   "control or escaped bytes in the head"};
 const char* const GROUP_NAME[] = {"raw", "http", "place", "http given raw"};
 
 constexpr uint8_t RAW_AFTER_TEXT = 3;
@@ -26,11 +31,15 @@ const char* level_name(Group g, uint8_t level) {
 
 PlaceLevel head_level(Builtin sign) {
     switch (sign) {
-        case Builtin::head_grammar: return PLACE_HEAD_FIELD;
-        case Builtin::head_list: return PLACE_HEAD_LIST;
+        case Builtin::head_grammar:
+            return PLACE_HEAD_FIELD;
+        case Builtin::head_list:
+            return PLACE_HEAD_LIST;
         case Builtin::head_reason:
-        case Builtin::head_control: return PLACE_HEAD_BYTES;
-        default: return PLACE_NONE;
+        case Builtin::head_control:
+            return PLACE_HEAD_BYTES;
+        default:
+            return PLACE_NONE;
     }
 }
 
