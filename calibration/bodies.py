@@ -35,6 +35,12 @@ TYPES = {
     ".zip": "application/zip", ".jar": "application/zip", ".whl": "application/zip", ".ico": "image/x-icon",
     ".eot": "application/octet-stream", ".inv": "application/octet-stream",
 }  # fmt: skip
+_DEB_SRC = """Types: deb-src
+URIs: http://deb.debian.org/debian
+Suites: bookworm sid
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+"""
 _TEXT = ("text/html", "text/plain", "text/markdown", "text/csv")
 _CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9_-]+)", re.I)
 _GENERATOR = re.compile(rb"(doxygen|javadoc|rustdoc|sphinx|haddock|docbook|gtk-doc|ocamldoc|hevea|latex2html)", re.I)
@@ -54,10 +60,26 @@ class Body:
 def content_type(path: str, data: bytes) -> str | None:
     """Type by file name, with the charset the document itself names, else the usual default of UTF-8."""
     kind = TYPES.get(_suffix(path))
+    if path.endswith(".map") and not data.startswith(b"{"):
+        return None  # a Doxygen image map or a game's level, no source map
     if kind not in _TEXT:
         return kind
     named = _CHARSET.search(data[:1024]) if kind == "text/html" else None
     return f"{kind}; charset={named[1].decode().lower() if named else 'utf-8'}"
+
+
+def _apt_sources(cache: Path) -> list[str]:
+    """Options of an apt-get that knows source packages, whatever the machine's own lists hold."""
+    root = cache.resolve() / "apt"
+    lists = root / "heads.sources"
+    options = [f"Dir::Etc::sourcelist={lists}", "Dir::Etc::sourceparts=-", f"Dir::State::lists={root / 'lists'}", f"Dir::Cache={root}"]
+    command = [word for option in (*options, "APT::Sandbox::User=root") for word in ("-o", option)]
+    if not lists.exists():
+        for folder in ("lists/partial", "archives/partial"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        lists.write_text(_DEB_SRC)
+        subprocess.run(["apt-get", "update", "-q", *command], timeout=300, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return command
 
 
 def download(registry: str, name: str, cache: Path, timeout: float = 180) -> Path | None:
@@ -65,12 +87,23 @@ def download(registry: str, name: str, cache: Path, timeout: float = 180) -> Pat
     folder = cache / registry / name.replace("@", "").replace("/", "-")
     folder.mkdir(parents=True, exist_ok=True)  # one folder a package: what lies in it can only be that package
     for _ in range(2):
-        if found := [p for p in folder.iterdir() if p.suffix in {".deb", ".tgz", ".whl", ".gz", ".zip"}]:
+        if found := [p for p in folder.iterdir() if p.suffix in {".deb", ".tgz", ".whl", ".gz", ".zip", ".xz", ".bz2"}]:
             return found[0]
         command = {
             "deb": ["apt-get", "download", "-q", "-o", "APT::Sandbox::User=root", name],
             "npm": ["npm", "pack", "--silent", name],
             "pypi": ["pip", "download", "-q", "--no-deps", "--disable-pip-version-check", "-d", ".", name],
+            "pypi-sdist": ["pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "--disable-pip-version-check", "-d", ".", name],
+            "deb-src": [
+                "apt-get",
+                "source",
+                "-q",
+                "--tar-only",
+                "--download-only",
+                "--only-source",
+                *(_apt_sources(cache) if registry == "deb-src" else ()),
+                name,
+            ],
         }[registry]
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(command, cwd=folder, timeout=timeout, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -96,7 +129,7 @@ def members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
                 if not i.is_dir():
                     yield i.filename, z.open(i), i.file_size
     else:
-        with tarfile.open(path, mode="r|gz") as tar:
+        with tarfile.open(path, mode="r|*") as tar:
             for m in tar:
                 if m.isfile() and (f := tar.extractfile(m)):
                     yield m.name, f, m.size

@@ -14,11 +14,13 @@ import tomllib
 from pathlib import Path
 
 from .bounds import upper_bound
+from .count_heads import HEAD_LEVELS, HeadCounts, count_heads
 from .counting import BINARY, CONTAINER, FAMILY, TEXT, Mixtures, Row, count, package_list
 
 HERE = Path(__file__).parent
 LEVELS = {"raw": 3, "http": 6, "place": 3}  # the raw group's fourth level is chained
-THICK = 30_000  # a class with fewer bodies borrows from its pool where it showed nothing itself
+THICK = 30_000  # a class with fewer bodies borrows from its pool where at most one project of its own showed the level
+PER_KIND = 1000  # bodies that one kind of mixture counts as, at most
 HTTP_CAP = 17.0  # docs/evidence.md: http and secret together, in a text class
 LINE_ENDING_BITS = 4.0  # CRLF islands in LF pages are what forms submit
 
@@ -30,6 +32,7 @@ class Counts:
         self.n: collections.Counter[str] = collections.Counter()
         self.k: collections.Counter[tuple[str, str, int]] = collections.Counter()
         self.sources: dict[str, set[str]] = collections.defaultdict(set)
+        self.hit_sources: dict[tuple[str, str, int], set[str]] = collections.defaultdict(set)
         self.crlf = 0
         self.crlf_header = 0
         self.mixtures = {family: Mixtures() for family in dict.fromkeys(FAMILY.values())}
@@ -49,6 +52,7 @@ class Counts:
             for group, level in row.levels.items():
                 for reached in range(1, level + 1):
                     self.k[pool, group, reached] += 1
+                    self.hit_sources[pool, group, reached].add(row.source)
         if row.cls in TEXT:
             self.crlf += row.crlf
             self.crlf_header += row.crlf and row.levels.get("http", 0) >= 3
@@ -66,9 +70,14 @@ def bits_of(k: int, n: int) -> float:
     return math.floor(-math.log2(upper_bound(k, n)) * 100) / 100 if n else 0.0
 
 
+def evenly(m: Mixtures, hits: collections.Counter[str]) -> int:
+    """Hits over all kinds, of which none counts as more than ``PER_KIND`` bodies: cheap kinds must not drown the others."""
+    return sum(math.ceil(hits[kind] * min(1.0, PER_KIND / n)) for kind, n in m.n.items())
+
+
 def chain(m: Mixtures) -> dict[str, object]:
     """The chained factor of one family, with the count of every kind of mixture."""
-    k, n = sum(m.raw4.values()), sum(m.n.values())
+    k, n = evenly(m, m.raw4), evenly(m, m.n)
     worst = max((kind for kind in m.n if m.n[kind] >= 20), key=lambda kind: m.raw4[kind] / m.n[kind], default="")
     return {
         "given": "raw bytes after text or a complete container (raw level 3)", "sign": "two kinds and no known magic (raw level 4)", "k": k, "n": n,
@@ -77,7 +86,18 @@ def chain(m: Mixtures) -> dict[str, object]:
     }  # fmt: skip
 
 
-def weigh(counts: Counts) -> dict[str, object]:
+def head_weights(counts: HeadCounts) -> list[dict[str, object]]:
+    """The weights of signs in heads."""
+    return [
+        {
+            "class": "head", "group": "place", "level": level, "bits": bits_of(counts.k[level], counts.n), "k": counts.k[level], "n": counts.n,
+            "sources": len(counts.sources), "bound": upper_bound(counts.k[level], counts.n) if counts.n else 1.0, "basis": "counted", "counted": "head",
+        }
+        for level in HEAD_LEVELS
+    ]  # fmt: skip
+
+
+def weigh(counts: Counts, heads: HeadCounts) -> dict[str, object]:
     """The calibration as written to the file."""
     weights: list[dict[str, object]] = []
 
@@ -95,7 +115,9 @@ def weigh(counts: Counts) -> dict[str, object]:
     def counted_in(cls: str, group: str, level: int) -> str:
         pool = pool_of(cls)
         own, borrowed = bits_of(counts.k[cls, group, level], counts.n[cls]), bits_of(counts.k[pool, group, level], counts.n[pool])
-        return pool if pool and counts.n[cls] < THICK and counts.k[cls, group, level] == 0 and own < borrowed else cls
+        # The files of one project are one observation: they do not show that the class is worse than its pool.
+        alike = len(counts.hit_sources[cls, group, level]) <= 1
+        return pool if pool and counts.n[cls] < THICK and alike and own < borrowed else cls
 
     for cls in (*TEXT, *BINARY):
         for group, top in LEVELS.items():
@@ -112,9 +134,12 @@ def weigh(counts: Counts) -> dict[str, object]:
                     add(cls, "raw", 4, counted, k, n, bits + float(chains[FAMILY[cls]]["bits"]), "chained", sources)  # type: ignore[arg-type] # a float by construction
         if cls in FAMILY:
             m = counts.mixtures[FAMILY[cls]]
-            n = sum(m.n.values())
+            n = evenly(m, m.n)
             for level in range(1, 7):
-                add(cls, "http-given-raw", level, pool_of(cls), m.http[level], n, bits_of(m.http[level], n), "chained", len(m.packages))
+                k = evenly(m, collections.Counter({kind: m.http[kind, level] for kind in m.n}))
+                add(cls, "http-given-raw", level, pool_of(cls), k, n, bits_of(k, n), "chained", len(m.packages))
+
+    weights += head_weights(heads)
 
     def cap(cls: str) -> float:
         pool = pool_of(cls)
@@ -122,8 +147,8 @@ def weigh(counts: Counts) -> dict[str, object]:
         return math.floor((math.log2(max(3, n) / 3) + 3) * 100) / 100
 
     return {
-        "bodies": dict(sorted(counts.n.items())),
-        "sources": {c: len(s) for c, s in sorted(counts.sources.items())},
+        "bodies": dict(sorted({**counts.n, "head": heads.n}.items())),
+        "sources": dict(sorted({**{c: len(s) for c, s in counts.sources.items()}, "head": len(heads.sources)}.items())),
         **{f"chain.{family}": c for family, c in chains.items()},
         "crlf": {"k": counts.crlf_header, "n": counts.crlf, "http_cap_bits": round(crlf_bits, 2)},
         "pair_cap": {c: cap(c) for c in (*TEXT, *BINARY)},
@@ -131,7 +156,7 @@ def weigh(counts: Counts) -> dict[str, object]:
     }
 
 
-def to_toml(data: dict[str, object], packages: list[str]) -> str:
+def to_toml(data: dict[str, object], packages: list[str], head_packages: list[str]) -> str:
     """The calibration as TOML, one line a weight."""
 
     def value(v: object) -> str:
@@ -149,11 +174,13 @@ def to_toml(data: dict[str, object], packages: list[str]) -> str:
         "",
     ]
     for name, table in data.items():
-        if isinstance(table, dict):
+        if isinstance(table, dict) and name not in ("packages", "chain"):
             lines += [f"[{name}]"] + [f'"{k}" = {value(v)}' for k, v in table.items()] + [""]
     for row in data["weight"]:  # type: ignore[attr-defined] # a list by construction
         lines += ["[[weight]]"] + [f"{k} = {value(v)}" for k, v in row.items()] + [""]
-    lines += ["[packages]", "files = ["] + [f'  "{p}",' for p in sorted(packages)] + ["]"]
+    lines += ["[packages]"]
+    for name, files in (("files", packages), ("heads", head_packages)):
+        lines += [f"{name} = ["] + [f'  "{p}",' for p in sorted(files)] + ["]"]
     return "\n".join(lines) + "\n"
 
 
@@ -180,6 +207,12 @@ def check(path: Path) -> list[str]:
     return wrong
 
 
+def _write(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)
+
+
 def main() -> int:
     """Command line; 0 when written or right, 1 when a weight exceeds its bound."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -188,11 +221,21 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=HERE.parent / ".cache" / "calibration")
     parser.add_argument("--out", type=Path, default=HERE / "calibration.toml")
     parser.add_argument("--check", type=Path, help="only verify this file")
+    parser.add_argument("--only", choices=["heads"], help="recount these alone and keep the rest of the file")
     args = parser.parse_args()
     if args.check:
         wrong = check(args.check)
         print("\n".join(wrong) or f"{args.check.name}: every weight is within its bound")
         return bool(wrong)
+    if args.only:
+        heads = count_heads(package_list(HERE / "head-packages.txt"), args.cache, args.jobs, args.limit)
+        print("\n".join(heads.report))
+        data = tomllib.loads(args.out.read_text())
+        data |= {f"chain.{family}": c for family, c in data["chain"].items()}
+        data["bodies"]["head"], data["sources"]["head"] = heads.n, len(heads.sources)
+        data["weight"] = [w for w in data["weight"] if w["class"] != "head"] + head_weights(heads)
+        _write(args.out, to_toml(data, data["packages"]["files"], heads.files))
+        return 0
     total = Counts()
     seen: set[bytes] = set()
     failed: list[str] = []
@@ -215,9 +258,9 @@ def main() -> int:
     if not total.bodies:
         print("nothing was counted; the file is left as it was", file=sys.stderr)
         return 1
-    part = args.out.with_suffix(".part")
-    part.write_text(to_toml(weigh(total), total.files))
-    part.replace(args.out)
+    heads = count_heads(package_list(HERE / "head-packages.txt"), args.cache, args.jobs, args.limit)
+    print("\n".join(heads.report))
+    _write(args.out, to_toml(weigh(total, heads), total.files, heads.files))
     print(f"{args.out}: {total.bodies:,} bodies of {len(total.files)} packages")
     return 0
 

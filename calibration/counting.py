@@ -44,7 +44,7 @@ class Mixtures:
 
     n: collections.Counter[str] = field(default_factory=collections.Counter)  # by kind of mixture
     raw4: collections.Counter[str] = field(default_factory=collections.Counter)
-    http: collections.Counter[int] = field(default_factory=collections.Counter)  # by level reached
+    http: collections.Counter[tuple[str, int]] = field(default_factory=collections.Counter)  # by kind and level reached
     packages: set[str] = field(default_factory=set)
 
     def add(self, other: Mixtures) -> None:
@@ -68,7 +68,8 @@ class Package:
 
 def package_list(path: Path) -> list[tuple[str, str]]:
     """Registry and name of each line of a package list."""
-    return [(r, n) for r, n in (line.split() for line in path.read_text().splitlines() if line and line[0] != "#")]
+    lines = [line.split("#")[0].split() for line in path.read_text().splitlines()]
+    return [(line[0], line[1]) for line in lines if line]
 
 
 def _levels(verdict: object) -> dict[str, int]:
@@ -102,7 +103,7 @@ def count_package(registry: str, name: str, cache: Path, enrich: bool) -> Packag
         m.packages.add(out.name)
         m.raw4[kind] += levels["raw"] >= 4
         for level in range(1, levels.get("http", 0) + 1):
-            m.http[level] += 1
+            m.http[kind, level] += 1
 
     for body in bodies(registry, name, path):
         if Path(body.path).suffix.lower() in NATURAL:
@@ -115,7 +116,7 @@ def count_package(registry: str, name: str, cache: Path, enrich: bool) -> Packag
         digest = hashlib.sha256(body.data).digest()[:10]
         out.rows.append(Row(digest, cls, body.source, levels, b"\r\n" in body.data, verdict.bits, f"{body.package} {body.path}"))
         if cls in TEXT:
-            if len(texts) < 40 and len(body.data) > 1500:
+            if len(texts) < 40 and len(body.data) > 1500 and cls != "legacy" and "raw" not in levels:
                 texts.append(body.data)
             if enrich and levels.get("raw", 0) >= 3:
                 mixture("found " + Path(body.path).suffix.lower(), body.content_type, body.data)
@@ -134,7 +135,9 @@ def count_package(registry: str, name: str, cache: Path, enrich: bool) -> Packag
 def _scanner_id() -> str:
     import overread._core
 
-    return hashlib.sha256(Path(overread._core.__file__).read_bytes()).hexdigest()[:16]
+    here = Path(__file__).parent
+    parts = [Path(overread._core.__file__), *(here / name for name in ("bodies.py", "counting.py", "enriched.py"))]
+    return hashlib.sha256(b"".join(p.read_bytes() for p in parts)).hexdigest()[:16]
 
 
 def _kept(job: tuple[str, str, Path, bool, str]) -> Package:

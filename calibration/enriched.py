@@ -29,6 +29,11 @@ NATURAL = frozenset(_NATURAL.split())
 _UTF8 = "text/plain; charset=utf-8"
 
 
+def whole(text: bytes, size: int) -> bytes:
+    """The first ``size`` bytes, less a character that would be cut: broken UTF-8 is a sign of its own."""
+    return text[:size].decode("utf-8", "ignore").encode()
+
+
 def made(texts: Sequence[bytes], binaries: Sequence[bytes], seed: int) -> Iterator[tuple[str, str, bytes]]:
     """Kind, content type and body of every mixture of text and bytes that one package's files allow."""
     rng = random.Random(seed)
@@ -36,18 +41,18 @@ def made(texts: Sequence[bytes], binaries: Sequence[bytes], seed: int) -> Iterat
     for b in binaries[:12]:
         if not texts:
             return
-        t = rng.choice(texts)[: int(2 ** rng.uniform(6.2, 12.6))]  # text heads of 74 to 6,000 bytes
+        t = whole(rng.choice(texts), int(2 ** rng.uniform(6.2, 12.6)))  # text heads of 74 to 6,000 bytes
         yield "binary behind text", html, t + b"\n" + b
-        cut = rng.randrange(max(1, len(t) // 2), len(t))
-        yield "binary inside text", html, t[:cut] + b + t[cut:]
-        lines = t.replace(b"\n", b"\r\n")[:3000]
+        head = whole(t, rng.randrange(max(1, len(t) // 2), len(t)))
+        yield "binary inside text", html, head + b + t[len(head) :]
+        lines = whole(t.replace(b"\n", b"\r\n"), 3000)
         mail = (
             b"From: a@example.org\r\nTo: b@example.org\r\nDate: Sun, 06 Nov 1994 08:49:37 +0000\r\nMIME-Version: 1.0\r\n"
             b"Content-Type: multipart/mixed; boundary=part\r\n\r\n--part\r\nContent-Type: text/plain\r\n\r\n"
         )
         part = b"\r\n--part\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n"
         yield "mail with attachment", _UTF8, mail + lines + part + b + b"\r\n--part--\r\n"
-        yield "self-extracting script", _UTF8, b"#!/bin/sh\n" + t[:2000] + b"\nexit 0\n" + gzip.compress(b[:20000], mtime=0)
+        yield "self-extracting script", _UTF8, b"#!/bin/sh\n" + whole(t, 2000) + b"\nexit 0\n" + gzip.compress(b[:20000], mtime=0)
         if rng.random() < 0.2:
             http = b"--b\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n"
             yield "batch reply", _UTF8, lines + b"\r\n" + http + b + b"\r\n--b--"
@@ -65,9 +70,9 @@ def _formats(t: bytes, rng: random.Random, content_type: str, before: bytes) -> 
         big = struct.pack(">300f", *struct.unpack("<300f", floats))
         yield "FITS", content_type, before + (b"SIMPLE  =                    T" + b" " * 50) * 36 + big
     elif kind == 3:
-        yield "serialized PHP", content_type, before + t[:900] + b'O:4:"User":1:{s:7:"\0*\0name";s:5:"alice";}' * 3
+        yield "serialized PHP", content_type, before + whole(t, 900) + b'O:4:"User":1:{s:7:"\0*\0name";s:5:"alice";}' * 3
     elif kind == 4:
-        yield "log with NUL gap", content_type, before + t + b"\0" * rng.randrange(8, 4096) + t[:500]
+        yield "log with NUL gap", content_type, before + t + b"\0" * rng.randrange(8, 4096) + whole(t, 500)
     elif kind == 5:
         name, refs = hashlib.sha1(t).hexdigest().encode(), [b"refs/heads/" + w for w in t.split()[:40]]
         first = name + b" HEAD\0multi_ack thin-pack side-band side-band-64k ofs-delta shallow no-progress agent=git/2.39.5\n"
@@ -77,7 +82,11 @@ def _formats(t: bytes, rng: random.Random, content_type: str, before: bytes) -> 
         yield "VTK", content_type, before + b"# vtk DataFile Version 3.0\n" + b"title\nBINARY\nDATASET POLYDATA\n" * 20 + floats
     else:
         image = bytes(rng.randrange(256) for _ in range(900))
-        yield "PostScript image", content_type, before + b"%!PS-Adobe-3.0 EPSF-3.0\n" + t[:600] + b"\n300 1 8 [300 0 0 1 0 0]\ncurrentfile image\n" + image
+        yield (
+            "PostScript image",
+            content_type,
+            before + b"%!PS-Adobe-3.0 EPSF-3.0\n" + whole(t, 600) + b"\n300 1 8 [300 0 0 1 0 0]\ncurrentfile image\n" + image,
+        )
 
 
 def made_tails(texts: Sequence[bytes], files: Sequence[tuple[str, bytes]], seed: int) -> Iterator[tuple[str, str, bytes]]:
@@ -98,10 +107,11 @@ def made_tails(texts: Sequence[bytes], files: Sequence[tuple[str, bytes]], seed:
             with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z:
                 z.writestr("a.txt", t)
             yield "ZIP behind container", content_type, image + archive.getvalue()
-            yield "text behind container", content_type, image + t[:4000]
-            yield "UTF-16 text behind container", content_type, image + t[:2000].decode("utf-8", "replace").encode("utf-16-le")
+            yield "text behind container", content_type, image + whole(t, 4000)
             yield from _formats(t, rng, content_type, image)
-        # Phones append key and value blocks: a length or tag of 4 bytes, a name, a value.
-        tags = (struct.pack("<HHI", 0, rng.randrange(0x900, 0xD00), rng.randrange(4, 40)) for _ in range(4))
-        block = b"".join(tag + b"Image_UTC_Data" + b"%d" % rng.randrange(10**12) for tag in tags)
+        if content_type != "image/jpeg":
+            continue
+        # Samsung's phones append key and value blocks (ExifTool's Samsung module): a tag, the name's length, name, value.
+        names = (b"Image_UTC_Data", b"MCC_Data", b"Camera_Capture_Mode_Info")
+        block = b"".join(struct.pack("<HHI", 0, rng.randrange(0xA00, 0xD00), len(n)) + n + b"%d" % rng.randrange(10**12) for n in names)
         yield "vendor blocks behind container", content_type, image + block + b"SEFH" + struct.pack("<4I", 105, 4, 12, 48) + b"SEFT"

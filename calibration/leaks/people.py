@@ -13,10 +13,38 @@ import time
 import urllib.parse
 from dataclasses import dataclass
 
-_WORDS = (
-    "amber basin cedar delta ember fjord grove heron inlet juniper kelp lagoon meadow nectar orchid prairie quartz ridge saffron tundra umber valley"
-    " willow yarrow zephyr copper marble velvet walnut cobalt"
-).split(" ")
+_WORDS = [
+    "amber",
+    "basin",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "heron",
+    "inlet",
+    "juniper",
+    "kelp",
+    "lagoon",
+    "meadow",
+    "nectar",
+    "orchid",
+    "prairie",
+    "quartz",
+    "ridge",
+    "saffron",
+    "tundra",
+    "umber",
+    "valley",
+    "willow",
+    "yarrow",
+    "zephyr",
+    "copper",
+    "marble",
+    "velvet",
+    "walnut",
+    "cobalt",
+]
 _AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/129.0.0.0 Safari/537.36",
@@ -109,7 +137,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = _reply  # noqa: N815 - names that http.server looks for
+    do_GET = do_POST = _reply
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Says nothing: a log line would hold a visitor's query."""
@@ -125,7 +153,12 @@ def visit(port: int, people: list[Person], seed: int, requests: int, stop: threa
             return
         if rng.random() < 0.1:
             who = rng.choice(people)
-        headers = {"User-Agent": who.agent, "Cookie": who.cookie, "Accept-Language": "en-GB,en;q=0.8", "Referer": f"https://shop.example/item/{rng.randrange(9999)}"}
+        headers = {
+            "User-Agent": who.agent,
+            "Cookie": who.cookie,
+            "Accept-Language": "en-GB,en;q=0.8",
+            "Referer": f"https://shop.example/item/{rng.randrange(9999)}",
+        }
         if rng.random() < 0.5:
             headers["Authorization"] = who.token
         try:

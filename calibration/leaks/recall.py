@@ -146,7 +146,15 @@ def measure(windows: Sequence[Window], bases: Sequence[Body], seed: int) -> str:
         if w.all_zero:
             keys = [f"{where}, NULs only"]
         elif where == "text" and based:
-            kind = "two kinds of raw sign, or raw and HTTP" if w.raw_kinds >= 2 or (w.raw_kinds and w.header) else "one kind" if w.raw_kinds else "header" if w.header else "plain text"
+            kind = (
+                "two kinds of raw sign, or raw and HTTP"
+                if w.raw_kinds >= 2 or (w.raw_kinds and w.header)
+                else "one kind"
+                if w.raw_kinds
+                else "header"
+                if w.header
+                else "plain text"
+            )
             keys += [f"text, length-based, {kind}, ≥ {x} B" for x in (256, 1024, 4096) if n >= x]
             keys += [f"text, length-based, all, ≥ {x} B" for x in (256, 1024, 4096) if n >= x]
         elif container and based and at == len(base.data):

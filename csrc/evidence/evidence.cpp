@@ -6,11 +6,17 @@
 namespace overread {
 namespace {
 
-const char* const RAW_LEVEL[] = {"", "broken UTF-8", "control or NUL bytes", "raw bytes after text or a complete document", "two kinds of raw bytes there"};
+const char* const RAW_LEVEL[] = {"", "broken UTF-8", "control or NUL bytes", "raw bytes after text or a complete document",
+                                 "memory there: NUL runs or pointers among other raw bytes"};
 const char* const HTTP_LEVEL[] = {
     "", "credential", "header line, LF", "header line, CRLF", "header block, CRLF", "parsed header between NULs", "credential inside a header"};
-const char* const PLACE_LEVEL[] = {"", "text after </html>", "document broken inside or followed by more", "bytes after a complete container",
-                                   "head breaks its grammar"};
+const char* const PLACE_LEVEL[] = {"",
+                                   "text after </html>, or the rest of an older image",
+                                   "document broken inside or followed by more",
+                                   "bytes after a complete container",
+                                   "header field breaks its grammar",
+                                   "Allow is no list of methods",
+                                   "control or escaped bytes in the head"};
 const char* const GROUP_NAME[] = {"raw", "http", "place", "http given raw"};
 
 constexpr uint8_t RAW_AFTER_TEXT = 3;
@@ -20,8 +26,22 @@ constexpr uint8_t RAW_AFTER_TEXT = 3;
 const char* level_name(Group g, uint8_t level) {
     if (g == GROUP_RAW && level < 5) return RAW_LEVEL[level];
     if ((g == GROUP_HTTP || g == GROUP_HTTP_GIVEN_RAW) && level < 7) return HTTP_LEVEL[level];
-    if (g == GROUP_PLACE && level < 5) return PLACE_LEVEL[level];
+    if (g == GROUP_PLACE && level < 7) return PLACE_LEVEL[level];
     return "";
+}
+
+PlaceLevel head_level(Builtin sign) {
+    switch (sign) {
+        case Builtin::head_grammar:
+            return PLACE_HEAD_FIELD;
+        case Builtin::head_list:
+            return PLACE_HEAD_LIST;
+        case Builtin::head_reason:
+        case Builtin::head_control:
+            return PLACE_HEAD_BYTES;
+        default:
+            return PLACE_NONE;
+    }
 }
 
 double level_bits(const Ruleset& rs, ContentClass cls, Group g, uint8_t level) { return level ? rs.weights[size_t(cls)][g][level].bits : 0; }

@@ -16,8 +16,9 @@ constexpr double UNRESOLVED_BITS = 8;  // a group above this keeps the delay lin
 
 // Levels of the http group (credentials included), weakest first.
 enum HttpLevel : uint8_t { HTTP_NONE, HTTP_CREDENTIAL, HTTP_LF_LINE, HTTP_CRLF_LINE, HTTP_CRLF_BLOCK, HTTP_PARSED, HTTP_CREDENTIAL_IN_HEADER };
-// Levels of the place group. Heads and bodies never share a class, so one ladder serves both.
-enum PlaceLevel : uint8_t { PLACE_NONE, PLACE_HTML_TAIL, PLACE_BROKEN, PLACE_CONTAINER_TAIL, PLACE_HEAD };
+// Levels of the place group. Heads and bodies never share a class, so one ladder serves both: documents first, then heads.
+enum PlaceLevel : uint8_t { PLACE_NONE, PLACE_HTML_TAIL, PLACE_BROKEN, PLACE_CONTAINER_TAIL, PLACE_HEAD_FIELD, PLACE_HEAD_LIST, PLACE_HEAD_BYTES };
+static_assert(PLACE_HEAD_BYTES <= MAX_LEVEL, "a weight has a slot");
 
 struct Levels {
     uint8_t raw = 0, http = 0, place = 0, head = 0;
@@ -35,5 +36,7 @@ double level_bits(const Ruleset&, ContentClass, Group, uint8_t level);
 double probability(double bits);
 uint8_t tier(double bits);
 const char* level_name(Group, uint8_t level);
+// The level a sign in a head reaches, rarest on clean heads highest; PLACE_NONE for a sign of bodies.
+PlaceLevel head_level(Builtin sign);
 
 }  // namespace overread

@@ -5,8 +5,8 @@
 
 namespace overread {
 
-// bit 0: high nibble 0, all but 9 A C D; bit 1: high nibble 1, all but B; bit 2: 7F.
-const uint8_t CONTROL_LOW[16] = {3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 2, 1, 2, 2, 3, 7};
+// bit 0: high nibble 0, all but 9 A C D; bit 1: high nibble 1, all but A B; bit 2: 7F.
+const uint8_t CONTROL_LOW[16] = {3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 0, 1, 2, 2, 3, 7};
 const uint8_t CONTROL_HIGH[16] = {1, 2, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0};
 
 const uint8_t STRUCTURE_LOW[16] = {0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 16, 4, 2, 24, 0, 0};

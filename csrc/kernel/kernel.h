@@ -22,7 +22,7 @@ struct CandidateUnit {
 };
 struct ClassUnit {
     uint32_t unit;
-    uint64_t control;  // C0 controls but TAB LF FF CR ESC, and DEL
+    uint64_t control;  // C0 controls but TAB LF FF CR SUB (the end of a DOS text) ESC, and DEL
     uint64_t high;     // bytes >= 0x80
 };
 struct KernelOutput {

@@ -12,7 +12,7 @@ void scan_scalar(const FingerprintTable& t, const uint8_t* data, size_t size, si
         for (size_t i = at; i < end; i++) {
             const uint8_t b = data[i];
             const uint64_t bit = uint64_t(1) << (i - at);
-            const bool text_control = b == '\t' || b == '\n' || b == '\f' || b == '\r' || b == 0x1b;
+            const bool text_control = b == '\t' || b == '\n' || b == '\f' || b == '\r' || b == 0x1a || b == 0x1b;
             if ((b < 0x20 && !text_control) || b == 0x7f) k |= bit;
             if (b >= 0x80) h |= bit;
             if (i + 3 <= readable) {

@@ -5,8 +5,9 @@
 namespace overread {
 namespace {
 
-const char* const NAMES[CONTENT_CLASS_COUNT] = {"html", "js",   "css",  "json",  "svg", "xml",  "text", "event-stream", "legacy", "utf16", "png",      "jpeg",
-                                                "gif",  "webp", "woff", "woff2", "ttf", "wasm", "pdf",  "archive",      "other",  "head",  "text-pool", "container-pool"};
+const char* const NAMES[CONTENT_CLASS_COUNT] = {"html",   "js",    "css", "json",    "svg",   "xml",  "text",      "event-stream",
+                                                "legacy", "utf16", "png", "jpeg",    "gif",   "webp", "woff",      "woff2",
+                                                "ttf",    "wasm",  "pdf", "archive", "other", "head", "text-pool", "container-pool"};
 
 struct TypeName {
     const char* type;
@@ -63,7 +64,7 @@ struct Magic {
     ContentClass cls;
     const char* name;
 };
-const Magic MAGICS[] = {{"\x89PNG\r\n\x1a\n", 8, ContentClass::png, "png"},
+const Magic MAGICS[] = {{"\x89PNG", 4, ContentClass::png, "png"},
                         {"\xff\xd8\xff", 3, ContentClass::jpeg, "jpeg"},
                         {"GIF87a", 6, ContentClass::gif, "gif"},
                         {"GIF89a", 6, ContentClass::gif, "gif"},
@@ -95,9 +96,14 @@ const Magic MAGICS[] = {{"\x89PNG\r\n\x1a\n", 8, ContentClass::png, "png"},
                         {"ply\nformat", 10, ContentClass::other, "ply"},
                         {"NRRD000", 7, ContentClass::other, "nrrd"},
                         {"SIMPLE  =", 9, ContentClass::other, "fits"},
+                        {"!<arch>\n", 8, ContentClass::archive, "ar"},
+                        {"MATLAB ", 7, ContentClass::other, "mat"},
+                        {"#?RADIANCE", 10, ContentClass::other, "radiance"},
+                        {"# .PCD ", 7, ContentClass::other, "point cloud"},
+                        {"{\\rtf", 5, ContentClass::other, "rtf"},
                         {"# vtk DataFile", 14, ContentClass::other, "vtk"},
                         {";ELC", 4, ContentClass::other, "elc"},
-                        {"%!PS-Adobe", 10, ContentClass::other, "postscript"},
+                        {"%!PS", 4, ContentClass::other, "postscript"},
                         {"# Sphinx invento", 16, ContentClass::other, "sphinx inventory"},
                         {"zlib.\nx", 7, ContentClass::other, "sphinx inventory"}};
 
@@ -118,6 +124,11 @@ const char* known_magic(const uint8_t* p, size_t size, ContentClass* cls) {
     if (size >= 12 && std::memcmp(p + 4, "ftyp", 4) == 0) {
         if (cls) *cls = ContentClass::other;
         return "iso media";
+    }
+    // Netpbm: magic, white space, then a number or a comment.
+    if (size >= 4 && p[0] == 'P' && p[1] >= '1' && p[1] <= '7' && (p[2] == '\n' || p[2] == ' ') && (p[3] == '#' || (p[3] >= '0' && p[3] <= '9'))) {
+        if (cls) *cls = ContentClass::other;
+        return "netpbm";
     }
     // Embedded OpenType has its version at byte 8 and its magic, "LP", at byte 34.
     if (size >= 36 && p[34] == 'L' && p[35] == 'P' && p[10] == 2 && p[11] == 0) {

@@ -64,7 +64,8 @@ enum class Builtin : uint16_t {
     font_tail = 17,
     png_break = 18,
     jpeg_break = 19,
-    count = 20
+    head_list = 20,
+    count = 21
 };
 enum Group : uint8_t { GROUP_RAW = 0, GROUP_HTTP = 1, GROUP_PLACE = 2, GROUP_HTTP_GIVEN_RAW = 3, GROUP_COUNT = 4 };
 constexpr uint8_t MAX_LEVEL = 8;

@@ -68,19 +68,17 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
 
 void Stream::scan_head(const ovr_response& r) {
     size_t at = 0;
+    auto found = [&](Builtin sign, ovr_part part, ovr_bytes value, const ovr_bytes* name) {
+        const PlaceLevel level = head_level(sign);
+        levels_.head = std::max(levels_.head, uint8_t(level));
+        add_finding(builtin(sign), part, at, uint32_t(value.size - at), keyed_digest(scanner_.key, value.data + at, value.size - at), name, GROUP_PLACE, level);
+    };
     const Builtin reason = check_reason(r.reason.data, r.reason.size, &at);
-    if (reason != Builtin::none) {
-        levels_.head = PLACE_HEAD;
-        add_finding(builtin(reason), OVR_PART_STATUS, at, uint32_t(r.reason.size - at), keyed_digest(scanner_.key, r.reason.data + at, r.reason.size - at),
-                    nullptr, GROUP_PLACE, PLACE_HEAD);
-    }
+    if (reason != Builtin::none) found(reason, OVR_PART_STATUS, r.reason, nullptr);
     for (size_t i = 0; i < r.header_count; i++) {
         const ovr_header& h = r.headers[i];
         const Builtin sign = check_header(h.name.data, h.name.size, h.value.data, h.value.size, &at);
-        if (sign == Builtin::none || own_.holds(h.value.data, h.value.size)) continue;
-        levels_.head = PLACE_HEAD;
-        add_finding(builtin(sign), OVR_PART_HEADER, at, uint32_t(h.value.size - at), keyed_digest(scanner_.key, h.value.data + at, h.value.size - at), &h.name,
-                    GROUP_PLACE, PLACE_HEAD);
+        if (sign != Builtin::none && !own_.holds(h.value.data, h.value.size)) found(sign, OVR_PART_HEADER, h.value, &h.name);
     }
     dirty_ = true;
     reassess();

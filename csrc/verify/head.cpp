@@ -55,12 +55,12 @@ Builtin check_header(const uint8_t* name, size_t name_size, const uint8_t* value
             while (i < size && (value[i] == ' ' || value[i] == '\t')) i++;
             if (end == start || (i < size && value[i] != ',')) {
                 *offset = start;
-                return size ? Builtin::head_grammar : Builtin::none;
+                return size ? Builtin::head_list : Builtin::none;
             }
             if (i < size) i++;
             if (i == size && value[size - 1] == ',') {
                 *offset = size - 1;
-                return Builtin::head_grammar;
+                return Builtin::head_list;
             }
         }
         return Builtin::none;

@@ -39,21 +39,44 @@ void PlaceTracker::tail(uint64_t offset) {
     depth_ = 0;
 }
 
+namespace {
+
+// Samsung's phones append blocks of tag, name length, name and value (ExifTool, Samsung trailer); the tag's zero bytes
+// are passed over as padding.
+bool vendor_block(const uint8_t* p) {
+    const uint32_t name = uint32_t(p[2]) | uint32_t(p[3]) << 8 | uint32_t(p[4]) << 16 | uint32_t(p[5]) << 24;
+    if (p[1] < 0x08 || p[1] > 0x0d || name == 0 || name > 64) return false;
+    for (uint32_t i = 6; i < 16 && i < 6 + name; i++)
+        if (!((p[i] | 0x20) >= 'a' && (p[i] | 0x20) <= 'z') && !(p[i] >= '0' && p[i] <= '9') && p[i] != '_') return false;
+    return true;
+}
+
+}  // namespace
+
 // A tail with a format's own magic is a part of the file: a ZIP polyglot, the film of a motion photo, a second image.
 void PlaceTracker::gather(const uint8_t* data, size_t size) {
     size_t i = tail_ > at_ ? size_t(tail_ - at_) : 0;
     while (i < size && depth_ < sizeof head_) head_[depth_++] = data[i++];
-    if (depth_ == sizeof head_) finish();
+    if (depth_ < sizeof head_) return;
+    foreign_ = !known_magic(head_, depth_, nullptr) && !vendor_block(head_);
+    if (!foreign_) {
+        kind_ = Kind::none;
+        return;
+    }
+    const Builtin tails[] = {Builtin::none, Builtin::none, Builtin::png_tail, Builtin::jpeg_tail, Builtin::gif_tail, Builtin::webp_tail, Builtin::font_tail};
+    sign(tail_, 1, tails[size_t(kind_)]);
+}
+
+// A shorter version written over a longer one leaves the old one's end in place (as in CVE-2023-21036): then the body
+// ends as its format does.
+bool PlaceTracker::ends_itself() const {
+    if (kind_ == Kind::png) return last_ == 0x49454e44ae426082;  // IEND and its CRC
+    if (kind_ == Kind::jpeg) return (last_ & 0xffff) == 0xffd9;
+    return kind_ == Kind::gif && (last_ & 0xffff) == 0x003b;
 }
 
 void PlaceTracker::finish() {
-    if (tail_ == UINT64_MAX || kind_ == Kind::none) return;
-    if (!known_magic(head_, depth_, nullptr)) {
-        const Builtin tails[] = {Builtin::none,     Builtin::none,      Builtin::png_tail, Builtin::jpeg_tail,
-                                 Builtin::gif_tail, Builtin::webp_tail, Builtin::font_tail};
-        sign(tail_, 3, tails[size_t(kind_)]);
-    }
-    kind_ = Kind::none;
+    if (foreign_ && !ends_itself()) state_.level = 3;
 }
 
 void PlaceTracker::feed(const uint8_t* data, size_t size) {
@@ -79,7 +102,9 @@ void PlaceTracker::feed(const uint8_t* data, size_t size) {
                 break;
         }
     }
-    if (tail_ != UINT64_MAX && kind_ != Kind::none) gather(data, size);
+    if (tail_ != UINT64_MAX && kind_ != Kind::none && !foreign_) gather(data, size);
+    if (foreign_)
+        for (size_t i = size < 8 ? 0 : size - 8; i < size; i++) last_ = last_ << 8 | data[i];
     at_ += size;
 }
 

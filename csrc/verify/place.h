@@ -9,7 +9,7 @@
 namespace overread {
 
 struct PlaceState {
-    uint8_t level = 0;  // 0 none, 1 after </html>, 2 after JSON, inside a JSON string or inside a container, 3 after a container
+    uint8_t level = 0;  // 0 none, 1 after </html> or an older image's rest, 2 after JSON or inside a document, 3 after a container
     Builtin sign = Builtin::none;
     uint64_t first = 0;
 };
@@ -18,10 +18,10 @@ class PlaceTracker {
   public:
     void reset(const Content& content, StructureFunction structure);
     void feed(const uint8_t* data, size_t size);
-    // The body is over: a tail too short to show a format's magic is judged as it is.
+    // The body is over: only now is it known whether a tail is what an older, longer version of the file left behind.
     void finish();
-    // Offset of the first byte behind a complete container, or UINT64_MAX. Whether it is a part of the file or foreign is
-    // known when state() says level 3.
+    // Offset of the first byte behind a complete container and its padding, or UINT64_MAX. state() says level 1 once 16
+    // bytes of it are no part of the file, and level 3 at the end.
     uint64_t tail_start() const { return tail_; }
     const PlaceState& state() const { return state_; }
 
@@ -36,6 +36,7 @@ class PlaceTracker {
     void sign(uint64_t offset, uint8_t level, Builtin what);
     void tail(uint64_t offset);
     void gather(const uint8_t* data, size_t size);
+    bool ends_itself() const;
 
     enum class Kind : uint8_t { none, json, png, jpeg, gif, webp, woff };
     StructureFunction structure_ = nullptr;
@@ -48,7 +49,9 @@ class PlaceTracker {
     uint64_t skip_ = 0;                         // bytes to pass over unseen
     uint64_t at_ = 0;
     uint64_t tail_ = UINT64_MAX;
-    uint8_t head_[16];  // of a chunk, or of the tail
+    uint64_t last_ = 0;     // the last 8 bytes fed, newest lowest
+    bool foreign_ = false;  // the tail does not begin as a part of the file does
+    uint8_t head_[16];      // of a chunk, or of the tail
     PlaceState state_;
 };
 

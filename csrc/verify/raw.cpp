@@ -18,14 +18,15 @@ void RawTracker::reset(ContentClass cls, Charset charset) {
 void RawTracker::start_tail(ContentClass cls, uint64_t offset) {
     reset(cls, Charset::utf8);
     tail_ = true;
-    at_ = offset;
+    origin_ = at_ = offset;
 }
 
 void RawTracker::raw_event(uint64_t offset, uint8_t kind) {
+    if (kind != RAW_UTF8 && offset < TEXT_HEAD) starts_raw_ = true;
     const uint64_t before = raw_seen_ ? last_raw_ + 1 : 0;
     if (!in_region_ || (offset > before && offset - before >= TEXT_RUN)) {
         in_region_ = true;
-        after_text_ = tail_ || (offset >= before && offset - before >= (raw_seen_ ? TEXT_RUN : TEXT_HEAD));
+        after_text_ = tail_ || (!starts_raw_ && offset >= before && offset - before >= (raw_seen_ ? TEXT_RUN : TEXT_HEAD));
         region_ = offset;
         kinds_ = 0;
         invalid_ = false;
@@ -41,13 +42,16 @@ void RawTracker::raw_event(uint64_t offset, uint8_t kind) {
 
 // Levels as listed in docs/evidence.md, strongest region wins.
 void RawTracker::judge() {
-    const bool two = (kinds_ & (kinds_ - 1)) != 0;
+    auto several = [](unsigned kinds) { return (kinds & (kinds - 1)) != 0; };
+    const bool two = several(kinds_ & ~unsigned(RAW_RUN));
+    // Lone NULs and control bytes beside broken UTF-8 stand in test files and mangled attachments; runs and pointers do not.
+    const bool memory = kinds_ & (RAW_RUN | RAW_PAIR) && several(kinds_ & ~unsigned(RAW_NUL));
     uint8_t level = kinds_ & (RAW_NUL | RAW_CONTROL) ? 2 : 1;
     // Minified scripts hold single control bytes in string tables (33 of 63,050 files): there one kind says little.
     const bool js = cls_ == ContentClass::js;
     // A single stray control byte stands in clean pages too (listings made by hand); a NUL or a second kind does not.
     if (after_text_ && level == 2 && (two || (!js && kinds_ & RAW_NUL))) level = 3;
-    if (level == 3 && two) {
+    if (level == 3 && memory) {
         // Whether a format begins here is not known before the region's first 48 bytes are seen.
         if (!embedded_ && (head_size_ == sizeof head_ || final_)) level = 4;
     }
@@ -66,7 +70,8 @@ void RawTracker::judge() {
 // x86-64, ARM64 and Go heap pointers by their fixed upper bytes; see docs/evidence.md.
 void RawTracker::nul_byte(uint64_t offset) {
     const uint64_t word = __builtin_bswap64(recent_);  // little-endian value of the last 8 bytes
-    if (offset >= 7) {
+    if (offset - origin_ >= 3 && uint32_t(recent_) == 0) raw_event(offset, RAW_RUN);
+    if (offset - origin_ >= 7) {
         const uint8_t top = uint8_t(word >> 40), next = uint8_t(word >> 32);
         const bool upper_clear = word >> 48 == 0;
         int zeros = 0;

@@ -8,7 +8,8 @@
 
 namespace overread {
 
-enum RawKind : uint8_t { RAW_NUL = 1, RAW_CONTROL = 2, RAW_UTF8 = 4, RAW_PAIR = 8 };
+// RAW_RUN: four NULs or more in a row, as small integers, unused fields and the upper halves of words leave them.
+enum RawKind : uint8_t { RAW_NUL = 1, RAW_CONTROL = 2, RAW_UTF8 = 4, RAW_PAIR = 8, RAW_RUN = 16 };
 
 // A raw region ends when this many bytes of text follow.
 constexpr uint64_t TEXT_RUN = 512;
@@ -18,7 +19,7 @@ constexpr uint64_t TEXT_HEAD = 64;
 
 // What the raw group has reached; levels as in docs/evidence.md.
 struct RawState {
-    uint8_t level = 0;          // 0 none, 1 broken UTF-8, 2 control or NUL, 3 after text or a complete document, 4 two kinds there
+    uint8_t level = 0;          // 0 none, 1 broken UTF-8, 2 control or NUL, 3 after text or a complete document, 4 memory there
     uint8_t kinds = 0;          // RawKind bits of the best region
     bool invalid_utf8 = false;  // visitors can type control characters, but not broken UTF-8
     uint64_t first = 0;         // offset of the best region
@@ -58,8 +59,10 @@ class RawTracker {
     uint64_t recent_ = 0, older_ = 0;  // the last 16 bytes, newest lowest in recent_
     uint64_t utf8_start_ = 0;          // offset of the open sequence's first byte
     uint8_t utf8_need_ = 0, utf8_low_ = 0x80, utf8_high_ = 0xbf;
-    uint64_t utf8_next_ = 0;  // where the open sequence must go on
-    bool tail_ = false;       // the bytes stand behind a complete document
+    uint64_t utf8_next_ = 0;   // where the open sequence must go on
+    uint64_t origin_ = 0;      // offset of the first byte seen
+    bool tail_ = false;        // the bytes stand behind a complete document
+    bool starts_raw_ = false;  // NUL or control bytes within the first TEXT_HEAD bytes: a binary file, whatever its type says
     bool in_region_ = false, after_text_ = false, raw_seen_ = false, invalid_ = false;
     uint8_t kinds_ = 0;
     uint64_t region_ = 0, last_raw_ = 0;

@@ -53,6 +53,7 @@ BUILTINS = (
     "font-tail",
     "png-break",
     "jpeg-break",
+    "head-list",
 )
 CLASSES = (
     "html",

@@ -22,9 +22,9 @@ inline std::vector<Example> short_examples() {
         {"application/json", "{\"a\":[1,2,{\"b\":\"}\\\"]\"}]}\r\nCookie: a=bcdefghi\r\n"},
         {"application/json", "{\"a\":\"x\r\ny\"}"},
         {"image/png", BYTES("\x89PNG\r\n\x1a\n\0\0\0\x02IDATab....\0\0\0\0IEND\xae"
-                            "B`\x82tail\r\nCookie: session=x\r\n")},
-        {"image/gif", BYTES("GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\1\0\0;tail")},
-        {"image/jpeg", BYTES("\xff\xd8\xff\xe0\0\4ab\xff\xda\0\4cd\x11\x22\xff\0\x33\xff\xd9tail")},
+                            "B`\x82tail of 16 bytes\r\nCookie: session=x\r\n")},
+        {"image/gif", BYTES("GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\1\0\0;a tail of 16 bytes")},
+        {"image/jpeg", BYTES("\xff\xd8\xff\xe0\0\4ab\xff\xda\0\4cd\x11\x22\xff\0\x33\xff\xd9\0a tail of 16 bytes")},
         {"", BYTES("\x1f\x8b\x08\0Cookie")},
         {"text/html", "<html></html>\n\n tail eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc \r\nCookie"},
         {"text/event-stream", BYTES("data: x\n\n\0data: password=S3cr3tPass%21\n\n")},

@@ -1,6 +1,7 @@
 // Any chunking on any kernel gives the same verdict; bad input has documented answers; nothing over-reads.
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "check.h"
 #include "examples.h"
@@ -273,7 +274,23 @@ void heads() {
     ovr_verdict v;
     ovr_stream_reset(scan.stream, &r);
     ovr_stream_finish(scan.stream, &v);
-    EXPECT(suite, v.finding_count == 1 && v.findings[0].part == OVR_PART_HEADER && std::strcmp(v.findings[0].name, "Allow") == 0);
+    EXPECT(suite, v.bits > 0 && v.finding_count == 1 && v.findings[0].part == OVR_PART_HEADER && std::strcmp(v.findings[0].name, "Allow") == 0);
+    // The rarest sign of a head decides, in whatever order they come.
+    const std::string location = "Location", space = "/a b", server = "Server", control = "x\x01";
+    const ovr_header loose{bytes_of(location), bytes_of(space)}, bytes{bytes_of(server), bytes_of(control)};
+    const std::pair<ovr_header, int> cases[] = {{loose, 4}, {h, 5}, {bytes, 6}};
+    double before = 0;
+    for (const auto& [field, level] : cases) {
+        const ovr_header both[] = {field, loose};
+        r.headers = both;
+        r.header_count = 2;
+        ovr_stream_reset(scan.stream, &r);
+        ovr_stream_finish(scan.stream, &v);
+        EXPECT(suite, v.term_count == 1 && v.terms[0].level_index == level && v.bits >= before && v.bits > 0);
+        before = v.bits;
+    }
+    r.headers = &h;
+    r.header_count = 1;
     h.value = bytes_of(good);
     ovr_stream_reset(scan.stream, &r);
     ovr_stream_finish(scan.stream, &v);

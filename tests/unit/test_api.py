@@ -139,7 +139,7 @@ def test_own_request_is_exempt() -> None:
 def test_heads_are_scanned() -> None:
     scanner = overread.Scanner()
     verdict = scanner.scan(b"", headers=[("Allow", "GET,HEAD,OPTIONS,,HEAD,:09:44 GMT")])
-    assert [(f.rule, f.part, f.name) for f in verdict.findings] == [("place.head-grammar", "header", "Allow")]
+    assert [(f.rule, f.part, f.name) for f in verdict.findings] == [("place.head-list", "header", "Allow")]
     verdict = scanner.scan(b"", reason="Illegal character \\x00\\x00\\x00")
     assert [(f.rule, f.part) for f in verdict.findings] == [("place.head-reason", "status")]
 
