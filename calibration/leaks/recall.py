@@ -65,6 +65,87 @@ def base_bodies(cache: Path, seed: int, each: int = 60) -> list[Body]:
         if path is None:
             continue
         for b in bodies(registry, name, path):
+            kind = b.content_type.partition(";")[0]
+            if len(found[kind]) < each and len(b.data) < 300_000 and rng.random() < 0.2:
+                found[kind].append(b)
+    return [b for kind in sorted(found) for b in found[kind]]
+
+
+def splice(base: bytes, window: bytes, rng: random.Random) -> tuple[int, bytes]:
+    """Where the window starts, and the body: inserted, appended, or in the place of the rest."""
+    way = rng.random()
+    at = len(base) if way < 0.4 else rng.randrange(len(base) + 1)
+    return at, base[:at] + window + (base[at:] if way >= 0.55 else b"")
+
+
+def wilson(k: int, n: int) -> str:
+    """Share and 95 % interval in per cent."""
+    if not n:
+        return "      -"
+    z = 1.96
+    p, d = k / n, 1 + z * z / n
+    middle, half = (p + z * z / 2 / n) / d, z / d * math.sqrt(p * (1 - p) / n + z * z / 4 / n / n)
+    return f"{100 * p:5.1f} [{100 * max(0, middle - half):.1f}, {100 * min(1, middle + half):.1f}]"
+
+
+class Table:
+    """Cases and how many of them reached each tier, by row."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[int]] = collections.defaultdict(lambda: [0] * (1 + len(TIERS)))
+
+    def add(self, keys: Iterable[str], bits: float) -> None:
+        """One case in all its rows."""
+        for key in keys:
+            row = self.rows[key]
+            row[0] += 1
+            for i, t in enumerate(TIERS, 1):
+                row[i] += bits >= t
+
+    def text(self) -> str:
+        """Markdown."""
+        lines = ["| windows | n | " + " | ".join(f"≥ {t} bits, % [95 %]" for t in TIERS) + " |", "|" + "---|" * (2 + len(TIERS))]
+        for key in sorted(self.rows):
+            n, *ks = self.rows[key]
+            lines.append(f"| {key} | {n} | " + " | ".join(wilson(k, n) for k in ks) + " |")
+        return "\n".join(lines)
+
+
+def measure(windows: Sequence[Window], bases: Sequence[Body], seed: int) -> str:
+    """Tables of recall, escaped bytes and the error of the estimated start."""
+    import overread
+
+    scanner = overread.Scanner(hold=HOLD)
+    rng = random.Random(seed)
+    table = Table()
+    escaped: list[int] = []
+    whole = found_secrets = 0
+    errors: list[int] = []
+    by_kind: dict[str, list[Body]] = collections.defaultdict(list)
+    for b in bases:
+        by_kind[b.content_type.partition(";")[0]].append(b)
+    kinds = sorted(by_kind)
+    for w in windows:
+        base = rng.choice(by_kind[rng.choice(kinds)])
+        at, body = splice(base.data, w.data, rng)
+        stream = scanner.stream(base.content_type)
+        before = left = 0
+        alarmed = False
+        for i in range(0, len(body), CHUNK):
+            gone = stream.feed(body[i : i + CHUNK])
+            if stream.bits >= 22 and not alarmed:
+                alarmed, left = True, min(len(w.data), max(0, before - at)) if i else 0
+            before = gone
+        v = stream.finish()
+        n = len(w.data)
+        text, container = v.content_class in TEXT, v.content_class in CONTAINER
+        where = "legacy" if v.content_class == "legacy" else "text" if text else "container" if container else "other"
+        least = max(x for x in LENGTHS if n >= x)
+        keys = [f"{where}, {w.stratum}, {least} B and more of its class", f"{where}, {w.stratum}, all lengths"]
+        based = w.stratum in ("uniform", "after-body")
+        if w.all_zero:
+            keys = [f"{where}, NULs only"]
+        elif where == "text" and based:
             kind = "one kind of raw sign" if w.raw_kinds else "header lines only" if w.header else "plain text"
             if w.raw_kinds >= 2 or (w.raw_kinds and w.header):
                 kind = "two kinds of raw sign, or raw and HTTP"
