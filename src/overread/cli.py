@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from . import __version__, ruleset
-from ._core import Ruleset
 from ._stream import Scanner
 from .errors import OverreadError
+from .ruleset import Ruleset
 from .scan_files import Report, files_of, scan_path
 
 
@@ -33,9 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     check = rules.add_parser("check", help="check packs; the shipped ones by default")
     check.add_argument("pack", nargs="*", type=Path)
     check.set_defaults(run=_rules_check)
-    compiled = rules.add_parser("compile", help="compile packs and a calibration to a blob")
+    compiled = rules.add_parser("compile", help="compile packs and weights to a blob")
     compiled.add_argument("pack", nargs="+", type=Path)
-    compiled.add_argument("--calibration", type=Path, required=True)
+    compiled.add_argument("--calibration", type=Path, help="weights; by default the shipped ones")
     compiled.add_argument("--out", type=Path, required=True)
     compiled.set_defaults(run=_rules_compile)
     listed = rules.add_parser("list", help="list the shipped rules")

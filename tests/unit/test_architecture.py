@@ -22,7 +22,7 @@ IMPORTS = {
     "errors": set(),
     "verdict": set(),
     "policy": {"errors"},
-    "ruleset": {"errors"},
+    "ruleset": {"errors", "_core"},
     "scan_files": {"_stream", "verdict"},
     "proxies.asgi": {"_stream", "policy", "verdict"},
 }
