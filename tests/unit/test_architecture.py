@@ -23,7 +23,9 @@ IMPORTS = {
     "verdict": set(),
     "policy": {"errors"},
     "ruleset": {"errors", "_core"},
-    "scan_files": {"_stream", "verdict"},
+    "saved_response": set(),
+    "scan_files": {"_stream", "saved_response", "verdict"},
+    "show": {"scan_files"},
     "proxies.asgi": {"_stream", "policy", "verdict"},
 }
 
