@@ -91,7 +91,7 @@ class Verdict:
     content_class
         What the body was taken for, by its type or its first bytes.
     findings
-        Sorted by part (heads first), offset and rule; at most 16, the first of each rule.
+        Sorted by part (heads first), offset and rule; at most 16, and 4 of one rule.
     findings_dropped
         Further signs. They count as evidence.
     terms
