@@ -7,7 +7,7 @@ BLOCK_FROM ?=
 HOLD ?=
 UPSTREAM ?=
 
-.PHONY: run test bench calibrate evaluate fuzz lint rules
+.PHONY: run test test-full soak bench calibrate evaluate fuzz lint rules
 
 run:
 	@bash scripts/setup.sh run
@@ -19,6 +19,13 @@ endif
 
 test:
 	@bash scripts/test.sh
+
+test-full:
+	@bash scripts/test_full.sh
+
+soak:
+	@bash scripts/setup.sh test
+	@$(PYTHON) scripts/soak.py $(or $(SECONDS),60)
 
 bench:
 	@bash scripts/setup.sh test

@@ -40,7 +40,7 @@ def lower_bound(by_source: Sequence[tuple[int, int]], seed: int = 1) -> float:
     mean = sum(others) / len(others) if others else 0.0
     shares = []
     for _ in range(ROUNDS):
-        drawn = [s for s in _poisson_draws(rng, len(hits))]
+        drawn = list(_poisson_draws(rng, len(hits)))
         k = sum(c * hits[i][0] for i, c in enumerate(drawn))
         n = sum(c * hits[i][1] for i, c in enumerate(drawn)) + max(0, total - sum(drawn)) * mean
         shares.append(k / n if n else 0.0)
@@ -126,7 +126,7 @@ def plot(result: dict[str, object]) -> str:
         x, y = at(0, t).split(",")
         out.append(f'<text x="{float(x) - 8}" y="{float(y) + 4}" text-anchor="end">{t}</text>')
     out.append(f'<text x="{size / 2}" y="{size - 14}" text-anchor="middle">evidence of the response, bits (t)</text>')
-    out.append(f'<text transform="translate(16 {size / 2}) rotate(-90)" text-anchor="middle">−log2 of the share of clean responses with ≥ t bits</text>')
+    out.append(f'<text transform="translate(16 {size / 2}) rotate(-90)" text-anchor="middle">minus log2 of the share of clean responses with ≥ t bits</text>')
     colours = {"all": "#000", "html": "#c33", "js": "#37c", "text": "#2a2", "json": "#a3a", "png": "#e80"}
     for row, (cls, colour) in enumerate((c, colours[c]) for c in colours if c in result):
         data = result[cls]

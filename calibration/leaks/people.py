@@ -13,38 +13,11 @@ import time
 import urllib.parse
 from dataclasses import dataclass
 
-_WORDS = [
-    "amber",
-    "basin",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "grove",
-    "heron",
-    "inlet",
-    "juniper",
-    "kelp",
-    "lagoon",
-    "meadow",
-    "nectar",
-    "orchid",
-    "prairie",
-    "quartz",
-    "ridge",
-    "saffron",
-    "tundra",
-    "umber",
-    "valley",
-    "willow",
-    "yarrow",
-    "zephyr",
-    "copper",
-    "marble",
-    "velvet",
-    "walnut",
-    "cobalt",
-]
+_WORD_LIST = """
+amber basin cedar delta ember fjord grove heron inlet juniper kelp lagoon meadow nectar orchid prairie quartz ridge saffron tundra umber valley
+willow yarrow zephyr copper marble velvet walnut cobalt
+"""
+_WORDS = _WORD_LIST.split()
 _AGENTS = (
     "Mozilla/5.0 (X11; Linux x86_64; rv:131.0) Gecko/20100101 Firefox/131.0",
     "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/129.0.0.0 Safari/537.36",

@@ -146,15 +146,9 @@ def measure(windows: Sequence[Window], bases: Sequence[Body], seed: int) -> str:
         if w.all_zero:
             keys = [f"{where}, NULs only"]
         elif where == "text" and based:
-            kind = (
-                "two kinds of raw sign, or raw and HTTP"
-                if w.raw_kinds >= 2 or (w.raw_kinds and w.header)
-                else "one kind"
-                if w.raw_kinds
-                else "header"
-                if w.header
-                else "plain text"
-            )
+            kind = "one kind of raw sign" if w.raw_kinds else "header lines only" if w.header else "plain text"
+            if w.raw_kinds >= 2 or (w.raw_kinds and w.header):
+                kind = "two kinds of raw sign, or raw and HTTP"
             keys += [f"text, length-based, {kind}, ≥ {x} B" for x in (256, 1024, 4096) if n >= x]
             keys += [f"text, length-based, all, ≥ {x} B" for x in (256, 1024, 4096) if n >= x]
         elif container and based and at == len(base.data):
@@ -178,8 +172,10 @@ def measure(windows: Sequence[Window], bases: Sequence[Body], seed: int) -> str:
         [
             table.text(),
             "",
-            f"of {len(escaped)} windows at 22 bits: escaped bytes median {quantile(escaped, 0.5)}, 95th percentile {quantile(escaped, 0.95)}; planted secrets that left whole: {whole} of {found_secrets}",
-            f"first_offset minus true start, bytes: 5th percentile {quantile(errors, 0.05)}, median {quantile(errors, 0.5)}, 95th {quantile(errors, 0.95)}; more than 64 early: {early} of {len(errors)}",
+            f"of {len(escaped)} windows at 22 bits: escaped bytes median {quantile(escaped, 0.5)}, 95th percentile {quantile(escaped, 0.95)};"
+            f" planted secrets that left whole: {whole} of {found_secrets}",
+            f"first_offset minus true start, bytes: 5th percentile {quantile(errors, 0.05)}, median {quantile(errors, 0.5)},"
+            f" 95th {quantile(errors, 0.95)}; more than 64 early: {early} of {len(errors)}",
         ]
     )
 

@@ -165,8 +165,6 @@ Content classify_type(const uint8_t* type, size_t size) {
             r.cls = ContentClass::text;
     }
     r.lines = contains(buffer, m, "ndjson") || contains(buffer, m, "jsonl") || contains(buffer, m, "json-seq");
-    // An event stream must flow at once, so nothing waits for its first bytes.
-    if (r.cls == ContentClass::event_stream) r.sniff = false;
     const bool names_charset = contains(buffer + m, n - m, "charset=");
     if (contains(buffer + m, n - m, "charset=utf-8") || contains(buffer + m, n - m, "charset=utf8"))
         r.charset = Charset::utf8;

@@ -50,18 +50,22 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     own_.reset(scanner_.key, response ? response->request : nullptr);
 
     ovr_bytes type{nullptr, 0};
+    bool flows = false;  // streams that must flow are never delayed, not even for the bytes that sniffing wants
     if (response) {
         type = response->content_type;
         for (size_t i = 0; i < response->header_count; i++) {
             const ovr_header& h = response->headers[i];
             if (type.size == 0 && equals_nocase(h.name, "content-type")) type = h.value;
-            // Streams that must flow are never delayed.
-            if (equals_nocase(h.name, "x-accel-buffering") && equals_nocase(h.value, "no")) hold_ = 0;
+            if (equals_nocase(h.name, "x-accel-buffering") && equals_nocase(h.value, "no")) flows = true;
         }
     }
-    if (starts_with(type, "text/event-stream") || starts_with(type, "application/grpc") || starts_with(type, "multipart/x-mixed-replace")) hold_ = 0;
     content_ = classify_type(type.data, type.size);
-    if (content_.lines) hold_ = 0;
+    if (starts_with(type, "application/grpc") || starts_with(type, "multipart/x-mixed-replace")) flows = true;
+    if (flows || content_.lines || content_.cls == ContentClass::event_stream) {
+        hold_ = 0;
+        content_.sniff = false;
+        if (content_.cls == ContentClass::count) content_.cls = ContentClass::other;
+    }
     if (!content_.sniff) choose_class();
     if (response) scan_head(*response);
 }

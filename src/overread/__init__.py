@@ -1,10 +1,11 @@
 """overread finds another process's or another client's memory in HTTP responses."""
 
 from ._core import VERSION as __version__
-from ._core import Ruleset, kernel, kernels
+from ._core import kernel, kernels
 from ._stream import Scanner, Stream
 from .errors import BlobError, ConfigError, KernelError, OverreadError, RulesetError, StreamFinishedError
 from .policy import Policy, Request
+from .ruleset import Ruleset
 from .verdict import Finding, Term, Verdict
 
 __all__ = [

@@ -23,10 +23,12 @@ const overread_capi TABLE = {OVR_ABI_VERSION,  ovr_scanner_new,     ovr_scanner_
 
 class Ruleset {
   public:
-    Ruleset() : handle_(ovr_ruleset_default()) {
-        if (!handle_) raise("BlobError", "the embedded ruleset does not load");
-    }
-    explicit Ruleset(const py::buffer& blob) {
+    explicit Ruleset(const py::object& blob) {
+        if (blob.is_none()) {
+            handle_ = ovr_ruleset_default();
+            if (!handle_) raise("BlobError", "the embedded ruleset does not load");
+            return;
+        }
         Py_buffer view;
         if (PyObject_GetBuffer(blob.ptr(), &view, PyBUF_SIMPLE) != 0) throw py::error_already_set();
         ovr_ruleset* loaded = nullptr;
@@ -64,16 +66,20 @@ class Ruleset {
 
 PYBIND11_MODULE(_core, m) {
     m.doc() = "Rulesets and kernels of the native core.";
+    // overread.ruleset.Ruleset derives from it: what compiles TOML is Python and stands above this module.
     py::class_<Ruleset>(m, "Ruleset", "Compiled rules and weights. Immutable; safe to share between threads.")
-        .def_static(
-            "default", [] { return std::make_unique<Ruleset>(); }, "The shipped rules.")
-        .def_static(
-            "load", [](const py::buffer& blob) { return std::make_unique<Ruleset>(blob); }, py::arg("blob"),
-            "A compiled blob; raises BlobError when it is damaged.")
+        .def(py::init<const py::object&>(), py::arg("blob") = py::none(), "A compiled blob, the shipped one by default; BlobError when it is damaged.")
         .def_property_readonly("rules", &Ruleset::rules, "One dict a rule: id, title, reference, family.")
         .def_property_readonly("_address", &Ruleset::address)
         .def("__len__", [](const Ruleset& r) { return r.rules().size(); })
         .def("__repr__", [](const Ruleset& r) { return "<overread.Ruleset of " + std::to_string(r.rules().size()) + " rules>"; });
+    m.def(
+        "default_blob",
+        [] {
+            const ovr_bytes blob = ovr_ruleset_default_blob();
+            return py::bytes(reinterpret_cast<const char*>(blob.data), blob.size);
+        },
+        "The embedded blob of the shipped rules and weights.");
     m.def(
         "kernels",
         [] {

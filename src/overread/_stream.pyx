@@ -4,18 +4,26 @@
 import concurrent.futures
 import os
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.type cimport PyType_GenericAlloc
+from cpython.unicode cimport PyUnicode_CheckExact
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
 
 from overread._core import _C_API, Ruleset
 from overread.errors import KernelError, OverreadError, StreamFinishedError
 from overread.policy import Request
 from overread.verdict import Finding, Term, Verdict
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object)
+    const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
+    int PyObject_GenericSetAttr(object, object, object) except -1
 
 cdef extern from "_capi.h":
     ctypedef struct ovr_ruleset
@@ -113,20 +121,29 @@ if api.abi_version != OVR_ABI_VERSION:
 # 100 microseconds (1 MiB at 10 GB/s) is cheaper with the GIL held.
 cdef size_t RELEASE_GIL_FROM = 1 << 20
 
-_BASIS = ("counted", "chained", "capped")
-NO_OFFSET = 0xFFFFFFFFFFFFFFFF
+cdef uint64_t NO_OFFSET = 0xFFFFFFFFFFFFFFFF
+cdef tuple _BASIS = ("counted", "chained", "capped")
+cdef tuple _TIERS = tuple([(<bytes>api.tier_name(i)).decode() for i in range(4)])
+cdef tuple _FAMILIES = tuple([(<bytes>api.family_name(i)).decode() for i in range(4)])
+cdef tuple _PARTS = tuple([(<bytes>api.part_name(i)).decode() for i in range(3)])
 
 
-cdef bytes _encode(object text, str what):
-    if isinstance(text, bytes):
-        return text
-    if isinstance(text, str):
-        return (<str>text).encode("latin-1", "replace")
-    raise TypeError(f"{what} must be str or bytes, found {type(text).__name__}")
-
-
-cdef ovr_bytes _view(bytes data) noexcept:
+cdef ovr_bytes _view(object text, str what, list alive) except *:
+    """The bytes of a str or bytes; what must be kept alive for the call, besides ``text``, goes to ``alive``."""
     cdef ovr_bytes b
+    cdef Py_ssize_t size
+    cdef bytes data
+    if PyUnicode_CheckExact(text) and PyUnicode_IS_COMPACT_ASCII(text):
+        b.data = <const uint8_t *>PyUnicode_AsUTF8AndSize(text, &size)
+        b.size = <size_t>size
+        return b
+    if isinstance(text, bytes):
+        data = <bytes>text
+    elif isinstance(text, str):
+        data = (<str>text).encode("latin-1", "replace")
+        alive.append(data)
+    else:
+        raise TypeError(f"{what} must be str or bytes, found {type(text).__name__}")
     b.data = <const uint8_t *>PyBytes_AS_STRING(data)
     b.size = <size_t>PyBytes_GET_SIZE(data)
     return b
@@ -151,9 +168,8 @@ cdef class _Head:
         free(self.own_headers)
 
     cdef ovr_bytes keep(self, object text, str what) except *:
-        cdef bytes b = _encode(text, what)
-        self.alive.append(b)
-        return _view(b)
+        self.alive.append(text)
+        return _view(text, what, self.alive)
 
     cdef ovr_header *pairs(self, object headers, size_t *count) except? NULL:
         cdef list items = list(headers.items() if hasattr(headers, "items") else headers)
@@ -201,20 +217,33 @@ cdef class _Head:
 
 cdef object _verdict(const ovr_verdict *v):
     cdef size_t i
-    cdef list findings = []
-    cdef list terms = []
-    for i in range(v.finding_count):
-        f = &v.findings[i]
-        findings.append(Finding((<bytes>f.rule).decode(), (<bytes>api.family_name(f.family)).decode(),
-                                (<bytes>api.part_name(f.part)).decode(), (<bytes>f.name).decode("latin-1"),
-                                f.offset, f.length, f.bits, f.digest))
-    for i in range(v.term_count):
-        t = &v.terms[i]
-        terms.append(Term((<bytes>t.group).decode(), (<bytes>t.level).decode(), t.level_index, t.bits, _BASIS[t.basis],
-                          (<bytes>t.cls).decode(), t.k, t.n, t.sources))
-    return Verdict(bool(v.leaked), v.bits, v.probability, (<bytes>api.tier_name(v.tier)).decode(),
-                   None if v.first_offset == NO_OFFSET else v.first_offset, v.body_bytes, (<bytes>v.content_class).decode(),
-                   tuple(findings), v.findings_dropped, tuple(terms))
+    cdef tuple findings = ()
+    cdef tuple terms = ()
+    if v.finding_count:
+        findings = tuple([_finding(&v.findings[i]) for i in range(v.finding_count)])
+    if v.term_count:
+        terms = tuple([_term(&v.terms[i]) for i in range(v.term_count)])
+    # The constructor of a frozen dataclass takes longer than scanning a page; its fields are set past its guard.
+    out = PyType_GenericAlloc(Verdict, 0)
+    PyObject_GenericSetAttr(out, "leaked", bool(v.leaked))
+    PyObject_GenericSetAttr(out, "bits", v.bits)
+    PyObject_GenericSetAttr(out, "probability", v.probability)
+    PyObject_GenericSetAttr(out, "tier", _TIERS[v.tier])
+    PyObject_GenericSetAttr(out, "first_offset", None if v.first_offset == NO_OFFSET else v.first_offset)
+    PyObject_GenericSetAttr(out, "body_bytes", v.body_bytes)
+    PyObject_GenericSetAttr(out, "content_class", (<bytes>v.content_class).decode("ascii"))
+    PyObject_GenericSetAttr(out, "findings", findings)
+    PyObject_GenericSetAttr(out, "findings_dropped", v.findings_dropped)
+    PyObject_GenericSetAttr(out, "terms", terms)
+    return out
+
+
+cdef object _finding(const ovr_finding *f):
+    return Finding((<bytes>f.rule).decode(), _FAMILIES[f.family], _PARTS[f.part], (<bytes>f.name).decode("latin-1"), f.offset, f.length, f.bits, f.digest)
+
+
+cdef object _term(const ovr_term *t):
+    return Term((<bytes>t.group).decode(), (<bytes>t.level).decode(), t.level_index, t.bits, _BASIS[t.basis], (<bytes>t.cls).decode(), t.k, t.n, t.sources)
 
 
 cdef _no_text(object body):
@@ -222,14 +251,16 @@ cdef _no_text(object body):
         raise TypeError("a body is bytes, not str: encode it first, e.g. body.encode('utf-8')")
 
 
+@cython.no_gc_clear
 cdef class Stream:
     """One response, fed chunk by chunk by one thread at a time. Made by :meth:`Scanner.stream`.
 
     Any object with a C-contiguous buffer is fed without copying; a mutable one must not change during the call.
+    Every use while another thread is inside ``feed`` is a ``RuntimeError``; only ``repr`` is safe at any time.
     """
 
     cdef ovr_stream *handle
-    cdef object scanner
+    cdef Scanner scanner
     cdef bint finished
     cdef bint busy
 
@@ -241,14 +272,19 @@ cdef class Stream:
 
     def __dealloc__(self):
         if self.handle != NULL:
-            api.stream_close(self.handle)
+            self.scanner.put_back(self.handle)
 
-    cdef enter(self):
-        if self.finished:
-            raise StreamFinishedError("this stream is finished; open another with Scanner.stream()")
+    cdef int check_free(self) except -1:
         if self.busy:
             raise RuntimeError("this stream is in use by another thread; a stream belongs to one thread at a time")
+        return 0
+
+    cdef int enter(self) except -1:
+        if self.finished:
+            raise StreamFinishedError("this stream is finished; open another with Scanner.stream()")
+        self.check_free()
         self.busy = True
+        return 0
 
     def feed(self, chunk):
         """Bytes from the start of the body that may go out, after ``chunk`` was scanned.
@@ -281,21 +317,26 @@ cdef class Stream:
         """Bytes that may go out when the hold time is up: all but open matches and evidence not yet resolved."""
         cdef ovr_progress progress
         self.enter()
-        api.stream_flush(self.handle, &progress)
-        self.busy = False
-        return progress.released
+        try:
+            api.stream_flush(self.handle, &progress)
+            return progress.released
+        finally:
+            self.busy = False
 
     def finish(self):
         """The verdict. The stream cannot be fed any more."""
         cdef ovr_verdict verdict
         self.enter()
-        self.busy = False
-        self.finished = True
-        api.stream_finish(self.handle, &verdict)
-        return _verdict(&verdict)
+        try:
+            self.finished = True
+            api.stream_finish(self.handle, &verdict)
+            return _verdict(&verdict)
+        finally:
+            self.busy = False
 
-    cdef ovr_progress now(self):
+    cdef ovr_progress now(self) except *:
         cdef ovr_progress progress
+        self.check_free()
         api.stream_progress(self.handle, &progress)
         return progress
 
@@ -312,9 +353,11 @@ cdef class Stream:
     @property
     def tier(self):
         """Tier so far: none, weak, strong or certain."""
-        return (<bytes>api.tier_name(self.now().tier)).decode()
+        return _TIERS[self.now().tier]
 
     def __repr__(self):
+        if self.busy:
+            return "<overread.Stream in use>"
         return f"<overread.Stream at {self.bits:.1f} bits{', finished' if self.finished else ''}>"
 
 
@@ -342,6 +385,9 @@ cdef class Scanner:
     cdef object ruleset
     cdef readonly double threshold
     cdef readonly uint32_t hold
+    # Streams not in use, 6 KiB each; more than 16 at a time are closed again. Touched only with the GIL held, which makes the scanner safe to share.
+    cdef ovr_stream *pool[16]
+    cdef int pooled
 
     def __cinit__(self, ruleset=None, *, double threshold=22.0, hold=16384, kernel=None):
         cdef ovr_scanner_options options
@@ -371,8 +417,32 @@ cdef class Scanner:
             raise (KernelError if error.status == 4 else OverreadError)(message)
 
     def __dealloc__(self):
+        while self.pooled:
+            self.pooled -= 1
+            api.stream_close(self.pool[self.pooled])
         if self.handle != NULL:
             api.scanner_free(self.handle)
+
+    cdef ovr_stream *take(self, const ovr_response *response) except NULL:
+        """A stream for this response that nobody else uses; ``put_back`` takes it again."""
+        cdef ovr_stream *stream
+        cdef ovr_error error
+        if self.pooled:
+            stream = self.pool[self.pooled - 1]
+            if api.stream_reset(stream, response) != 0:
+                raise OverreadError("the response head cannot be used")
+            self.pooled -= 1
+            return stream
+        if api.stream_open(self.handle, response, &stream, &error) != 0:
+            raise OverreadError((<bytes>error.message).decode())
+        return stream
+
+    cdef void put_back(self, ovr_stream *stream) noexcept:
+        if self.pooled < 16:
+            self.pool[self.pooled] = stream
+            self.pooled += 1
+        else:
+            api.stream_close(stream)
 
     @property
     def kernel(self):
@@ -383,11 +453,9 @@ cdef class Scanner:
         """A stream for one response; its head is scanned at once."""
         cdef _Head head = _Head()
         cdef Stream stream = Stream.__new__(Stream)
-        cdef ovr_error error
         head.fill(content_type, status, reason, headers, request)
-        if api.stream_open(self.handle, &head.response, &stream.handle, &error) != 0:
-            raise OverreadError((<bytes>error.message).decode())
         stream.scanner = self
+        stream.handle = self.take(&head.response)
         return stream
 
     def scan(self, body, content_type=None, *, status=200, reason=None, headers=(), request=None):
@@ -395,21 +463,51 @@ cdef class Scanner:
 
         Raises ``TypeError`` for str, ``BufferError`` for a strided view.
         """
-        cdef Stream stream
+        cdef _Head head
+        cdef ovr_response plain
+        cdef list alive = []
+        if reason is None and request is None and headers == ():
+            memset(&plain, 0, sizeof(plain))
+            plain.struct_size = sizeof(plain)
+            plain.status = status
+            if content_type is not None:
+                plain.content_type = _view(content_type, "content_type", alive)
+            return self.scan_body(body, &plain)
+        head = _Head()
+        head.fill(content_type, status, reason, headers, request)
+        return self.scan_body(body, &head.response)
+
+    cdef object scan_body(self, object body, const ovr_response *response):
+        cdef Py_buffer view
+        cdef ovr_stream *stream
+        cdef ovr_verdict verdict
         _no_text(body)
-        stream = self.stream(content_type, status=status, reason=reason, headers=headers, request=request)
-        stream.feed(body)
-        return stream.finish()
+        PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
+        try:
+            stream = self.take(response)
+            try:
+                if <size_t>view.len >= RELEASE_GIL_FROM:
+                    with nogil:
+                        api.stream_feed(stream, view.buf, <size_t>view.len, NULL)
+                else:
+                    api.stream_feed(stream, view.buf, <size_t>view.len, NULL)
+                api.stream_finish(stream, &verdict)
+                return _verdict(&verdict)
+            finally:
+                self.put_back(stream)
+        finally:
+            PyBuffer_Release(&view)
 
     def scan_many(self, bodies, threads=None, content_type=None):
         """Verdicts of many bodies, in order, on several threads; each batch gives up the GIL once.
 
-        ``threads`` defaults to the number of usable cores.
+        ``threads`` defaults to the number of usable cores. Raises what ``scan`` raises, and ``ValueError`` when
+        ``threads`` is below 1; then no verdict is returned.
         """
         cdef list items = list(bodies)
-        count = threads or len(os.sched_getaffinity(0))
-        if count < 1:
+        if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, found {threads}")
+        count = len(os.sched_getaffinity(0)) if threads is None else threads
         size = max(1, -(-len(items) // (count * 4)))
         batches = [items[i:i + size] for i in range(0, len(items), size)]
         if count == 1 or len(batches) < 2:
@@ -421,38 +519,61 @@ cdef class Scanner:
         return f"<overread.Scanner, kernel {self.kernel}, threshold {self.threshold:g} bits>"
 
 
+cdef bint _copy(ovr_verdict *verdict) noexcept nogil:
+    """Copies findings and terms out of the stream, which the next body overwrites. False: out of memory."""
+    cdef size_t findings = verdict.finding_count * sizeof(ovr_finding)
+    cdef size_t terms = verdict.term_count * sizeof(ovr_term)
+    cdef char *copy
+    if findings + terms == 0:
+        return True
+    copy = <char *>malloc(findings + terms)
+    if copy == NULL:
+        verdict.finding_count = verdict.term_count = 0
+        return False
+    memcpy(copy, verdict.findings, findings)
+    memcpy(copy + findings, verdict.terms, terms)
+    verdict.findings = <const ovr_finding *>copy
+    verdict.terms = <const ovr_term *>(copy + findings)
+    return True
+
+
 def _scan_batch(Scanner scanner, list batch, content_type):
     cdef size_t n = <size_t>len(batch)
-    cdef size_t i, held = 0
+    cdef size_t i, held = 0, done = 0
     cdef Py_buffer *views = <Py_buffer *>calloc(n + 1, sizeof(Py_buffer))
-    cdef ovr_stream **streams = <ovr_stream **>calloc(n + 1, sizeof(ovr_stream *))
-    cdef ovr_verdict verdict
-    cdef ovr_progress progress
-    cdef ovr_error error
+    cdef ovr_verdict *verdicts = <ovr_verdict *>calloc(n + 1, sizeof(ovr_verdict))
+    cdef ovr_stream *stream = NULL
+    cdef bint enough = True
     cdef _Head head = _Head()
     try:
-        if views == NULL or streams == NULL:
+        if views == NULL or verdicts == NULL:
             raise MemoryError
         head.fill(content_type, 200, None, (), None)
         for i in range(n):
             _no_text(batch[i])
             PyObject_GetBuffer(batch[i], &views[i], PyBUF_SIMPLE)
             held += 1
-            if api.stream_open(scanner.handle, &head.response, &streams[i], &error) != 0:
-                raise OverreadError((<bytes>error.message).decode())
+        stream = scanner.take(&head.response)
         with nogil:
             for i in range(n):
-                api.stream_feed(streams[i], views[i].buf, <size_t>views[i].len, &progress)
-        result = []
-        for i in range(n):
-            api.stream_finish(streams[i], &verdict)
-            result.append(_verdict(&verdict))
-        return result
+                if i:
+                    api.stream_reset(stream, &head.response)
+                api.stream_feed(stream, views[i].buf, <size_t>views[i].len, NULL)
+                api.stream_finish(stream, &verdicts[i])
+                enough = _copy(&verdicts[i])
+                if not enough:
+                    break
+                done += 1
+        if not enough:
+            raise MemoryError
+        return [_verdict(&verdicts[i]) for i in range(n)]
     finally:
+        if stream != NULL:
+            scanner.put_back(stream)
         for i in range(held):
             PyBuffer_Release(&views[i])
-        if streams != NULL:
-            for i in range(n):
-                api.stream_close(streams[i])
+        for i in range(done):
+            if verdicts[i].finding_count or verdicts[i].term_count:
+                free(<void *>verdicts[i].findings)
         free(views)
-        free(streams)
+        free(verdicts)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 from pathlib import Path
 
-from . import __version__, ruleset
-from ._core import Ruleset
+from . import __version__, ruleset, show
 from ._stream import Scanner
 from .errors import OverreadError
-from .scan_files import Report, files_of, scan_path
+from .ruleset import Ruleset
+from .scan_files import scan_path
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,9 +32,9 @@ def main(argv: list[str] | None = None) -> int:
     check = rules.add_parser("check", help="check packs; the shipped ones by default")
     check.add_argument("pack", nargs="*", type=Path)
     check.set_defaults(run=_rules_check)
-    compiled = rules.add_parser("compile", help="compile packs and a calibration to a blob")
+    compiled = rules.add_parser("compile", help="compile packs and weights to a blob")
     compiled.add_argument("pack", nargs="+", type=Path)
-    compiled.add_argument("--calibration", type=Path, required=True)
+    compiled.add_argument("--calibration", type=Path, help="weights; by default the shipped ones")
     compiled.add_argument("--out", type=Path, required=True)
     compiled.set_defaults(run=_rules_compile)
     listed = rules.add_parser("list", help="list the shipped rules")
@@ -69,45 +68,23 @@ def _scan(args: argparse.Namespace) -> int:
         print(f"overread: {e}", file=sys.stderr)
         return 2
     leaks = unread = scanned = 0
-    show_progress = sys.stderr.isatty() and not args.json
-    for root in args.path:
-        for path in files_of(root):
+    with show.screen(as_json=args.json, explain=args.explain) as screen:
+        for path in screen.watched(args.path):
             try:
-                report = scan_path(scanner, path, args.content_type)
+                report = scan_path(scanner, path, args.content_type, screen.read)
             except OSError as e:
                 unread += 1
-                print(f"overread: {path}: {e.strerror or e}", file=sys.stderr)
+                screen.problem(str(path), e.strerror or str(e))
                 continue
             scanned += 1
+            unread += bool(report.unread)
             leaks += report.verdict.leaked
-            if show_progress:
-                sys.stderr.write(f"\r{scanned} files, {leaks} leaks ")
-            _print(report, args.json, args.explain)
-    if show_progress:
-        sys.stderr.write("\n")
+            screen.report(report)
+            for text in (*report.notes, *report.unread):
+                screen.problem(report.path, text)
     if not args.json:
         print(f"{scanned} scanned, {leaks} with a leak, {unread} unreadable")
     return 2 if unread else 1 if leaks else 0
-
-
-def _print(report: Report, as_json: bool, explain: bool) -> None:
-    verdict = report.verdict
-    if as_json:
-        print(json.dumps({"path": report.path, **verdict.to_dict()}))
-        return
-    if not verdict.findings and not explain:
-        return
-    print(f"{report.path}: {verdict.bits:.1f} bits, {verdict.tier}{', LEAK' if verdict.leaked else ''}")
-    rows = [("part", "offset", "length", "rule", "family", "bits", "context")]
-    for f, context in zip(verdict.findings, report.contexts, strict=True):
-        rows.append((f.part, str(f.offset), str(f.length), f.rule, f.family, f"{f.bits:.1f}", context))
-    widths = [max(len(r[i]) for r in rows) for i in range(6)]
-    for r in rows if len(rows) > 1 else []:
-        print("  " + "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=False)) + "  " + r[6])
-    if verdict.findings_dropped:
-        print(f"  and {verdict.findings_dropped} further signs")
-    if explain:
-        print("  " + verdict.explain().replace("\n", "\n  "))
 
 
 def _rules_check(args: argparse.Namespace) -> int:

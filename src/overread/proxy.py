@@ -144,7 +144,7 @@ def bootstrap(
     }
     if upstream.scheme == "https" or upstream.host not in ("127.0.0.1", "localhost", "::1"):
         # A remote site is found by its own name; a local one keeps the Host the visitor used.
-        routes = manager["route_config"]["virtual_hosts"][0]["routes"]  # type: ignore[index]
+        routes = manager["route_config"]["virtual_hosts"][0]["routes"]  # type: ignore[index]  # plain data for JSON
         routes[0]["route"]["host_rewrite_literal"] = upstream.authority
     cluster: dict[str, object] = {
         "name": "upstream",
@@ -235,7 +235,7 @@ class Children:
         self._running: list[tuple[str, subprocess.Popen[str]]] = []
 
     def start(self, name: str, command: Sequence[str], **options: object) -> subprocess.Popen[str]:
-        child: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
+        child: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]  # options pass through
             command, start_new_session=True, stdin=subprocess.DEVNULL, text=True, **options
         )
         self._running.append((name, child))

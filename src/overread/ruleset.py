@@ -1,4 +1,4 @@
-"""Rule packs: TOML to a checked model to the blob the core loads.
+"""Rule packs: TOML to a checked model to the blob the core loads, and :class:`Ruleset`, the door to all of it.
 
 The blob's layout is documented in ``csrc/ruleset/ruleset.h``. Everything here runs once, at compile time; the core
 never sees TOML.
@@ -6,17 +6,22 @@ never sees TOML.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
-import tomllib
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from . import _core
 from .errors import RulesetError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from typing_extensions import Buffer
 
 FAMILIES = ("raw", "http", "secret", "place")
 CHECKS = (
@@ -86,6 +91,7 @@ BASES = ("counted", "chained", "capped")
 MAX_REPEAT = 512
 MAX_BEFORE = 64
 MIN_ANCHOR, MAX_ANCHOR = 3, 48
+MAX_RULES, MAX_ENTRIES = 20000, 60000  # as csrc/ruleset/load.cpp checks them
 
 _KEYS: dict[str, type] = {
     "id": str,
@@ -139,8 +145,7 @@ class Rule:
 
 def shipped_packs() -> list[Path]:
     """Paths of the rule packs in the package, sorted by name."""
-    root = resources.files("overread") / "rules"
-    return sorted(Path(str(p)) for p in root.iterdir() if p.name.endswith(".toml"))
+    return sorted((Path(__file__).parent / "rules").glob("*.toml"))
 
 
 def _line_of(text: str, rule: int, key: str | None) -> int:
@@ -259,6 +264,8 @@ def load(paths: Iterable[Path | str]) -> list[Rule]:
 
 
 def _load_pack(path: Path, seen: dict[str, str]) -> list[Rule]:
+    import tomllib  # not at the top: `import overread` alone compiles nothing
+
     name = str(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -377,6 +384,8 @@ def read_calibration(path: Path | str) -> tuple[list[Weight], dict[str, float]]:
     RulesetError
         When the file is no calibration.
     """
+    import tomllib
+
     try:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         weights = [
@@ -401,6 +410,8 @@ def read_calibration(path: Path | str) -> tuple[list[Weight], dict[str, float]]:
 def encode(rules: Sequence[Rule], weights: Sequence[Weight], pair_cap: Mapping[str, float]) -> bytes:
     """Blob of checked rules and weights; equal input gives equal bytes."""
     strings = bytearray(b"\0")
+    if len(rules) > MAX_RULES:
+        raise RulesetError(f"{len(rules)} rules; a ruleset holds at most {MAX_RULES}", file=rules[-1].file, line=rules[-1].line, key="")
     index: dict[bytes, int] = {}
 
     def put(data: bytes) -> int:
@@ -440,6 +451,9 @@ def encode(rules: Sequence[Rule], weights: Sequence[Weight], pair_cap: Mapping[s
         )
         for a in r.anchor:
             anchors.append(struct.pack("<I2HB3x", put(a), len(a), number, int(r.nocase)))
+    for what, count in (("anchors", len(anchors)), ("byte classes", len(classes)), ("sequence elements", len(elements))):
+        if count > MAX_ENTRIES:
+            raise RulesetError(f"{count} {what} in all packs; a ruleset holds at most {MAX_ENTRIES}", file="", line=0, key="")
     strings.extend(b"\0")
     bitmaps = [bytes(sum(1 << b for b in range(8) if i * 8 + b in members) for i in range(32)) for members in classes]
     weight_rows = [
@@ -473,16 +487,75 @@ def encode(rules: Sequence[Rule], weights: Sequence[Weight], pair_cap: Mapping[s
     return struct.pack("<8s4I", b"OVRBLOB1", 1, offset, zlib.crc32(tail), 0) + tail
 
 
-def compile(paths: Iterable[Path | str], calibration: Path | str) -> bytes:  # noqa: A001 - the verb of the field
-    """Blob of TOML packs under a calibration file.
+def decode_weights(blob: bytes) -> tuple[list[Weight], dict[str, float]]:
+    """Weights and pair caps of a blob the core accepts: what :func:`encode` was given, bits rounded to 32-bit floats."""
+    sections = [struct.unpack_from("<2I", blob, 24 + 8 * i) for i in range(7)]
+    (at, count), (caps_at, caps) = sections[5], sections[6]
+    weights = []
+    for i in range(count):
+        cls, group, level, basis, bits, n, k, sources, counted = struct.unpack_from("<4BfIIIB", blob, at + 24 * i)
+        weights.append(Weight(CLASSES[cls], GROUPS[group], level, bits, n, k, sources, BASES[basis], CLASSES[counted]))
+    pairs = [struct.unpack_from("<If", blob, caps_at + 8 * i) for i in range(caps)]
+    return weights, {CLASSES[c]: value for c, value in pairs}
+
+
+def compile(paths: Iterable[Path | str], calibration: Path | str | None = None) -> bytes:  # noqa: A001 - the verb of the field
+    """Blob of TOML packs under a calibration file; under the shipped weights when none is given.
 
     Raises
     ------
     RulesetError
         When a pack or the calibration is malformed.
     """
-    weights, pair_cap = read_calibration(calibration)
+    weights, pair_cap = decode_weights(_core.default_blob()) if calibration is None else read_calibration(calibration)
     return encode(load(paths), weights, pair_cap)
+
+
+class Ruleset(_core.Ruleset):
+    """Compiled rules and weights: the shipped ones, own packs, or a blob. Immutable; safe to share between threads."""
+
+    @classmethod
+    def default(cls) -> Self:
+        """The shipped rules."""
+        return cls()
+
+    @classmethod
+    def load(cls, blob: Buffer) -> Self:
+        """Rules of a compiled blob (``overread rules compile``); safe on damaged or hostile bytes.
+
+        Raises
+        ------
+        BlobError
+            When the blob is truncated, damaged or of another version.
+        """
+        return cls(blob)
+
+    @classmethod
+    def from_toml(cls, paths: Path | str | Iterable[Path | str], calibration: Path | str | None = None, *, extend: bool = True) -> Self:
+        """Rules of own TOML packs.
+
+        A rule says where a sign is; what it is worth is never in a pack. A match counts as a sign of its kind (a header
+        line, a credential, ...), and the kind's level weighs what ``calibration`` counted for it.
+
+        Parameters
+        ----------
+        paths
+            One pack or several.
+        calibration
+            Weights as ``make calibrate`` writes them; by default the shipped ones.
+        extend
+            Add the packs to the shipped rules (the default), or use them alone. An id that is already shipped is an
+            error: to change a shipped rule, give changed copies of the packs and ``extend=False``.
+
+        Raises
+        ------
+        RulesetError
+            When a pack or the calibration cannot be read or is malformed; ``file``, ``line`` and ``key`` say where.
+        """
+        packs = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+        if not packs:
+            raise RulesetError("no rule pack given")
+        return cls(compile([*shipped_packs(), *packs] if extend else packs, calibration))
 
 
 def c_source(blob: bytes) -> str:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import mimetypes
 import os
-import re
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from ._stream import Scanner
+from .saved_response import PIECE, body_pieces, looks_saved, split_head
 from .verdict import Finding, Verdict
 
-CHUNK = 1 << 20  # bytes read at a time
+SPOOL = 8 << 20  # bytes kept in memory for contexts; more goes to an unnamed temporary file
 CONTEXT = 24  # bytes shown on either side of a finding
-_STATUS = re.compile(rb"HTTP/[0-9](?:\.[0-9])? (\d{3}) ?([^\r\n]*)\r?\n")
 
 
 @dataclass(frozen=True)
 class Report:
-    """Verdict on one input; ``contexts`` beside its findings: printable, the suspect bytes masked."""
+    """Verdict on one input; ``contexts`` beside its findings: printable, the suspect bytes masked.
+
+    ``notes`` say how it was read where that is not plain, ``unread`` what of it was not scanned.
+    """
 
     path: str
     verdict: Verdict
     contexts: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
 
 
 def files_of(path: Path) -> Iterator[Path]:
@@ -42,68 +50,84 @@ def files_of(path: Path) -> Iterator[Path]:
     yield from failed
 
 
-def split_saved_response(head: bytes) -> tuple[int, str, list[tuple[bytes, bytes]], int] | None:
-    """Status, reason, fields and the body's offset when the bytes begin a saved response, as ``curl -i`` writes it."""
-    m = _STATUS.match(head)
-    if not m:
-        return None
-    end = re.compile(rb"\r?\n\r?\n").search(head, m.end() - 2)
-    if not end:
-        return None
-    fields = [(n.strip(), v.strip()) for n, _, v in (line.partition(b":") for line in head[m.end() : end.start()].splitlines()) if n]
-    return int(m[1]), m[2].strip().decode("latin-1"), fields, end.end()
-
-
 def guess_type(path: str) -> str | None:
     """Content type by file name, UTF-8 assumed for text as most servers declare it."""
     kind = mimetypes.guess_type(path)[0]
     return f"{kind}; charset=utf-8" if kind in ("text/html", "text/plain") else kind
 
 
-def scan_path(scanner: Scanner, path: Path, content_type: str | None) -> Report:
-    """Report on one file, or on standard input when the path is ``-``; reads it in chunks.
+def scan_path(scanner: Scanner, path: Path, content_type: str | None, on_bytes: Callable[[int], None] | None = None) -> Report:
+    """Report on one file, or on standard input when the path is ``-``; reads it in pieces.
+
+    ``on_bytes`` is called with the size of each piece of the body. The bytes of a pipe and of a decoded body are kept in
+    an unnamed temporary file until the report is made, because contexts need them again.
 
     Raises
     ------
     OSError
         When it cannot be read.
     """
-    source = sys.stdin.buffer if str(path) == "-" else path.open("rb")
-    with source:
-        first = source.read(CHUNK)
-        saved = split_saved_response(first)
-        if saved:
-            status, reason, headers, at = saved
-            stream = scanner.stream(content_type, status=status, reason=reason, headers=headers)
-            first = first[at:]
+    notes: list[str] = []
+    unread: list[str] = []
+    with contextlib.ExitStack() as stack:
+        # Standard input stays open: it is not ours.
+        source = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb"))
+        first = source.read(PIECE)
+        head = split_head(first)
+        plain = source.seekable() and str(path) != "-"
+        rest = itertools.chain([first[head.size :] if head else first], iter(lambda: source.read(PIECE), b""))
+        pieces: Iterator[bytes] = (piece for piece in rest if piece)
+        if head:
+            stream = scanner.stream(content_type or head.content_type(), status=head.status, reason=head.reason, headers=head.fields)
+            plain = plain and not head.values(b"transfer-encoding") and not head.values(b"content-encoding")
+            pieces = body_pieces(head, pieces, notes.append, unread.append)
         else:
-            at = 0
+            if looks_saved(first) and len(first) == PIECE:
+                notes.append("its head does not end within 1 MiB; all of it was scanned as a body")
             stream = scanner.stream(content_type or guess_type(str(path)))
-        chunk = first
-        while chunk:
-            stream.feed(chunk)
-            chunk = source.read(CHUNK)
-    verdict = stream.finish()
-    return Report(str(path), verdict, tuple(_contexts(path, at, verdict, first)))
+        kept = _Kept(source, head.size if head else 0) if plain else _Kept(stack.enter_context(tempfile.SpooledTemporaryFile(SPOOL)), 0)
+        for piece in pieces:
+            stream.feed(piece)
+            if not plain:
+                kept.add(piece)
+            if on_bytes:
+                on_bytes(len(piece))
+        verdict = stream.finish()
+        return Report(str(path), verdict, tuple(_contexts(kept, verdict)), tuple(notes), tuple(unread))
 
 
-def _contexts(path: Path, at: int, verdict: Verdict, first: bytes) -> Iterator[str]:
+class _Kept:
+    """The body's bytes, to look at again: the file itself, or a copy."""
+
+    def __init__(self, file: IO[bytes], base: int) -> None:
+        self.file = file
+        self.base = base
+        self.whole = True
+
+    def add(self, piece: bytes) -> None:
+        if not self.whole:
+            return
+        try:
+            self.file.write(piece)
+        except OSError:
+            self.whole = False  # a full disk costs contexts, not the verdict
+
+    def read(self, start: int, size: int) -> bytes:
+        if not self.whole:
+            return b""
+        self.file.seek(self.base + start)
+        return self.file.read(size)
+
+
+def _contexts(kept: _Kept, verdict: Verdict) -> Iterator[str]:
+    inside = [f for f in verdict.findings if f.part == "body"]
     for f in verdict.findings:
         if f.part != "body":
             yield f"{f.name}: {'·' * min(f.length, 8)}" if f.name else "·" * min(f.length, 8)
             continue
         start = max(0, f.offset - CONTEXT)
-        if str(path) == "-":
-            piece = first[start : f.offset]
-            after = first[f.offset + f.length : f.offset + f.length + CONTEXT]
-        else:
-            with path.open("rb") as file:
-                file.seek(at + start)
-                piece = file.read(f.offset - start)
-                file.seek(at + f.offset + f.length)
-                after = file.read(CONTEXT)
-        others = [g for g in verdict.findings if g.part == "body"]
-        yield _mask(piece, start, others) + "·" * min(f.length, 8) + _mask(after, f.offset + f.length, others)
+        before, after = kept.read(start, f.offset - start), kept.read(f.offset + f.length, CONTEXT)
+        yield _mask(before, start, inside) + "·" * min(f.length, 8) + _mask(after, f.offset + f.length, inside)
 
 
 def _mask(data: bytes, base: int, findings: list[Finding]) -> str:

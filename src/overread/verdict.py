@@ -10,9 +10,23 @@ from typing import Any
 class Finding:
     """One sign: where it stands and what its level is worth alone, never its bytes.
 
-    ``offset`` and ``length`` are bytes inside ``part`` (``body``, ``status`` or ``header``, then ``name`` is the field).
-    ``digest`` is keyed with a random key of the scanner: equal bytes give equal digests within one process; 0 where a
-    sign covers a region and no single value.
+    Attributes
+    ----------
+    rule
+        Id of the rule, ``family.name``; ``overread rules explain`` tells what it is.
+    family
+        ``raw``, ``http``, ``secret`` or ``place``.
+    part
+        ``body``, ``header`` or ``status`` (the reason phrase).
+    name
+        The field, when part is ``header``: at most its first 31 bytes; else empty.
+    offset, length
+        Bytes, from the start of that part (of a header: of its value).
+    bits
+        What the sign's level is worth alone. The verdict is not the sum over findings: signs of one group count once.
+    digest
+        Keyed with a random key of the scanner: equal bytes give equal digests within one scanner, and nothing can be
+        looked up from outside; 0 where a sign covers a region and no single value.
     """
 
     rule: str
@@ -27,7 +41,23 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One term of the sum: ``k`` of ``n`` clean bodies of ``content_class`` reached this level of the group."""
+    """One term of the sum: ``k`` of ``n`` clean bodies of ``content_class`` reached this level of the group.
+
+    Attributes
+    ----------
+    group
+        ``raw``, ``http`` or ``place``: signs of one group are not independent, so only the highest level counts.
+    level, level_index
+        The level reached, in words and as its number from 1; docs/evidence.md lists them.
+    bits
+        What it adds after chains and caps; may be 0.
+    basis
+        ``counted``; ``chained``: counted on bodies in which the first sign already holds; ``capped``: limited by a cap.
+    content_class
+        Class the count comes from; ``text-pool`` when it is borrowed from all text.
+    k, n, sources
+        Clean bodies that reached the level, clean bodies counted, and packages they came from.
+    """
 
     group: str
     level: str
@@ -42,7 +72,31 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Evidence that a response holds foreign memory, in bits, with the findings and terms behind it."""
+    """Evidence that a response holds foreign memory, with the findings and terms behind it. Immutable.
+
+    Attributes
+    ----------
+    leaked
+        ``bits`` reach the scanner's threshold: an alarm.
+    bits
+        Evidence: at most one in 2**bits clean responses shows as much.
+    probability
+        Of a leak, under the prior of one in 3,300,000 responses: an upper estimate.
+    tier
+        ``none``, ``weak`` (from 14 bits), ``strong`` (22) or ``certain`` (30), whatever the threshold.
+    first_offset
+        Where the first finding of the body starts, in bytes; None when the body shows none.
+    body_bytes
+        Bytes scanned.
+    content_class
+        What the body was taken for, by its type or its first bytes.
+    findings
+        Sorted by part (heads first), offset and rule; at most 16, and 4 of one rule.
+    findings_dropped
+        Further signs. They count as evidence.
+    terms
+        The sum behind ``bits``, one a group.
+    """
 
     leaked: bool
     bits: float

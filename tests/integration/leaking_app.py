@@ -3,12 +3,15 @@
 import asyncio
 import os
 import random
+import re
 import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
-from overread import Policy
+from overread import Policy, Ruleset, Scanner
 from overread.proxies.asgi import OverreadMiddleware
+from overread.ruleset import shipped_packs
 
 rng = random.Random(int(os.environ["OVERREAD_TEST_SEED"]))
 SECRET = "".join(rng.choices("ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz23456789", k=32))
@@ -22,6 +25,20 @@ MEMORY = (
 FILE = tempfile.NamedTemporaryFile(suffix=".html", delete=False)  # noqa: SIM115 - lives as long as the server
 FILE.write(PAGE * 40 + b"</body></html>")
 FILE.close()
+
+BOARD: list[bytes] = []
+
+
+def heavy_scanner() -> Scanner:
+    """The shipped rules, with HTTP signs and heads worth an alarm by themselves: today's counts keep them below one."""
+    calibration = (Path(__file__).resolve().parents[2] / "calibration/calibration.toml").read_text()
+    heavy = re.sub(r'(group = "http"\nlevel = \d+\nbits = )[0-9.]+', r"\g<1>40.0", calibration)
+    heavy += '\n[[weight]]\nclass = "head"\ngroup = "place"\nlevel = 4\nbits = 40.0\nn = 1\nk = 0\nsources = 1\n'
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(heavy)
+        file.flush()
+        return Scanner(Ruleset.from_toml(shipped_packs(), file.name, extend=False))
+
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -53,6 +70,30 @@ async def app(scope: dict[str, Any], receive: Any, send: Send) -> None:
     elif path == "/empty":
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
+    elif path == "/echo":
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        BOARD.append(body)
+        await reply(200, html, body)
+    elif path == "/board":
+        await reply(200, html, BOARD[-1])
+    elif path == "/pipe":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        while True:
+            message = await receive()
+            await send({"type": "http.response.body", "body": message.get("body", b""), "more_body": message.get("more_body", False)})
+            if not message.get("more_body"):
+                break
+    elif path == "/unchanged":
+        await send({"type": "http.response.start", "status": 304, "headers": [(b"etag", b'"1"')]})
+        await send({"type": "http.response.body", "body": b""})
+    elif path in ("/bad-head", "/bad-head-events"):
+        kind = b"text/event-stream" if path.endswith("events") else b"text/html; charset=utf-8"
+        await reply(200, [(b"content-type", kind), (b"allow", b"GET,HEAD,OPTIONS,,HEAD,:09:44 GMT")], b"data: 1\n\n")
     elif path == "/slow":
         await reply(200, html, PAGE, PAGE, b"</body></html>", pause=0.2)
     else:
@@ -66,3 +107,4 @@ def log_event(event: dict[str, Any]) -> None:
 
 guarded = OverreadMiddleware(app, Policy(mode="enforce", block_from="strong"), on_event=log_event)
 watched = OverreadMiddleware(app, Policy(mode="monitor"), on_event=log_event)
+heavy = OverreadMiddleware(app, Policy(mode="enforce", block_from="weak"), scanner=heavy_scanner(), on_event=log_event)

@@ -112,7 +112,71 @@ def test_late_leak_is_cut_before_its_first_byte(guarded: tuple[str, Path]) -> No
     assert secret() not in body
 
 
-@pytest.mark.parametrize("path", ["/", "/slow", "/file", "/empty", "/events"])
+@pytest.fixture(scope="module")
+def heavy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    log = tmp_path_factory.mktemp("asgi") / "heavy.log"
+    with served("heavy", log) as url:
+        yield url, log
+
+
+def posted() -> bytes:
+    """Header lines as a visitor may write them into a form."""
+    return b"Hello\r\nHost: shop.example\r\nCookie: session=" + secret() + b"\r\nReferer: https://shop.example/cart\r\nUser-Agent: Mozilla/5.0 (X11)\r\n\r\n"
+
+
+def test_an_echo_of_the_own_body_is_silent(heavy: tuple[str, Path], tmp_path: Path) -> None:
+    url, log = heavy
+    for chunked in ((), ("-H", "Transfer-Encoding: chunked")):
+        assert curl(url + "/echo", "--data-binary", "@" + write(tmp_path, posted()), *chunked) == (0, 200, posted())
+    # The same lines in another client's response are a leak.
+    assert curl(url + "/board")[1] == 502
+    assert eventually(lambda: "'/board'" in log.read_text())
+    assert not any("'/echo'" in line for line in log.read_text().splitlines() if line.startswith("EVENT"))
+
+
+def test_only_the_first_64_kib_of_a_request_body_are_the_clients_own(heavy: tuple[str, Path], tmp_path: Path) -> None:
+    filler = b"an ordinary line of a long form\n" * 2048
+    assert len(filler) == 1 << 16
+    assert curl(heavy[0] + "/echo", "--data-binary", "@" + write(tmp_path, posted() + filler))[1] == 200
+    assert curl(heavy[0] + "/echo", "--data-binary", "@" + write(tmp_path, filler + posted()))[1] == 502
+    big = b"x" * 5_000_000
+    assert curl(heavy[0] + "/echo", "--data-binary", "@" + write(tmp_path, big)) == (0, 200, big)
+
+
+def write(folder: Path, data: bytes) -> str:
+    """Path of a new file with these bytes."""
+    path = folder / "posted"
+    path.write_bytes(data)
+    return str(path)
+
+
+def test_a_streaming_request_is_neither_delayed_nor_altered(heavy: tuple[str, Path]) -> None:
+    port = int(heavy[0].rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as s:
+        s.sendall(b"POST /pipe HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        got = b""
+        for line in (b"one\n", b"two\n", b"three\n"):
+            # The next line leaves only when this one came back: a held chunk would end in the timeout.
+            s.sendall(b"%x\r\n%s\r\n" % (len(line), line))
+            while line not in got:
+                part = s.recv(4096)
+                assert part, got
+                got += part
+        s.sendall(b"0\r\n\r\n")
+        while b"0\r\n\r\n" not in got:
+            got += s.recv(4096)
+    assert re.findall(rb"one|two|three", got) == [b"one", b"two", b"three"]
+
+
+@pytest.mark.parametrize("path", ["/bad-head", "/bad-head-events"])
+def test_a_head_that_leaks_is_stopped_before_it_leaves(heavy: tuple[str, Path], plain: str, path: str) -> None:
+    assert b":09:44" in subprocess.run(["curl", "-si", plain + path], capture_output=True, timeout=30).stdout
+    done = subprocess.run(["curl", "-si", heavy[0] + path], capture_output=True, timeout=30).stdout
+    assert done.startswith(b"HTTP/1.1 502")
+    assert b":09:44" not in done
+
+
+@pytest.mark.parametrize("path", ["/", "/slow", "/file", "/empty", "/events", "/unchanged"])
 @pytest.mark.parametrize("flags", [(), ("-I",)])
 def test_clean_responses_are_untouched(guarded: tuple[str, Path], plain: str, path: str, flags: tuple[str, ...]) -> None:
     if path == "/file":

@@ -1,9 +1,12 @@
 """The Python API: types, buffers, errors, threads, and that no scanned byte ever shows."""
 
 import array
+import copy
+import dataclasses
 import itertools
 import json
 import mmap
+import pickle
 import threading
 from pathlib import Path
 
@@ -177,6 +180,123 @@ def test_scan_many_keeps_the_order() -> None:
     got = scanner.scan_many(bodies, threads=2, content_type=HTML)
     assert got == [scanner.scan(b, HTML) for b in bodies]
     assert scanner.scan_many([], threads=2) == []
+
+
+def test_scan_many_wants_a_thread_and_drops_nothing_on_errors() -> None:
+    scanner = overread.Scanner()
+    for threads in (0, -1):
+        with pytest.raises(ValueError, match="threads must be at least 1"):
+            scanner.scan_many([PAGE], threads=threads)
+    body = bytearray(LEAK)
+    with pytest.raises(TypeError, match="encode"):
+        scanner.scan_many([body, "text"], threads=1)  # type: ignore[list-item]
+    body.append(0)  # the buffer is free again
+    assert scanner.scan_many([LEAK] * 3, threads=1, content_type=HTML) == [scanner.scan(LEAK, HTML)] * 3
+
+
+def test_a_stream_used_again_remembers_nothing() -> None:
+    # Scans and closed streams give their memory to the next one of the scanner: no state may go with it.
+    scanner = overread.Scanner()
+    own = overread.Request("GET", "/", [("Cookie", f"session={SECRET}")])
+    calls = [
+        lambda: scanner.scan(LEAK, HTML),
+        lambda: scanner.scan(PAGE, HTML),
+        lambda: scanner.scan(LEAK, HTML, request=own),
+        lambda: scanner.scan(b"", headers=[("Allow", "GET,HEAD,,HEAD,:09:44 GMT")]),
+        lambda: scanner.scan(LEAK),
+        lambda: scanner.scan(LEAK[:-400], "text/event-stream"),
+        lambda: scanner.scan(PAGE + b"\r\nCookie: ses", HTML),
+        lambda: scanner.scan(b"\x89PNG\r\n\x1a\n" + LEAK, "image/png"),
+    ]
+    want = [call() for call in calls]
+    for first, second in itertools.product(range(len(calls)), repeat=2):
+        scanner.stream(HTML).feed(LEAK)  # left unfinished
+        assert (calls[first](), calls[second]()) == (want[first], want[second])
+
+
+def test_more_streams_than_are_kept() -> None:
+    scanner = overread.Scanner()
+    want = scanner.scan(LEAK, HTML)
+    for _ in range(2):
+        streams = [scanner.stream(HTML) for _ in range(40)]
+        for stream in streams:
+            stream.feed(LEAK)
+        assert all(stream.finish() == want for stream in streams)
+        del streams, stream
+    assert scanner.scan(LEAK, HTML) == want
+
+
+def test_a_failed_call_leaves_scanner_and_stream_usable() -> None:
+    scanner = overread.Scanner()
+    stream = scanner.stream(HTML)
+    for _ in range(3):
+        with pytest.raises(TypeError):
+            stream.feed("text")  # type: ignore[arg-type]
+        with pytest.raises(BufferError):
+            stream.feed(memoryview(b"abcdef")[::2])
+        with pytest.raises(BufferError):
+            scanner.scan(memoryview(b"abcdef")[::2], HTML)
+        with pytest.raises(TypeError, match="content_type"):
+            scanner.scan(b"", 7)  # type: ignore[arg-type]
+    stream.feed(LEAK)
+    assert stream.finish() == scanner.scan(LEAK, HTML)
+
+
+def test_a_stream_in_use_says_so() -> None:
+    stream = overread.Scanner().stream(HTML)
+    with mmap.mmap(-1, 1 << 26) as big:
+        big[:] = (PAGE * (len(big) // len(PAGE) + 1))[: len(big)]
+        feeding = threading.Thread(target=lambda: [stream.feed(big) for _ in range(10)])
+        feeding.start()
+        seen = set()
+        while feeding.is_alive():
+            assert "overread.Stream" in repr(stream)
+            for use in (lambda: stream.bits, lambda: stream.leaked, lambda: stream.tier, stream.flush, lambda: stream.feed(b"x")):
+                try:
+                    use()
+                except RuntimeError as e:
+                    seen.add(str(e))
+        feeding.join(60)
+    assert any("another thread" in message for message in seen)
+    assert stream.bits >= 0
+
+
+def test_verdicts_are_plain_frozen_data() -> None:
+    for body in (PAGE, LEAK):
+        verdict = overread.Scanner().scan(body, HTML)
+        # Made without the constructor: must still be equal to one made with it.
+        assert overread.Verdict(*(getattr(verdict, f.name) for f in dataclasses.fields(verdict))) == verdict
+        assert pickle.loads(pickle.dumps(verdict)) == copy.deepcopy(verdict) == verdict
+        assert hash(verdict) == hash(copy.deepcopy(verdict))
+        assert (type(verdict.leaked), type(verdict.bits), type(verdict.body_bytes)) == (bool, float, int)
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            verdict.bits = 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "text", ["text/html; charset=utf-8", b"text/html; charset=utf-8", "text/html; charset=utf-8; x=\xe9", "text/html; charset=utf-8; x=\u4e00"]
+)
+def test_a_content_type_is_text_of_any_kind(text: str | bytes) -> None:
+    verdict = overread.Scanner().scan(LEAK, text)
+    assert (verdict.content_class, verdict.leaked) == ("html", True)
+    assert verdict.bits == overread.Scanner().scan(LEAK, headers=[("Content-Type", text)]).bits
+
+
+def test_offsets_beyond_4_gib() -> None:
+    size = 1 << 26
+    stream = overread.Scanner().stream(HTML)
+    with mmap.mmap(-1, size) as page:
+        page[:] = (PAGE * (size // len(PAGE) + 1))[:size]
+        for _ in range(65):
+            released = stream.feed(page)
+    assert released == 65 * size - 16384
+    stream.feed(LEAK)
+    verdict = stream.finish()
+    assert verdict.leaked
+    assert verdict.body_bytes == 65 * size + len(LEAK) > 1 << 32
+    assert verdict.first_offset is not None
+    assert 0 <= verdict.first_offset - (65 * size + len(PAGE)) <= 64
+    assert all(f.offset > 1 << 32 for f in verdict.findings if f.part == "body")
 
 
 def test_ruleset_and_kernels() -> None:

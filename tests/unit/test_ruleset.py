@@ -1,5 +1,7 @@
 """Rule packs: every example and counterexample, every kind of mistake, and that the embedded blob is fresh."""
 
+import dataclasses
+import re
 import shutil
 from pathlib import Path
 
@@ -100,6 +102,90 @@ def test_own_pack_is_found(tmp_path: Path) -> None:
     blob = ruleset.compile([pack], ROOT / "calibration/calibration.toml")
     found = overread.Scanner(overread.Ruleset.load(blob)).scan(b"a\r\nX-Thing: yes\r\n", "text/plain").findings
     assert [f.rule for f in found] == ["http.x-thing"]
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    path = tmp_path / "pack.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_from_toml_extends_the_shipped_rules(pack: Path) -> None:
+    rules = overread.Ruleset.from_toml(pack)
+    assert isinstance(rules, overread.Ruleset)
+    assert len(rules) == len(RULES) + 1
+    body = b"a\r\nX-Thing: yes\r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\n"
+    assert {"http.x-thing", "http.cookie"} <= {f.rule for f in overread.Scanner(rules).scan(body, "text/plain").findings}
+    assert overread.Ruleset.from_toml([str(pack)]).rules == rules.rules
+
+
+def test_from_toml_can_replace_the_shipped_rules(pack: Path) -> None:
+    rules = overread.Ruleset.from_toml([pack], extend=False)
+    assert [r["id"] for r in rules.rules] == ["http.x-thing"]
+    scanner = overread.Scanner(rules)
+    body = b"a\r\nX-Thing: yes\r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\n"
+    assert [f.rule for f in scanner.scan(body, "text/plain").findings] == ["http.x-thing"]
+    # Native verifiers a pack does not name give evidence, but no finding.
+    raw = b"text " * 200 + b"\xff\xfe\x00\x01" * 8
+    assert scanner.scan(raw, "text/plain").findings == ()
+    assert scanner.scan(raw, "text/plain").bits == overread.Scanner().scan(raw, "text/plain").bits > 0
+
+
+def test_an_own_rule_weighs_what_its_level_was_counted(pack: Path) -> None:
+    own = overread.Scanner(overread.Ruleset.from_toml(pack))
+    mine, shipped = own.scan(b"a\r\nX-Thing: yes\r\n", "text/plain"), own.scan(b"a\r\nReferer: https://a.example/\r\n", "text/plain")
+    assert mine.terms == shipped.terms != ()
+    assert [f.bits for f in mine.findings] == [f.bits for f in shipped.findings]
+
+
+def test_from_toml_takes_another_calibration(pack: Path, tmp_path: Path) -> None:
+    # Every weight zero: a calibration that knows nothing.
+    text = (ROOT / "calibration/calibration.toml").read_text()
+    other = tmp_path / "calibration.toml"
+    other.write_text(re.sub(r"(?m)(\bbits\"? = )[0-9.]+", r"\g<1>0.0", text))
+    assert other.read_text() != text
+    body = b"a\r\nX-Thing: yes\r\n"
+    assert overread.Scanner(overread.Ruleset.from_toml(pack)).scan(body, "text/plain").bits > 0
+    silent = overread.Scanner(overread.Ruleset.from_toml(pack, other)).scan(body, "text/plain")
+    assert (silent.bits, len(silent.findings)) == (0, 1)
+
+
+def test_shipped_weights_come_back_out_of_the_blob() -> None:
+    assert ruleset.compile(ruleset.shipped_packs()) == ruleset.compile(ruleset.shipped_packs(), ROOT / "calibration/calibration.toml")
+
+
+def test_from_toml_errors(pack: Path, tmp_path: Path) -> None:
+    for nothing in ([], iter(())):
+        with pytest.raises(overread.RulesetError, match="no rule pack"):
+            overread.Ruleset.from_toml(nothing)
+    with pytest.raises(overread.RulesetError, match=r"absent\.toml: cannot be read"):
+        overread.Ruleset.from_toml(tmp_path / "absent.toml")
+    with pytest.raises(overread.RulesetError, match="no calibration"):
+        overread.Ruleset.from_toml(pack, tmp_path / "absent.toml")
+    doubled = tmp_path / "doubled.toml"
+    doubled.write_text(GOOD.replace("http.x-thing", "http.cookie"))
+    with pytest.raises(overread.RulesetError, match=r"already defined in .*http\.toml") as e:
+        overread.Ruleset.from_toml(doubled)
+    assert (e.value.file, e.value.line, e.value.key) == (str(doubled), 2, "id")
+    assert len(overread.Ruleset.from_toml(doubled, extend=False)) == 1
+
+
+def test_a_ruleset_is_bounded(pack: Path) -> None:
+    rule = ruleset.load([pack])[0]
+    with pytest.raises(overread.RulesetError, match="at most 20000"):
+        ruleset.encode([rule] * 20001, [], {})
+    with pytest.raises(overread.RulesetError, match="anchors"):
+        ruleset.encode([dataclasses.replace(rule, anchor=rule.anchor * 4)] * 20000, [], {})
+
+
+def test_a_subclass_is_a_ruleset(pack: Path) -> None:
+    class Mine(overread.Ruleset):
+        pass
+
+    for made in (Mine.default(), Mine.from_toml(pack), Mine.load(ruleset.compile([pack]))):
+        assert type(made) is Mine
+        assert overread.Scanner(made).scan(b"x").bits == 0
 
 
 def test_calibration_that_is_none(tmp_path: Path) -> None:

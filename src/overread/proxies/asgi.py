@@ -2,15 +2,20 @@
 
 Pure ASGI on :class:`overread.Stream`. The head is held until the first decision; a response that is stopped before its
 first byte becomes a 502, a later one is cut by raising, which makes the server close without the final chunk.
+
+What the application has read of the request when it starts the response, up to 64 KiB of body, counts as the client's
+own and is exempt. File extensions (``pathsend``, ``zerocopysend``) are read here and leave as body bytes; early hints
+and trailers pass unscanned.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 from .._stream import Scanner, Stream
@@ -25,6 +30,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger("overread")
 _FILE_CHUNK = 1 << 16  # bytes of a file body read at a time
+_OWN_BODY = 1 << 16  # bytes of a request body known as the client's own; the core takes no more
+# As the core has it: these are never delayed. Other types wait for the first decision.
+_FLOWING = (b"text/event-stream", b"application/grpc", b"multipart/x-mixed-replace")
+_LINES = (b"ndjson", b"jsonl", b"json-seq")
 
 
 class ResponseCut(ConnectionAbortedError):
@@ -60,9 +69,9 @@ class OverreadMiddleware:
         if scope["type"] != "http" or self.policy.mode == "off":
             await self.app(scope, receive, send)
             return
-        response = _Response(self, scope, send)
+        response = _Response(self, scope, receive, send)
         try:
-            await self.app(scope, receive, response.send)
+            await self.app(scope, response.receive, response.send)
         finally:
             response.cancel_timer()
         if response.stopped and response.head_out:
@@ -72,10 +81,12 @@ class OverreadMiddleware:
 class _Response:
     """State of one response: what is held, and the stream that decides."""
 
-    def __init__(self, middleware: OverreadMiddleware, scope: Scope, send: Send) -> None:
+    def __init__(self, middleware: OverreadMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         self.m = middleware
         self.scope = scope
+        self.source = receive
         self.out = send
+        self.own_body = bytearray()
         self.enforce = middleware.policy.mode == "enforce"
         self.block_bits = BITS[middleware.policy.block_from]
         self.id = secrets.token_hex(8)
@@ -87,6 +98,13 @@ class _Response:
         self.timer: asyncio.Task[None] | None = None
         # The hold timer and the application both send: one at a time, or bytes would change places.
         self.lock = asyncio.Lock()
+
+    async def receive(self) -> Message:
+        """Takes the place of the server's ``receive``: the message goes on as it is, at once."""
+        message = await self.source()
+        if self.stream is None and message["type"] == "http.request":
+            self.own_body += message.get("body", b"")[: _OWN_BODY - len(self.own_body)]
+        return message
 
     async def send(self, message: Message) -> None:
         """Takes the place of the server's ``send``."""
@@ -100,29 +118,45 @@ class _Response:
             return
         if kind == "http.response.start":
             self.start(message)
-            if not self.enforce or self.flows():
+            assert self.stream is not None
+            if self.enforce and self.stream.bits >= self.block_bits:
+                # The head alone decides, also where it would not wait for a body.
+                self.finished = True
+                await self.stop(self.stream.finish())
+            elif not self.enforce or self.flows():
                 await self.release_head()
         elif kind == "http.response.body":
             await self.body(message.get("body", b""), message.get("more_body", False))
         elif kind == "http.response.pathsend":
             with open(message["path"], "rb") as file:
-                while chunk := await asyncio.to_thread(file.read, _FILE_CHUNK):
-                    await self.body(chunk, True)
-            await self.body(b"", False)
+                await self.file(file.fileno(), None, None, False)
+        elif kind == "http.response.zerocopysend":
+            fd = message["file"] if isinstance(message["file"], int) else message["file"].fileno()
+            await self.file(fd, message.get("offset"), message.get("count"), message.get("more_body", False))
         else:
             await self.out(message)
+
+    async def file(self, fd: int, offset: int | None, count: int | None, more: bool) -> None:
+        async for chunk in _read(fd, offset, count):
+            await self.body(chunk, True)
+            if self.stopped:
+                return
+        if not more:
+            await self.body(b"", False)
 
     def flows(self) -> bool:
         """Event streams and their like must leave at once."""
         assert self.head is not None
-        types = [v.lower() for n, v in self.head.get("headers", ()) if n.lower() == b"content-type"]
-        return any(t.startswith((b"text/event-stream", b"application/x-ndjson", b"multipart/x-mixed-replace")) for t in types)
+        fields = [(bytes(n).lower(), bytes(v).strip().lower()) for n, v in self.head.get("headers", ())]
+        types = [v for n, v in fields if n == b"content-type"]
+        return (b"x-accel-buffering", b"no") in fields or any(v.startswith(_FLOWING) or any(word in v for word in _LINES) for v in types)
 
     def start(self, message: Message) -> None:
         self.head = message
         query = self.scope.get("query_string", b"")
         path = self.scope.get("raw_path") or self.scope["path"].encode()
-        request = Request(self.scope["method"], path + (b"?" + query if query else b""), tuple(self.scope.get("headers", ())))
+        request = Request(self.scope["method"], path + (b"?" + query if query else b""), tuple(self.scope.get("headers", ())), bytes(self.own_body))
+        self.own_body.clear()
         self.stream = self.m.scanner.stream(status=message["status"], headers=tuple(message.get("headers", ())), request=request)
 
     async def body(self, data: bytes, more: bool) -> None:
@@ -206,3 +240,16 @@ class _Response:
         except Exception:
             # A broken event sink must not take the site down.
             log.exception("overread: the event of response %s could not be delivered", self.id)
+
+
+async def _read(fd: int, offset: int | None, count: int | None) -> AsyncIterator[bytes]:
+    """Pieces of an open file, from its position or from ``offset``; ``count`` bytes, or all."""
+    left = count
+    while left is None or left > 0:
+        size = _FILE_CHUNK if left is None else min(left, _FILE_CHUNK)
+        chunk = await (asyncio.to_thread(os.read, fd, size) if offset is None else asyncio.to_thread(os.pread, fd, size, offset))
+        if not chunk:
+            return
+        yield chunk
+        offset = None if offset is None else offset + len(chunk)
+        left = None if left is None else left - len(chunk)

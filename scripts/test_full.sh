@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# `make test` and the slow suites: packages as a user gets them, and the soak. Takes a package registry and some minutes.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash scripts/test.sh
+echo "== packages"
+timeout --kill-after=10 1200 .venv/bin/python -m pytest -q -p no:cacheprovider tests/packaging
+echo "== soak"
+timeout --kill-after=10 240 .venv/bin/python scripts/soak.py 60

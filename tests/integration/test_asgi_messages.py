@@ -1,0 +1,188 @@
+"""ASGI messages uvicorn does not know, on a small server loop that keeps every message an application sends."""
+
+import asyncio
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from overread import Policy
+from overread.proxies.asgi import OverreadMiddleware, ResponseCut
+from tests.unit.test_api import LEAK, PAGE
+
+Messages = list[dict[str, Any]]
+HTML = [(b"content-type", b"text/html; charset=utf-8")]
+START = {"type": "http.response.start", "status": 200, "headers": HTML}
+MODES = ("monitor", "enforce")
+
+
+def serve(app: Any, mode: str, scope: dict[str, Any] | None = None, incoming: Iterable[dict[str, Any]] = ()) -> tuple[Messages, Messages]:
+    """What left the server, and the events."""
+    sent: Messages = []
+    events: Messages = []
+
+    async def run() -> None:
+        queue = iter([*incoming, {"type": "http.disconnect"}])
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(0)
+            return next(queue)
+
+        async def send(message: Any) -> None:
+            await asyncio.sleep(0)
+            sent.append(message)
+
+        middleware = OverreadMiddleware(app, Policy(mode=mode, block_from="strong"), on_event=events.append)
+        whole = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [], **(scope or {})}
+        async with asyncio.timeout(20):
+            await middleware(whole, receive, send)
+
+    asyncio.run(run())
+    return sent, events
+
+
+def body(messages: Messages) -> bytes:
+    assert [m.get("more_body", False) for m in messages if m["type"] == "http.response.body"][-1] is False
+    return b"".join(m["body"] for m in messages if m["type"] == "http.response.body")
+
+
+def app_of(*messages: dict[str, Any]) -> Any:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for message in messages:
+            await send(message)
+
+    return app
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_early_hints_leave_before_the_head(mode: str) -> None:
+    hint = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]}
+    sent, _ = serve(app_of(hint, START, {"type": "http.response.body", "body": PAGE}), mode)
+    assert sent[:2] == [hint, START]
+    assert body(sent) == PAGE
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_trailers_follow_the_whole_body(mode: str) -> None:
+    start = {**START, "trailers": True}
+    trailers = {"type": "http.response.trailers", "headers": [(b"server-timing", b"x")], "more_trailers": False}
+    chunks = [{"type": "http.response.body", "body": PAGE, "more_body": True}, {"type": "http.response.body", "body": b"</body></html>"}]
+    sent, _ = serve(app_of(start, *chunks, trailers), mode)
+    assert (sent[0], sent[-1]) == (start, trailers)
+    assert body(sent) == PAGE + b"</body></html>"
+    sent, events = serve(app_of(start, {"type": "http.response.body", "body": LEAK}, trailers), mode)
+    if mode == "enforce":
+        assert [m["type"] for m in sent] == ["http.response.start", "http.response.body"]
+        assert sent[0]["status"] == 502
+    else:
+        assert (body(sent), sent[-1]) == (LEAK, trailers)
+    assert len(events) == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["path", "descriptor", "object", "range"])
+def test_files_are_scanned_like_bodies(tmp_path: Path, mode: str, kind: str) -> None:
+    for data, leaks in ((PAGE * 100, False), (PAGE * 3 + LEAK + PAGE, True)):
+        path = tmp_path / "file"
+        path.write_bytes(b"0123456789" + data + b"behind" if kind == "range" else data)
+        with path.open("rb") as file:
+            message: dict[str, Any] = {"type": "http.response.zerocopysend", "file": file.fileno()}
+            if kind == "path":
+                message = {"type": "http.response.pathsend", "path": str(path)}
+            elif kind == "object":
+                message["file"] = file
+            elif kind == "range":
+                message |= {"offset": 10, "count": len(data)}
+            sent, events = serve(app_of(START, message), mode)
+            # A file given with an offset keeps its position.
+            assert kind != "range" or os.lseek(file.fileno(), 0, os.SEEK_CUR) == 0
+        assert bool(events) == leaks
+        if leaks and mode == "enforce":
+            assert sent[0]["status"] == 502
+        else:
+            assert body(sent) == data
+
+
+def test_several_files_make_one_body(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(PAGE)
+    with path.open("rb") as file:
+        part = {"type": "http.response.zerocopysend", "file": file.fileno(), "offset": 0}
+        sent, _ = serve(app_of(START, {**part, "more_body": True}, {"type": "http.response.body", "body": b"<hr>", "more_body": True}, part), "enforce")
+    assert body(sent) == PAGE + b"<hr>" + PAGE
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["websocket", "lifespan"])
+def test_other_scopes_pass_untouched(mode: str, kind: str) -> None:
+    seen: list[Any] = []
+    reply = {"type": f"{kind}.send", "bytes": LEAK}
+    incoming = {"type": f"{kind}.receive", "bytes": LEAK}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.extend([scope["type"], await receive()])
+        await send(reply)
+
+    sent, events = serve(app, mode, {"type": kind}, [incoming])
+    assert seen == [kind, incoming]
+    assert seen[1] is incoming
+    assert sent[0] is reply
+    assert events == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_request_messages_reach_the_application_as_they_are(mode: str) -> None:
+    incoming = [{"type": "http.request", "body": b"x" * 50_000, "more_body": i < 3, "extra": i} for i in range(4)]
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for _ in range(5):
+            seen.append(await receive())
+        await send(START)
+        await send({"type": "http.response.body", "body": PAGE})
+
+    serve(app, mode, None, incoming)
+    assert all(a is b for a, b in zip(seen, incoming, strict=False))
+    assert seen[4] == {"type": "http.disconnect"}
+
+
+def test_a_body_read_after_the_start_does_not_wait() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "headers": [(b"content-type", b"text/event-stream")]})
+        while (message := await receive())["type"] == "http.request":
+            await send({"type": "http.response.body", "body": message["body"], "more_body": True})
+        await send({"type": "http.response.body"})
+
+    incoming = [{"type": "http.request", "body": b"data: %d\n\n" % i, "more_body": True} for i in range(3)]
+    sent, _ = serve(app, "enforce", None, incoming)
+    assert [m["body"] for m in sent[1:4]] == [m["body"] for m in incoming]
+
+
+@pytest.mark.parametrize("field", [(b"content-type", b"application/grpc"), (b"content-type", b"application/jsonl"), (b"X-Accel-Buffering", b"no")])
+def test_heads_of_flowing_responses_leave_at_once(field: tuple[bytes, bytes]) -> None:
+    order: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({**START, "headers": [field]})
+        order.append("started")
+        await send({"type": "http.response.body", "body": b"x\n"})
+
+    async def run() -> None:
+        async def send(message: Any) -> None:
+            order.append(message["type"])
+
+        async def receive() -> Any:
+            return {"type": "http.disconnect"}
+
+        await OverreadMiddleware(app, Policy("enforce"))({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
+
+    asyncio.run(run())
+    assert order == ["http.response.start", "started", "http.response.body"]
+
+
+def test_a_late_leak_is_cut() -> None:
+    chunks = [{"type": "http.response.body", "body": PAGE * 20, "more_body": True}, {"type": "http.response.body", "body": LEAK}]
+    with pytest.raises(ResponseCut):
+        serve(app_of(START, *chunks), "enforce")
