@@ -14,8 +14,9 @@ enum RawKind : uint8_t { RAW_NUL = 1, RAW_CONTROL = 2, RAW_UTF8 = 4, RAW_PAIR = 
 // A raw region ends when this many bytes of text follow.
 constexpr uint64_t TEXT_RUN = 512;
 // So many bytes of text at a body's start make what follows a transition: longer than the text heads of most binary
-// formats (the longest common one, ar, has 68 bytes), shorter than nearly every page. What clean bodies show is counted.
-constexpr uint64_t TEXT_HEAD = 64;
+// formats (ar has 68 bytes, binary STL an 80-byte free-text head and a count), shorter than nearly every page. What
+// clean bodies show is counted.
+constexpr uint64_t TEXT_HEAD = 96;
 
 // What the raw group has reached; levels as in docs/evidence.md.
 struct RawState {

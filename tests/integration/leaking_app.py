@@ -33,7 +33,7 @@ def heavy_scanner() -> Scanner:
     """The shipped rules, with HTTP signs and heads worth an alarm by themselves: today's counts keep them below one."""
     calibration = (Path(__file__).resolve().parents[2] / "calibration/calibration.toml").read_text()
     heavy = re.sub(r'(group = "http"\nlevel = \d+\nbits = )[0-9.]+', r"\g<1>40.0", calibration)
-    heavy += '\n[[weight]]\nclass = "head"\ngroup = "place"\nlevel = 4\nbits = 40.0\nn = 1\nk = 0\nsources = 1\n'
+    heavy = re.sub(r'(class = "head"\ngroup = "place"\nlevel = \d+\nbits = )[0-9.]+', r"\g<1>40.0", heavy)
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(heavy)
         file.flush()
