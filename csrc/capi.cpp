@@ -41,18 +41,20 @@ int ok(ovr_error* err) {
 
 bool good_bytes(const ovr_bytes& b) { return b.data || b.size == 0; }
 
+bool good_fields(const ovr_header* fields, size_t count) {
+    if (count && !fields) return false;
+    for (size_t i = 0; i < count; i++)
+        if (!good_bytes(fields[i].name) || !good_bytes(fields[i].value)) return false;
+    return true;
+}
+
 bool good_response(const ovr_response* r) {
     if (!r) return true;
-    if (r->struct_size < sizeof(ovr_response) || (r->header_count && !r->headers) || !good_bytes(r->reason) || !good_bytes(r->content_type)) return false;
-    for (size_t i = 0; i < r->header_count; i++)
-        if (!good_bytes(r->headers[i].name) || !good_bytes(r->headers[i].value)) return false;
-    const ovr_request* q = r->request;
-    if (!q) return true;
-    if (q->struct_size < sizeof(ovr_request) || (q->header_count && !q->headers) || !good_bytes(q->method) || !good_bytes(q->target) || !good_bytes(q->body))
+    if (r->struct_size < sizeof(ovr_response) || !good_bytes(r->reason) || !good_bytes(r->content_type) || !good_fields(r->headers, r->header_count))
         return false;
-    for (size_t i = 0; i < q->header_count; i++)
-        if (!good_bytes(q->headers[i].name) || !good_bytes(q->headers[i].value)) return false;
-    return true;
+    const ovr_request* q = r->request;
+    return !q || (q->struct_size >= sizeof(ovr_request) && good_bytes(q->method) && good_bytes(q->target) && good_bytes(q->body) &&
+                  good_fields(q->headers, q->header_count));
 }
 
 const overread::Ruleset* default_ruleset() {
@@ -84,8 +86,8 @@ const char* ovr_family_name(int f) {
     return f >= 0 && f < 4 ? N[f] : "unknown";
 }
 const char* ovr_part_name(int p) {
-    static const char* const N[] = {"body", "status", "header"};
-    return p >= 0 && p < 3 ? N[p] : "unknown";
+    static const char* const N[] = {"body", "status", "header", "trailer"};
+    return p >= 0 && p < 4 ? N[p] : "unknown";
 }
 const char* ovr_kernel_name(size_t i) {
     const overread::Kernel* k = overread::kernel_at(i);
@@ -180,6 +182,13 @@ int ovr_stream_flush(ovr_stream* s, ovr_progress* progress) {
     if (progress) *progress = s->stream.progress();
     return OVR_OK;
 }
+int ovr_stream_trailers(ovr_stream* s, const ovr_header* fields, size_t count, ovr_progress* progress) {
+    if (!s || !good_fields(fields, count)) return OVR_E_ARGUMENT;
+    if (s->stream.finished()) return OVR_E_FINISHED;
+    s->stream.trailers(fields, count);
+    if (progress) *progress = s->stream.progress();
+    return OVR_OK;
+}
 void ovr_stream_progress(const ovr_stream* s, ovr_progress* progress) {
     if (s && progress) *progress = s->stream.progress();
 }
@@ -211,6 +220,11 @@ int ovr_filter_body(ovr_filter* f, const void* data, size_t size, ovr_action* a)
 int ovr_filter_flush(ovr_filter* f, ovr_action* a) {
     if (!f || !a || !f->filter.started()) return OVR_E_ARGUMENT;
     f->filter.flush(a);
+    return OVR_OK;
+}
+int ovr_filter_trailers(ovr_filter* f, const ovr_header* fields, size_t count, ovr_action* a) {
+    if (!f || !a || !good_fields(fields, count) || !f->filter.started()) return OVR_E_ARGUMENT;
+    f->filter.trailers(fields, count, a);
     return OVR_OK;
 }
 int ovr_filter_end(ovr_filter* f, ovr_action* a) {

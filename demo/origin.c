@@ -418,6 +418,11 @@ static void serve(struct conn* c, char* head, size_t head_n, size_t body_n) {
         o += escape(content + o, sizeof content - 64, head, head_n);
         sprintf(content + o, "</pre>\n");
         html(c, head_only, "", content, END, PLAIN);
+    } else if (is(path, n, "/digest")) { /* a trailer section behind the body, as gRPC and integrity fields use it */
+        putf(c,
+             "HTTP/1.1 200 OK\r\nServer: demo-origin\r\nContent-Type: text/plain; charset=utf-8\r\nTrailer: X-Body-Digest\r\nTransfer-Encoding: "
+             "chunked\r\n\r\n");
+        if (!head_only) putf(c, "10\r\na body to check\n\r\n0\r\nX-Body-Digest: 9a0364b9e99bb480dd25e1f0284c8555\r\n\r\n");
     } else if (is(path, n, "/empty")) {
         putf(c, "HTTP/1.1 204 No Content\r\nServer: demo-origin\r\nConnection: %s\r\n\r\n", c->close_after ? "close" : "keep-alive");
     } else if (is(path, n, "/ws")) {

@@ -471,11 +471,24 @@ int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* f
     return kBodyContinue;
 }
 
-int envoy_dynamic_module_on_http_filter_response_trailers(void*, const void* filter) {
+int envoy_dynamic_module_on_http_filter_response_trailers(void* envoy, const void* filter) {
     Filter* f = self(filter);
     if (f->finished) return f->head_out ? kTrailersContinue : kTrailersStopIteration;
     ovr_action action{};
-    if (!f->untouched && f->scan && !f->finish(action)) return kTrailersStopIteration;
+    if (!f->untouched && f->scan) {
+        std::vector<envoy_header> raw;
+        std::vector<ovr_header> fields;
+        if (get_headers(envoy, kResponseTrailers, raw))
+            for (const envoy_header& h : raw) fields.push_back({bytes({h.key_ptr, h.key_length}), bytes({h.value_ptr, h.value_length})});
+        if (ovr_filter_trailers(f->scan, fields.data(), fields.size(), &action) != OVR_OK) {
+            f->core_failed();
+        } else if (action.verb != OVR_PASS) {
+            f->stop(action);
+            return kTrailersStopIteration;
+        } else if (!f->finish(action)) {
+            return kTrailersStopIteration;
+        }
+    }
     if (f->pending.empty() && f->head_out) return kTrailersContinue;
     // Head and body must leave before the trailers; that is done from outside this hook.
     f->schedule(kEventTrailers);

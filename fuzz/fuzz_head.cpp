@@ -1,4 +1,4 @@
-// Status line, header fields and the client's own request on hostile bytes; then the event, which must stay JSON.
+// Status line, header and trailer fields and the client's own request on hostile bytes; then the event, which must stay JSON.
 #include <cstdlib>
 #include <cstring>
 #include <vector>
@@ -42,6 +42,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     ovr_action a;
     ovr_filter_head(filter, &r, &a);
     if (size) ovr_filter_body(filter, data, size, &a);
+    ovr_filter_trailers(filter, headers.data(), headers.size(), &a);
     ovr_filter_end(filter, &a);
     ovr_exchange x{};
     x.struct_size = sizeof x;

@@ -43,7 +43,7 @@ enum ovr_status {
 
 enum ovr_tier { OVR_TIER_NONE = 0, OVR_TIER_WEAK = 1, OVR_TIER_STRONG = 2, OVR_TIER_CERTAIN = 3 };
 enum ovr_family { OVR_FAMILY_RAW = 0, OVR_FAMILY_HTTP = 1, OVR_FAMILY_SECRET = 2, OVR_FAMILY_PLACE = 3 };
-enum ovr_part { OVR_PART_BODY = 0, OVR_PART_STATUS = 1, OVR_PART_HEADER = 2 };
+enum ovr_part { OVR_PART_BODY = 0, OVR_PART_STATUS = 1, OVR_PART_HEADER = 2, OVR_PART_TRAILER = 3 };
 enum ovr_basis {                        /* where a weight comes from, see docs/evidence.md */
                  OVR_BASIS_COUNTED = 0, /* k clean bodies in n reached the level */
                  OVR_BASIS_CHAINED = 1, /* counted on bodies in which the first sign already holds */
@@ -115,7 +115,7 @@ typedef struct ovr_finding {
     uint32_t length; /* bytes */
     float bits;      /* what this finding's level is worth alone */
     uint64_t digest; /* keyed with the scanner's random key: equal bytes give equal digests in one process */
-    char name[32];   /* header name when part is OVR_PART_HEADER, else "" */
+    char name[32];   /* field name when part is OVR_PART_HEADER or OVR_PART_TRAILER, else "" */
 } ovr_finding;
 
 /* One term of the sum, as shown by explain. */
@@ -137,7 +137,7 @@ typedef struct ovr_verdict {
     uint64_t first_offset; /* of the body, or OVR_NO_OFFSET */
     uint64_t body_bytes;   /* bytes fed */
     const char* content_class;
-    const ovr_finding* findings; /* sorted by part, offset, rule; valid until reset, close or the next finish */
+    const ovr_finding* findings; /* sorted by part (head, body, trailers), offset, rule; valid until reset, close or the next finish */
     size_t finding_count;
     uint64_t findings_dropped; /* further signs that were counted and merged */
     const ovr_term* terms;
@@ -187,6 +187,9 @@ OVR_API int ovr_stream_reset(ovr_stream*, const ovr_response*);
 OVR_API int ovr_stream_feed(ovr_stream*, const void* data, size_t size, ovr_progress* progress);
 /* The delay line's time is up: releases all but open matches. The core has no clock; the caller has. */
 OVR_API int ovr_stream_flush(ovr_stream*, ovr_progress* progress);
+/* Scans the trailer section, once the body's last byte was fed and before finish. Fields are judged as those of a head
+ * (RFC 9110, section 6.5). progress may be NULL. */
+OVR_API int ovr_stream_trailers(ovr_stream*, const ovr_header* fields, size_t count, ovr_progress* progress);
 /* The verdict so far, without feeding. */
 OVR_API void ovr_stream_progress(const ovr_stream*, ovr_progress* progress);
 /* Ends the body. The verdict's pointers live until reset or close. */
@@ -229,6 +232,8 @@ OVR_API int ovr_filter_open(const ovr_scanner*, const ovr_policy*, ovr_filter** 
 OVR_API int ovr_filter_head(ovr_filter*, const ovr_response*, ovr_action*);
 OVR_API int ovr_filter_body(ovr_filter*, const void* data, size_t size, ovr_action*);
 OVR_API int ovr_filter_flush(ovr_filter*, ovr_action*);
+/* The trailer section, before ovr_filter_end: held body bytes can still be stopped with it. */
+OVR_API int ovr_filter_trailers(ovr_filter*, const ovr_header* fields, size_t count, ovr_action*);
 OVR_API int ovr_filter_end(ovr_filter*, ovr_action*);
 /* Verdict of the ended or stopped response. */
 OVR_API int ovr_filter_verdict(ovr_filter*, ovr_verdict* out);

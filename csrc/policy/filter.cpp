@@ -78,6 +78,11 @@ void Filter::flush(ovr_action* action) {
     act(action, false);
 }
 
+void Filter::trailers(const ovr_header* fields, size_t count, ovr_action* action) {
+    if (policy_.mode != OVR_MODE_OFF && !stopped_ && !ended_) stream_.trailers(fields, count);
+    act(action, false);
+}
+
 void Filter::end(ovr_action* action) {
     if (!ended_ && !stopped_ && policy_.mode != OVR_MODE_OFF) {
         ovr_verdict v;

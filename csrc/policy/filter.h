@@ -11,6 +11,7 @@ class Filter {
     void head(const ovr_response& response, ovr_action* action);
     void body(const uint8_t* data, size_t size, ovr_action* action);
     void flush(ovr_action* action);
+    void trailers(const ovr_header* fields, size_t count, ovr_action* action);
     void end(ovr_action* action);
     void verdict(ovr_verdict* out) { stream_.finish(out); }
     const char* id() const { return id_; }

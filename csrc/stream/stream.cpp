@@ -70,23 +70,31 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     if (response) scan_head(*response);
 }
 
-void Stream::scan_head(const ovr_response& r) {
+void Stream::add_head_finding(Builtin sign, ovr_part part, const ovr_bytes& value, size_t at, const ovr_bytes* name) {
+    const PlaceLevel level = head_level(sign);
+    levels_.head = std::max(levels_.head, uint8_t(level));
+    add_finding(builtin(sign), part, at, uint32_t(value.size - at), keyed_digest(scanner_.key, value.data + at, value.size - at), name, GROUP_PLACE, level);
+}
+
+void Stream::scan_fields(const ovr_header* fields, size_t count, ovr_part part) {
     size_t at = 0;
-    auto found = [&](Builtin sign, ovr_part part, ovr_bytes value, const ovr_bytes* name) {
-        const PlaceLevel level = head_level(sign);
-        levels_.head = std::max(levels_.head, uint8_t(level));
-        add_finding(builtin(sign), part, at, uint32_t(value.size - at), keyed_digest(scanner_.key, value.data + at, value.size - at), name, GROUP_PLACE, level);
-    };
-    const Builtin reason = check_reason(r.reason.data, r.reason.size, &at);
-    if (reason != Builtin::none) found(reason, OVR_PART_STATUS, r.reason, nullptr);
-    for (size_t i = 0; i < r.header_count; i++) {
-        const ovr_header& h = r.headers[i];
+    for (size_t i = 0; i < count; i++) {
+        const ovr_header& h = fields[i];
         const Builtin sign = check_header(h.name.data, h.name.size, h.value.data, h.value.size, &at);
-        if (sign != Builtin::none && !own_.holds(h.value.data, h.value.size)) found(sign, OVR_PART_HEADER, h.value, &h.name);
+        if (sign != Builtin::none && !own_.holds(h.value.data, h.value.size)) add_head_finding(sign, part, h.value, at, &h.name);
     }
     dirty_ = true;
     reassess();
 }
+
+void Stream::scan_head(const ovr_response& r) {
+    size_t at = 0;
+    const Builtin reason = check_reason(r.reason.data, r.reason.size, &at);
+    if (reason != Builtin::none) add_head_finding(reason, OVR_PART_STATUS, r.reason, at, nullptr);
+    scan_fields(r.headers, r.header_count, OVR_PART_HEADER);
+}
+
+void Stream::trailers(const ovr_header* fields, size_t count) { scan_fields(fields, count, OVR_PART_TRAILER); }
 
 void Stream::choose_class() {
     content_ = content_.sniff ? sniff(content_, sniff_, sniffed_) : content_;
@@ -279,7 +287,8 @@ void Stream::save_carry(const uint8_t* data, size_t size) {
 }
 
 bool Stream::before(const Kept& a, const Kept& b) {
-    if (a.part != b.part) return a.part > b.part;  // heads come first
+    auto place = [](uint8_t part) { return part == OVR_PART_TRAILER ? -1 : int(part); };  // as they are sent, fields before the reason phrase
+    if (a.part != b.part) return place(a.part) > place(b.part);
     if (a.offset != b.offset) return a.offset < b.offset;
     return a.rule < b.rule;
 }

@@ -30,6 +30,7 @@ class Stream {
     void reset(const ovr_response* response, uint32_t hold, double freeze_bits);
     void feed(const uint8_t* data, size_t size);
     void flush();
+    void trailers(const ovr_header* fields, size_t count);
     void finish(ovr_verdict* out);
     bool finished() const { return finished_; }
     ovr_progress progress() const;
@@ -41,6 +42,8 @@ class Stream {
 
   private:
     void scan_head(const ovr_response& response);
+    void scan_fields(const ovr_header* fields, size_t count, ovr_part part);
+    void add_head_finding(Builtin sign, ovr_part part, const ovr_bytes& value, size_t at, const ovr_bytes* name);
     void choose_class();
     void feed_tail(const uint8_t* data, uint64_t offset, size_t size, const KernelOutput& out);
     void ingest(const uint8_t* data, size_t size, bool final);

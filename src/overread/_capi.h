@@ -15,6 +15,7 @@ typedef struct overread_capi {
     int (*stream_reset)(ovr_stream*, const ovr_response*);
     int (*stream_feed)(ovr_stream*, const void*, size_t, ovr_progress*);
     int (*stream_flush)(ovr_stream*, ovr_progress*);
+    int (*stream_trailers)(ovr_stream*, const ovr_header*, size_t, ovr_progress*);
     void (*stream_progress)(const ovr_stream*, ovr_progress*);
     int (*stream_finish)(ovr_stream*, ovr_verdict*);
     void (*stream_close)(ovr_stream*);

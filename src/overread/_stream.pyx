@@ -104,6 +104,7 @@ cdef extern from "_capi.h":
         int (*stream_reset)(ovr_stream *, const ovr_response *) noexcept nogil
         int (*stream_feed)(ovr_stream *, const void *, size_t, ovr_progress *) noexcept nogil
         int (*stream_flush)(ovr_stream *, ovr_progress *) noexcept nogil
+        int (*stream_trailers)(ovr_stream *, const ovr_header *, size_t, ovr_progress *) noexcept nogil
         void (*stream_progress)(const ovr_stream *, ovr_progress *) noexcept nogil
         int (*stream_finish)(ovr_stream *, ovr_verdict *) noexcept nogil
         void (*stream_close)(ovr_stream *) noexcept nogil
@@ -125,7 +126,7 @@ cdef uint64_t NO_OFFSET = 0xFFFFFFFFFFFFFFFF
 cdef tuple _BASIS = ("counted", "chained", "capped")
 cdef tuple _TIERS = tuple([(<bytes>api.tier_name(i)).decode() for i in range(4)])
 cdef tuple _FAMILIES = tuple([(<bytes>api.family_name(i)).decode() for i in range(4)])
-cdef tuple _PARTS = tuple([(<bytes>api.part_name(i)).decode() for i in range(3)])
+cdef tuple _PARTS = tuple([(<bytes>api.part_name(i)).decode() for i in range(4)])
 
 
 cdef ovr_bytes _view(object text, str what, list alive) except *:
@@ -319,6 +320,22 @@ cdef class Stream:
         self.enter()
         try:
             api.stream_flush(self.handle, &progress)
+            return progress.released
+        finally:
+            self.busy = False
+
+    def trailers(self, fields):
+        """Bytes that may go out after the trailer section was scanned; call it between the last ``feed`` and ``finish``.
+
+        ``fields`` are name, value pairs or a mapping, ``str`` or ``bytes``; they are judged as a head's are.
+        """
+        cdef _Head head = _Head()
+        cdef size_t count
+        cdef ovr_progress progress
+        head.headers = head.pairs(fields, &count)
+        self.enter()
+        try:
+            api.stream_trailers(self.handle, head.headers, count, &progress)
             return progress.released
         finally:
             self.busy = False

@@ -100,6 +100,8 @@ def bootstrap(
         "server_header_transformation": "PASS_THROUGH",
         "use_remote_address": True,
         "stream_idle_timeout": "3600s",
+        # Envoy drops trailers of HTTP/1 unless told otherwise: nothing of a clean response may be lost.
+        "http_protocol_options": {"enable_trailers": True},
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "route_config": {
             "virtual_hosts": [
@@ -151,6 +153,12 @@ def bootstrap(
         "type": "STRICT_DNS",
         "dns_lookup_family": family,
         "connect_timeout": "5s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": api + "upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
+            }
+        },
         "load_assignment": {
             "cluster_name": "upstream",
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(upstream.host, upstream.port)}}]}],

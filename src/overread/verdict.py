@@ -17,9 +17,9 @@ class Finding:
     family
         ``raw``, ``http``, ``secret`` or ``place``.
     part
-        ``body``, ``header`` or ``status`` (the reason phrase).
+        ``body``, ``header``, ``status`` (the reason phrase) or ``trailer``.
     name
-        The field, when part is ``header``: at most its first 31 bytes; else empty.
+        The field, when part is ``header`` or ``trailer``: at most its first 31 bytes; else empty.
     offset, length
         Bytes, from the start of that part (of a header: of its value).
     bits
@@ -91,7 +91,7 @@ class Verdict:
     content_class
         What the body was taken for, by its type or its first bytes.
     findings
-        Sorted by part (heads first), offset and rule; at most 16, and 4 of one rule.
+        Sorted by part (head, body, trailers), offset and rule; at most 16, and 4 of one rule.
     findings_dropped
         Further signs. They count as evidence.
     terms

@@ -3,15 +3,13 @@
 import asyncio
 import os
 import random
-import re
 import tempfile
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
-from overread import Policy, Ruleset, Scanner
+from overread import Policy
 from overread.proxies.asgi import OverreadMiddleware
-from overread.ruleset import shipped_packs
+from tests.integration.heavy import heavy_scanner
 
 rng = random.Random(int(os.environ["OVERREAD_TEST_SEED"]))
 SECRET = "".join(rng.choices("ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz23456789", k=32))
@@ -27,17 +25,6 @@ FILE.write(PAGE * 40 + b"</body></html>")
 FILE.close()
 
 BOARD: list[bytes] = []
-
-
-def heavy_scanner() -> Scanner:
-    """The shipped rules, with HTTP signs and heads worth an alarm by themselves: today's counts keep them below one."""
-    calibration = (Path(__file__).resolve().parents[2] / "calibration/calibration.toml").read_text()
-    heavy = re.sub(r'(group = "http"\nlevel = \d+\nbits = )[0-9.]+', r"\g<1>40.0", calibration)
-    heavy = re.sub(r'(class = "head"\ngroup = "place"\nlevel = \d+\nbits = )[0-9.]+', r"\g<1>40.0", heavy)
-    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        file.write(heavy)
-        file.flush()
-        return Scanner(Ruleset.from_toml(shipped_packs(), file.name, extend=False))
 
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]

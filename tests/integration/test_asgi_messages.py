@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from overread import Policy
+from overread import Policy, Scanner
 from overread.proxies.asgi import OverreadMiddleware, ResponseCut
+from tests.integration.heavy import heavy_scanner
 from tests.unit.test_api import LEAK, PAGE
 
 Messages = list[dict[str, Any]]
@@ -18,7 +19,9 @@ START = {"type": "http.response.start", "status": 200, "headers": HTML}
 MODES = ("monitor", "enforce")
 
 
-def serve(app: Any, mode: str, scope: dict[str, Any] | None = None, incoming: Iterable[dict[str, Any]] = ()) -> tuple[Messages, Messages]:
+def serve(
+    app: Any, mode: str, scope: dict[str, Any] | None = None, incoming: Iterable[dict[str, Any]] = (), scanner: Scanner | None = None
+) -> tuple[Messages, Messages]:
     """What left the server, and the events."""
     sent: Messages = []
     events: Messages = []
@@ -34,7 +37,7 @@ def serve(app: Any, mode: str, scope: dict[str, Any] | None = None, incoming: It
             await asyncio.sleep(0)
             sent.append(message)
 
-        middleware = OverreadMiddleware(app, Policy(mode=mode, block_from="strong"), on_event=events.append)
+        middleware = OverreadMiddleware(app, Policy(mode=mode, block_from="strong"), scanner, on_event=events.append)
         whole = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [], **(scope or {})}
         async with asyncio.timeout(20):
             await middleware(whole, receive, send)
@@ -79,6 +82,14 @@ def test_trailers_follow_the_whole_body(mode: str) -> None:
     else:
         assert (body(sent), sent[-1]) == (LEAK, trailers)
     assert len(events) == 1
+
+
+def test_a_trailer_that_leaks_stops_what_is_held() -> None:
+    start = {**START, "trailers": True}
+    trailers = {"type": "http.response.trailers", "headers": [(b"allow", b"GET,HEAD,OPTIONS,,HEAD,:09:44 GMT")], "more_trailers": False}
+    sent, events = serve(app_of(start, {"type": "http.response.body", "body": PAGE}, trailers), "enforce", scanner=heavy_scanner())
+    assert sent[0]["status"] == 502
+    assert [f["part"] for f in events[0]["findings"]] == ["trailer"]
 
 
 @pytest.mark.parametrize("mode", MODES)

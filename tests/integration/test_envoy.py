@@ -156,6 +156,16 @@ def test_server_sent_events_flow_at_once(demo: Demo, protocol: str) -> None:
     assert min(delays) < 100, delays
 
 
+@pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
+def test_trailers_arrive_with_the_body(demo: Demo, version: str, tmp_path: Path) -> None:
+    fields = tmp_path / "fields"
+    done = subprocess.run(
+        ["curl", "-s", version, "-H", "TE: trailers", "-D", str(fields), demo.filtered + "/digest"], capture_output=True, timeout=30, check=True
+    )
+    assert done.stdout == b"a body to check\n"
+    assert b"x-body-digest: 9a0364b9e99bb480dd25e1f0284c8555" in fields.read_bytes().lower()
+
+
 def test_websocket_upgrade_passes(demo: Demo) -> None:
     key = base64.b64encode(os.urandom(16)).decode()
     with socket.create_connection(("127.0.0.1", demo.port), timeout=5) as s:

@@ -297,6 +297,34 @@ void heads() {
     EXPECT(suite, v.bits == 0 && v.finding_count == 0);
 }
 
+// Trailers are judged as heads are, in the order of sending, and a filter can still stop the bytes it holds.
+void trailers() {
+    Scan scan(nullptr);
+    const std::string type = "text/plain", allow = "Allow", list = "GET,HEAD,OPTIONS,,HEAD,:09:44 GMT", server = "Server", control = "x\x01";
+    const std::string body = "x\r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\n";
+    const ovr_header sign{bytes_of(allow), bytes_of(list)}, head{bytes_of(server), bytes_of(control)};
+    ovr_response r = response_of(type);
+    r.headers = &head;
+    r.header_count = 1;
+    ovr_verdict v;
+    ovr_progress before{}, after{};
+    ovr_stream_reset(scan.stream, &r);
+    ovr_stream_feed(scan.stream, body.data(), body.size(), &before);
+    EXPECT(suite, ovr_stream_trailers(scan.stream, nullptr, 1, nullptr) == OVR_E_ARGUMENT);
+    EXPECT(suite, ovr_stream_trailers(scan.stream, &sign, 1, &after) == OVR_OK && after.bits >= before.bits);
+    ovr_stream_finish(scan.stream, &v);
+    EXPECT(suite, v.finding_count >= 3 && v.findings[0].part == OVR_PART_HEADER && v.findings[1].part == OVR_PART_BODY);
+    const ovr_finding& last = v.findings[v.finding_count - 1];
+    EXPECT(suite, last.part == OVR_PART_TRAILER && std::strcmp(last.name, "Allow") == 0 && last.offset == 17);
+    EXPECT(suite, ovr_stream_trailers(scan.stream, &sign, 1, nullptr) == OVR_E_FINISHED);
+    r.headers = nullptr;
+    r.header_count = 0;
+    ovr_stream_reset(scan.stream, &r);
+    ovr_stream_trailers(scan.stream, &sign, 1, nullptr);
+    ovr_stream_finish(scan.stream, &v);
+    EXPECT(suite, v.bits > 0 && v.finding_count == 1 && v.first_offset == OVR_NO_OFFSET);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -310,6 +338,7 @@ int main(int argc, char** argv) {
     suite.run("a leaking page is found, a clean one silent", found_and_silent);
     suite.run("own request is exempt and lowers nothing", own_request);
     suite.run("heads", heads);
+    suite.run("trailers", trailers);
     suite.run("bad input", bad_input);
     suite.run("filter under monitor and enforce", filter_policy);
     if (slow) suite.run("offsets beyond 4 GiB", beyond_4_gib);

@@ -4,8 +4,8 @@ Pure ASGI on :class:`overread.Stream`. The head is held until the first decision
 first byte becomes a 502, a later one is cut by raising, which makes the server close without the final chunk.
 
 What the application has read of the request when it starts the response, up to 64 KiB of body, counts as the client's
-own and is exempt. File extensions (``pathsend``, ``zerocopysend``) are read here and leave as body bytes; early hints
-and trailers pass unscanned.
+own and is exempt. File extensions (``pathsend``, ``zerocopysend``) are read here and leave as body bytes. Where trailers
+follow, the end of the body waits for them: what they show can still stop it. Early hints pass unscanned.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ class _Response:
         self.head_out = self.stopped = self.finished = False
         self.stream: Stream | None = None
         self.held = bytearray()
+        self.trailers: list[tuple[bytes, bytes]] = []
         self.sent = 0
         self.timer: asyncio.Task[None] | None = None
         # The hold timer and the application both send: one at a time, or bytes would change places.
@@ -133,6 +134,13 @@ class _Response:
         elif kind == "http.response.zerocopysend":
             fd = message["file"] if isinstance(message["file"], int) else message["file"].fileno()
             await self.file(fd, message.get("offset"), message.get("count"), message.get("more_body", False))
+        elif kind == "http.response.trailers" and self.stream is not None and not self.finished:
+            self.trailers += message.get("headers", ())
+            if not message.get("more_trailers", False):
+                self.stream.trailers(self.trailers)
+                await self.end()
+                if not self.stopped:
+                    await self.out({"type": "http.response.trailers", "headers": self.trailers, "more_trailers": False})
         else:
             await self.out(message)
 
@@ -161,34 +169,39 @@ class _Response:
 
     async def body(self, data: bytes, more: bool) -> None:
         assert self.stream is not None
+        assert self.head is not None
         released = self.stream.feed(data)
+        trailing = not more and self.head.get("trailers", False)
         if not self.enforce:
             await self.out({"type": "http.response.body", "body": data, "more_body": more})
-            if not more:
-                verdict = self.stream.finish()
-                if verdict.tier != "none":
-                    self.event("log", verdict)
+            if not more and not trailing:
+                await self.end()
             return
         self.held += data
         # The policy's tier decides, whatever threshold the scanner was made with.
-        leaked = self.stream.bits >= self.block_bits
-        if not leaked and not more:
-            self.finished = True
-            verdict = self.stream.finish()
-            if verdict.bits < self.block_bits:
-                await self.release_head()
-                await self.out({"type": "http.response.body", "body": bytes(self.held), "more_body": False})
-                if verdict.tier != "none":
-                    self.event("log", verdict)
-                return
-            await self.stop(verdict)
-        elif leaked:
+        if self.stream.bits >= self.block_bits:
             self.finished = True
             await self.stop(self.stream.finish())
+        elif not more and not trailing:
+            await self.end()
         else:
             await self.release(released)
             if self.held and self.timer is None:
                 self.timer = asyncio.create_task(self.flush_later())
+
+    async def end(self) -> None:
+        """Body and trailers are complete: the last decision."""
+        assert self.stream is not None
+        self.finished = True
+        verdict = self.stream.finish()
+        if self.enforce and verdict.bits >= self.block_bits:
+            await self.stop(verdict)
+            return
+        if self.enforce:
+            await self.release_head()
+            await self.out({"type": "http.response.body", "body": bytes(self.held), "more_body": False})
+        if verdict.tier != "none":
+            self.event("log", verdict)
 
     async def release(self, released: int) -> None:
         n = released - self.sent
