@@ -7,7 +7,7 @@ BLOCK_FROM ?=
 HOLD ?=
 UPSTREAM ?=
 
-.PHONY: run test test-full soak bench calibrate evaluate fuzz lint rules
+.PHONY: run test test-full soak bench calibrate reliability recall evaluate fuzz lint rules
 
 run:
 	@bash scripts/setup.sh run
@@ -35,6 +35,16 @@ calibrate:
 	@bash scripts/setup.sh test
 	$(PYTHON) -m calibration.calibrate $(if $(LIMIT),--limit $(LIMIT))
 	@$(MAKE) --no-print-directory rules
+
+# The law on packages that no weight was counted on; redraws the table and the plot of docs/detection.md.
+reliability:
+	@bash scripts/setup.sh test
+	$(PYTHON) -m calibration.reliability
+
+# Recall on windows freshly cut from the memory of nginx, Apache, Squid and HAProxy.
+recall:
+	@bash scripts/setup.sh leaks
+	$(PYTHON) -m calibration.leaks.recall $(if $(SEED),--seed $(SEED))
 
 evaluate:
 	@bash scripts/setup.sh test

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .bodies import bodies, download
+from .bodies import bodies, download, download_debs
 from .enriched import NATURAL, made, made_tails
 
+BATCH = 20  # packages downloaded together
 TEXT = ("html", "js", "css", "json", "svg", "xml", "text", "event-stream", "legacy")
 CONTAINER = ("png", "jpeg", "gif", "webp", "woff", "woff2")
 BINARY = ("utf16", *CONTAINER, "ttf", "wasm", "pdf", "archive", "other")
@@ -160,6 +161,11 @@ def _kept(job: tuple[str, str, Path, bool, str]) -> Package:
     return package
 
 
+def _kept_batch(jobs: Sequence[tuple[str, str, Path, bool, str]]) -> list[Package]:
+    download_debs([name for registry, name, *_ in jobs if registry == "deb"], jobs[0][2])
+    return [_kept(job) for job in jobs]
+
+
 def count(packages: Sequence[tuple[str, str]], cache: Path, enrich: bool, jobs: int) -> Iterator[Package]:
     """The counts of each package, as they come, with a progress bar on a terminal."""
     scanner = _scanner_id()
@@ -168,13 +174,13 @@ def count(packages: Sequence[tuple[str, str]], cache: Path, enrich: bool, jobs: 
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn()) as bar, concurrent.futures.ProcessPoolExecutor(jobs) as pool:
         task = bar.add_task("packages", total=len(work), n=0)
         n = 0
-        futures = [pool.submit(_kept, job) for job in work]
+        futures = [pool.submit(_kept_batch, work[i : i + BATCH]) for i in range(0, len(work), BATCH)]
         try:
             for done in concurrent.futures.as_completed(futures):
-                package = done.result()
-                n += len(package.rows)
-                bar.update(task, advance=1, n=n)
-                yield package
+                for package in done.result():
+                    n += len(package.rows)
+                    bar.update(task, advance=1, n=n)
+                    yield package
         finally:
             for f in futures:
                 f.cancel()

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Set-up behind `make run` and `make test`: Debian packages (only as root, only what is missing), then .venv.
-# Usage: scripts/setup.sh run|test
+# Usage: scripts/setup.sh run|test|leaks
 set -euo pipefail
 cd "$(dirname "$0")/.."
-suite=${1:?usage: scripts/setup.sh run|test}
+suite=${1:?usage: scripts/setup.sh run|test|leaks}
 started=$SECONDS
 
 retry() {
@@ -51,15 +51,15 @@ if [[ ! -x .venv/bin/pip ]]; then
 fi
 needs="scikit-build-core>=0.10 pybind11>=2.13 cython>=3.0.11 cython-cmake>=0.2 cmake>=3.25 ninja"
 extras=proxy
-[[ $suite == test ]] && extras=proxy,dev
-stamp=.venv/stamp-$suite
+[[ $suite == run ]] || extras=proxy,dev
+stamp=.venv/stamp-$extras
 wanted=$({ echo "$needs $extras"; cat pyproject.toml; } | sha256sum)
 if [[ ! -f $stamp || $(cat "$stamp") != "$wanted" ]]; then
   # shellcheck disable=SC2086
   retry .venv/bin/pip install -q $needs
   PATH=$PWD/.venv/bin:$PATH retry .venv/bin/pip install -q --no-build-isolation -e ".[$extras]"
   echo "$wanted" > "$stamp"
-  [[ $suite == test ]] && echo "$({ echo "$needs proxy"; cat pyproject.toml; } | sha256sum)" > .venv/stamp-run
+  [[ $suite == run ]] || echo "$({ echo "$needs proxy"; cat pyproject.toml; } | sha256sum)" > .venv/stamp-proxy
 fi
 # Sources may have changed since: the build tree makes it a matter of a second.
 tree=$(ls -d build/cp* 2>/dev/null | head -n 1 || true)
