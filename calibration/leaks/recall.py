@@ -151,6 +151,8 @@ def measure(windows: Sequence[Window], bases: Sequence[Body], seed: int) -> str:
                 kind = "two kinds of raw sign, or raw and HTTP"
             keys += [f"text, length-based, {kind}, ≥ {x} B" for x in (256, 1024, 4096) if n >= x]
             keys += [f"text, length-based, all, ≥ {x} B" for x in (256, 1024, 4096) if n >= x]
+        elif where == "text" and w.stratum == "c-string":
+            keys += ["text, C-string near a request head", f"text, C-string near a request head, {w.server}"]
         elif container and based and at == len(base.data):
             keys += ["container, length-based, behind the end", *(["container, length-based, behind the end, ≥ 64 B"] if n >= 64 else [])]
         table.add(keys, v.bits)
