@@ -7,7 +7,7 @@ BLOCK_FROM ?=
 HOLD ?=
 UPSTREAM ?=
 
-.PHONY: run test test-full soak bench calibrate reliability recall evaluate fuzz lint rules
+.PHONY: run test test-full soak bench calibrate reliability recall peers evaluate fuzz lint rules
 
 run:
 	@bash scripts/setup.sh run
@@ -45,6 +45,11 @@ reliability:
 recall:
 	@bash scripts/setup.sh leaks
 	$(PYTHON) -m calibration.leaks.recall $(if $(SEED),--seed $(SEED))
+
+# overread beside ModSecurity with the CRS, detect-secrets, YARA-X and plain expressions, on the same windows and bodies.
+peers:
+	@bash scripts/setup.sh peers
+	$(PYTHON) -m benchmarks.peers
 
 evaluate:
 	@bash scripts/setup.sh test

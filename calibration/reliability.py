@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from . import page
 from .bounds import upper_bound
 from .counting import Row, count, package_list
 
@@ -152,11 +153,7 @@ def write(result: dict[str, object], path: Path) -> None:
 def draw(result: dict[str, object]) -> None:
     """Writes the plot and puts the table between its marks in docs/detection.md."""
     (DOCS / "reliability.svg").write_text(plot(result))
-    page = DOCS / "detection.md"
-    text = page.read_text()
-    begin, end = "<!-- reliability table -->\n", "<!-- end of reliability table -->"
-    head, rest = text.split(begin, 1)
-    page.write_text(head + begin + table(result) + end + rest.split(end, 1)[1])
+    page.put("reliability table", table(result))
 
 
 def main() -> int:

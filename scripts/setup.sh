@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set-up behind `make run` and `make test`: Debian packages (only as root, only what is missing), then .venv.
-# Usage: scripts/setup.sh run|test|leaks
+# Usage: scripts/setup.sh run|test|leaks|peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
 suite=${1:?usage: scripts/setup.sh run|test|leaks}
@@ -52,6 +52,7 @@ fi
 needs="scikit-build-core>=0.10 pybind11>=2.13 cython>=3.0.11 cython-cmake>=0.2 cmake>=3.25 ninja"
 extras=proxy
 [[ $suite == run ]] || extras=proxy,dev
+[[ $suite == peers ]] && extras=proxy,dev,peers
 stamp=.venv/stamp-$extras
 wanted=$({ echo "$needs $extras"; cat pyproject.toml; } | sha256sum)
 if [[ ! -f $stamp || $(cat "$stamp") != "$wanted" ]]; then

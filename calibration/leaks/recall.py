@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .. import page
 from ..bodies import Body, bodies, download
 from ..counting import CONTAINER, TEXT, package_list
 from . import people, servers
@@ -189,13 +190,17 @@ def main() -> int:
     parser.add_argument("--each", type=int, default=300, help="windows of each stratum from each server")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cache", type=Path, default=HERE.parents[1] / ".cache" / "calibration")
+    parser.add_argument("--draw", action="store_true", help="also put the tables into docs/detection.md")
     args = parser.parse_args()
     try:
         windows = gather(args.servers.split(","), args.each, args.seed)
     except RuntimeError as e:
         print(e, file=sys.stderr)
         return 1
-    print(measure(windows, base_bodies(args.cache, args.seed), args.seed))
+    text = measure(windows, base_bodies(args.cache, args.seed), args.seed)
+    print(text)
+    if args.draw:
+        page.put("recall table", text)
     return 0
 
 
