@@ -63,6 +63,7 @@ void RawTracker::judge() {
         best_.level = level;  // a magic seen later takes the fourth level back
         best_.kinds = kinds_;
         best_.invalid_utf8 = invalid_;
+        best_.embedded = embedded_;
         best_.last = last_raw_;
     }
 }

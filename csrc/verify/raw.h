@@ -22,6 +22,7 @@ constexpr uint64_t TEXT_HEAD = 96;
 struct RawState {
     uint8_t level = 0;          // 0 none, 1 broken UTF-8, 2 control or NUL, 3 after text or a complete document, 4 memory there
     uint8_t kinds = 0;          // RawKind bits of the best region
+    bool embedded = false;      // a known format begins there
     bool invalid_utf8 = false;  // visitors can type control characters, but not broken UTF-8
     uint64_t first = 0;         // offset of the best region
     uint64_t last = 0;          // offset of its last raw byte
