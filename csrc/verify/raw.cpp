@@ -21,7 +21,7 @@ void RawTracker::start_tail(ContentClass cls, uint64_t offset) {
     origin_ = at_ = offset;
 }
 
-void RawTracker::raw_event(uint64_t offset, uint8_t kind) {
+void RawTracker::raw_event(uint64_t offset, uint8_t kind, bool cut) {
     if (kind != RAW_UTF8 && offset < TEXT_HEAD) starts_raw_ = true;
     const uint64_t before = raw_seen_ ? last_raw_ + 1 : 0;
     if (!in_region_ || (offset > before && offset - before >= TEXT_RUN)) {
@@ -36,7 +36,8 @@ void RawTracker::raw_event(uint64_t offset, uint8_t kind) {
     raw_seen_ = true;
     if (offset > last_raw_) last_raw_ = offset;
     kinds_ |= kind;
-    if (kind == RAW_UTF8) invalid_ = true;
+    // Sites that shorten text by bytes cut characters, and a visitor can choose where: only what no cut leaves is no text.
+    if (kind == RAW_UTF8 && !cut) invalid_ = true;
     judge();
 }
 
@@ -111,7 +112,7 @@ void RawTracker::utf8_byte(uint64_t offset, uint8_t b) {
         }
         utf8_need_ = 0;
         // Without a declared charset single high bytes are most likely Latin-1 text: they count only beside other signs.
-        if (charset_ == Charset::utf8 || region_open()) raw_event(utf8_start_, RAW_UTF8);
+        if (charset_ == Charset::utf8 || region_open()) raw_event(utf8_start_, RAW_UTF8, true);
     }
     if (b < 0x80) return;
     utf8_start_ = offset;

@@ -23,7 +23,7 @@ struct RawState {
     uint8_t level = 0;          // 0 none, 1 broken UTF-8, 2 control or NUL, 3 after text or a complete document, 4 memory there
     uint8_t kinds = 0;          // RawKind bits of the best region
     bool embedded = false;      // a known format begins there
-    bool invalid_utf8 = false;  // visitors can type control characters, but not broken UTF-8
+    bool invalid_utf8 = false;  // visitors can type control characters, but not broken UTF-8; cut characters do not count
     uint64_t first = 0;         // offset of the best region
     uint64_t last = 0;          // offset of its last raw byte
 };
@@ -42,7 +42,7 @@ class RawTracker {
 
   private:
     void step(uint64_t offset, uint8_t byte, bool control);
-    void raw_event(uint64_t offset, uint8_t kind);
+    void raw_event(uint64_t offset, uint8_t kind, bool cut = false);
     void utf8_byte(uint64_t offset, uint8_t byte);
     void nul_byte(uint64_t offset);
     void pointer(uint64_t offset, uint64_t value);
