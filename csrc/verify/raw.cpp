@@ -7,6 +7,19 @@ namespace {
 
 constexpr size_t HISTORY = 16;  // "%PDF-1.7\r\n%" ends 11 bytes before its first raw byte
 
+// Bytes that a visitor may have typed: UTF-8, perhaps cut at both ends. Longer forms than needed are not looked for.
+bool may_be_typed(const uint8_t* p, size_t n) {
+    size_t i = 0;
+    while (i < n && i < 3 && (p[i] & 0xc0) == 0x80) i++;
+    while (i < n) {
+        const uint8_t b = p[i++];
+        if (b >= 0x80 && (b < 0xc2 || b > 0xf4)) return false;
+        for (int need = b < 0xc2 ? 0 : b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3; need && i < n; need--)
+            if ((p[i++] & 0xc0) != 0x80) return false;
+    }
+    return true;
+}
+
 }  // namespace
 
 void RawTracker::reset(ContentClass cls, Charset charset) {
@@ -52,10 +65,9 @@ void RawTracker::judge() {
     const bool js = cls_ == ContentClass::js;
     // A single stray control byte stands in clean pages too (listings made by hand); a NUL or a second kind does not.
     if (after_text_ && level == 2 && (two || (!js && kinds_ & RAW_NUL))) level = 3;
-    if (level == 3 && memory) {
-        // Whether a format begins here is not known before the region's first 48 bytes are seen.
-        if (!embedded_ && (head_size_ == sizeof head_ || final_)) level = 4;
-    }
+    // Whether a format begins here is not known before the region's first 48 bytes are seen.
+    const bool seen = head_size_ == sizeof head_ || final_;
+    if (level == 3 && memory && seen && !embedded_) level = 4;
     if (level > best_.level || (level == best_.level && !best_.invalid_utf8 && invalid_)) {
         best_.level = level;
         best_.first = region_;
@@ -64,7 +76,7 @@ void RawTracker::judge() {
         best_.level = level;  // a magic seen later takes the fourth level back
         best_.kinds = kinds_;
         best_.invalid_utf8 = invalid_;
-        best_.embedded = embedded_;
+        best_.embedded = !seen || file_;
         best_.last = last_raw_;
     }
 }
@@ -152,7 +164,11 @@ void RawTracker::fill_head(const uint8_t* data, uint64_t base, size_t size) {
 
 void RawTracker::find_magic() {
     // A format begins where the raw bytes do; all but PDF's and a few others' first byte is raw itself.
-    for (size_t i = 0; i <= HISTORY && i + 3 <= head_size_ && !embedded_; i++) embedded_ = known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
+    bool found = false;
+    for (size_t i = 0; i <= HISTORY && i + 3 <= head_size_ && !found; i++) found = known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
+    embedded_ = embedded_ || found;
+    // "PK\3\4" in a search field makes no file: a thief must not be able to take headers' weight away.
+    file_ = file_ || (found && !may_be_typed(head_, head_size_));
 }
 
 void RawTracker::finish() {
