@@ -5,13 +5,12 @@
 namespace overread {
 namespace {
 
-constexpr size_t HISTORY = 16;  // "%PDF-1.7\r\n%" ends 11 bytes before its first raw byte
+constexpr size_t HISTORY = 16;      // "%PDF-1.7\r\n%" ends 11 bytes before its first raw byte
+constexpr size_t MAGIC_REACH = 24;  // a magic and what of a file stands close behind it: the CRC of a ZIP entry
 
-// Bytes that a visitor may have typed: UTF-8, perhaps cut at both ends. Longer forms than needed are not looked for.
+// Bytes that a visitor may have typed: UTF-8, perhaps cut at the end. Longer forms than needed are not looked for.
 bool may_be_typed(const uint8_t* p, size_t n) {
-    size_t i = 0;
-    while (i < n && i < 3 && (p[i] & 0xc0) == 0x80) i++;
-    while (i < n) {
+    for (size_t i = 0; i < n;) {
         const uint8_t b = p[i++];
         if (b >= 0x80 && (b < 0xc2 || b > 0xf4)) return false;
         for (int need = b < 0xc2 ? 0 : b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3; need && i < n; need--)
@@ -164,11 +163,12 @@ void RawTracker::fill_head(const uint8_t* data, uint64_t base, size_t size) {
 
 void RawTracker::find_magic() {
     // A format begins where the raw bytes do; all but PDF's and a few others' first byte is raw itself.
-    bool found = false;
-    for (size_t i = 0; i <= HISTORY && i + 3 <= head_size_ && !found; i++) found = known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
-    embedded_ = embedded_ || found;
-    // "PK\3\4" in a search field makes no file: a thief must not be able to take headers' weight away.
-    file_ = file_ || (found && !may_be_typed(head_, head_size_));
+    for (size_t i = 0; i <= HISTORY && i + 3 <= head_size_; i++) {
+        if (!known_magic(head_ + i, head_size_ - i, nullptr)) continue;
+        embedded_ = true;
+        // "PK\3\4" in a search field makes no file: a thief must not be able to take headers' weight away.
+        if (!may_be_typed(head_ + i, head_size_ - i < MAGIC_REACH ? head_size_ - i : MAGIC_REACH)) file_ = true;
+    }
 }
 
 void RawTracker::finish() {
