@@ -71,7 +71,7 @@ Assessment assess(const Ruleset& rs, ContentClass cls, const Levels& levels) {
     }
     if (levels.http) {
         const double alone = std::min(HTTP_CAP, level_bits(rs, cls, GROUP_HTTP, levels.http));
-        if (levels.raw >= RAW_AFTER_TEXT) {
+        if (levels.raw >= RAW_AFTER_TEXT && !levels.embedded) {
             const double chained = std::min(alone, level_bits(rs, cls, GROUP_HTTP_GIVEN_RAW, levels.http));
             // The chain gives what the header adds where raw bytes already stand; never less than the stronger sign alone.
             const double sum = std::max(bits + chained, alone);

@@ -22,7 +22,8 @@ static_assert(PLACE_HEAD_BYTES <= MAX_LEVEL, "a weight has a slot");
 
 struct Levels {
     uint8_t raw = 0, http = 0, place = 0, head = 0;
-    bool typed = true;  // the raw evidence could be text that a visitor typed
+    bool typed = true;      // the raw evidence could be text that a visitor typed
+    bool embedded = false;  // the raw bytes are a file of a known format: header lines beside it are its envelope
 };
 
 struct Assessment {

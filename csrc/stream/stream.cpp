@@ -25,6 +25,20 @@ bool starts_with(const ovr_bytes& b, const char* what) {
     return b.size >= n && std::memcmp(b.data, what, n) == 0;
 }
 
+// A list of content codings of which one changes the bytes; RFC 9110, section 8.4.
+bool codes(const ovr_bytes& list) {
+    for (size_t i = 0; i < list.size;) {
+        const size_t start = i;
+        while (i < list.size && list.data[i] != ',') i++;
+        size_t first = start, last = i;
+        while (first < last && list.data[first] <= ' ') first++;
+        while (last > first && list.data[last - 1] <= ' ') last--;
+        if (last > first && !equals_nocase({list.data + first, last - first}, "identity")) return true;
+        i++;
+    }
+    return false;
+}
+
 bool same_text(const uint8_t* a, const uint8_t* b, size_t n, bool nocase) {
     if (!nocase) return std::memcmp(a, b, n) == 0;
     for (size_t i = 0; i < n; i++)
@@ -37,7 +51,7 @@ bool same_text(const uint8_t* a, const uint8_t* b, size_t n, bool nocase) {
 void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bits) {
     hold_ = hold;
     freeze_bits_ = freeze_bits;
-    finished_ = frozen_ = dirty_ = has_header_ = has_credential_ = has_crlf_ = false;
+    finished_ = frozen_ = dirty_ = encoded_ = has_header_ = has_credential_ = has_crlf_ = false;
     sniffed_ = 0;
     total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = 0;
     html_end_ = last_text_ = last_sign_ = 0;
@@ -56,6 +70,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
         for (size_t i = 0; i < response->header_count; i++) {
             const ovr_header& h = response->headers[i];
             if (type.size == 0 && equals_nocase(h.name, "content-type")) type = h.value;
+            if (equals_nocase(h.name, "content-encoding") && codes(h.value)) encoded_ = true;
             if (equals_nocase(h.name, "x-accel-buffering") && equals_nocase(h.value, "no")) flows = true;
         }
     }
@@ -66,6 +81,8 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
         content_.sniff = false;
         if (content_.cls == ContentClass::count) content_.cls = ContentClass::other;
     }
+    // Coded bytes are no text, whatever the type says of what they decode to.
+    if (encoded_) content_ = {ContentClass::other, Charset::unknown, false, false};
     if (!content_.sniff) choose_class();
     if (response) scan_head(*response);
 }
@@ -330,7 +347,7 @@ void Stream::reassess() {
     if (html_end_ && last_text_ > html_end_) place = std::max<uint8_t>(place, PLACE_HTML_TAIL);
     // Visitors can type control characters, but not broken UTF-8, and nothing they type stands behind a page's or a JSON
     // document's end. In a legacy charset every byte can be typed.
-    const bool behind_page = html_end_ && raw.first >= html_end_;
+    const bool behind_page = content_.cls == ContentClass::html && html_end_ && raw.first >= html_end_;
     const bool behind_json = place_.state().sign == Builtin::json_tail && raw.first >= place_.state().first;
     const bool typed = content_.cls == ContentClass::legacy || !(raw.invalid_utf8 || behind_page || behind_json);
     if (raw.level != levels_.raw || typed != levels_.typed || place != levels_.place) dirty_ = true;
@@ -339,6 +356,7 @@ void Stream::reassess() {
     if (raw.level) last_sign_ = std::max(last_sign_, raw.last);
     levels_.raw = raw.level;
     levels_.typed = typed;
+    levels_.embedded = raw.embedded;
     levels_.place = place;
     assessment_ = assess(*scanner_.rules, content_.cls == ContentClass::count ? ContentClass::other : content_.cls, levels_);
     if (assessment_.bits >= freeze_bits_) frozen_ = true;
@@ -416,7 +434,7 @@ void Stream::finish(ovr_verdict* out) {
     out->leaked = assessment_.bits >= scanner_.threshold;
     out->first_offset = first;
     out->body_bytes = total_;
-    out->content_class = content_class_name(content_.cls);
+    out->content_class = encoded_ ? "encoded" : content_class_name(content_.cls);
     out->findings = findings_;
     out->finding_count = kept_count_;
     out->findings_dropped = dropped_;

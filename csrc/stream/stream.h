@@ -72,6 +72,7 @@ class Stream {
     uint32_t hold_ = 0;
     double freeze_bits_ = 0;
     bool finished_ = false, frozen_ = false;
+    bool encoded_ = false;  // the head names a content coding
     uint8_t sniffed_ = 0;
     uint8_t sniff_[SNIFF_BYTES];
     uint64_t total_ = 0;   // bytes ingested

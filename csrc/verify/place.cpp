@@ -51,6 +51,9 @@ bool vendor_block(const uint8_t* p) {
     return true;
 }
 
+// MP4 begins with the length of its first box, in practice below 256: its three zero bytes are passed over as padding.
+bool film(const uint8_t* p) { return std::memcmp(p + 1, "ftyp", 4) == 0; }
+
 }  // namespace
 
 // A tail with a format's own magic is a part of the file: a ZIP polyglot, the film of a motion photo, a second image.
@@ -58,7 +61,7 @@ void PlaceTracker::gather(const uint8_t* data, size_t size) {
     size_t i = tail_ > at_ ? size_t(tail_ - at_) : 0;
     while (i < size && depth_ < sizeof head_) head_[depth_++] = data[i++];
     if (depth_ < sizeof head_) return;
-    foreign_ = !known_magic(head_, depth_, nullptr) && !vendor_block(head_);
+    foreign_ = !known_magic(head_, depth_, nullptr) && !vendor_block(head_) && !film(head_);
     if (!foreign_) {
         kind_ = Kind::none;
         return;

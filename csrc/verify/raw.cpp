@@ -5,7 +5,19 @@
 namespace overread {
 namespace {
 
-constexpr size_t HISTORY = 16;  // "%PDF-1.7\r\n%" ends 11 bytes before its first raw byte
+constexpr size_t HISTORY = 16;      // "%PDF-1.7\r\n%" ends 11 bytes before its first raw byte
+constexpr size_t MAGIC_REACH = 24;  // a magic and what of a file stands close behind it: the CRC of a ZIP entry
+
+// Bytes that a visitor may have typed: UTF-8, perhaps cut at the end. Longer forms than needed are not looked for.
+bool may_be_typed(const uint8_t* p, size_t n) {
+    for (size_t i = 0; i < n;) {
+        const uint8_t b = p[i++];
+        if (b >= 0x80 && (b < 0xc2 || b > 0xf4)) return false;
+        for (int need = b < 0xc2 ? 0 : b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3; need && i < n; need--)
+            if ((p[i++] & 0xc0) != 0x80) return false;
+    }
+    return true;
+}
 
 }  // namespace
 
@@ -21,7 +33,7 @@ void RawTracker::start_tail(ContentClass cls, uint64_t offset) {
     origin_ = at_ = offset;
 }
 
-void RawTracker::raw_event(uint64_t offset, uint8_t kind) {
+void RawTracker::raw_event(uint64_t offset, uint8_t kind, bool cut) {
     if (kind != RAW_UTF8 && offset < TEXT_HEAD) starts_raw_ = true;
     const uint64_t before = raw_seen_ ? last_raw_ + 1 : 0;
     if (!in_region_ || (offset > before && offset - before >= TEXT_RUN)) {
@@ -36,7 +48,8 @@ void RawTracker::raw_event(uint64_t offset, uint8_t kind) {
     raw_seen_ = true;
     if (offset > last_raw_) last_raw_ = offset;
     kinds_ |= kind;
-    if (kind == RAW_UTF8) invalid_ = true;
+    // Sites that shorten text by bytes cut characters, and a visitor can choose where: only what no cut leaves is no text.
+    if (kind == RAW_UTF8 && !cut) invalid_ = true;
     judge();
 }
 
@@ -52,10 +65,9 @@ void RawTracker::judge() {
     const bool js = cls_ == ContentClass::js;
     // A single stray control byte stands in clean pages too (listings made by hand); a NUL or a second kind does not.
     if (after_text_ && level == 2 && (two || (!js && kinds_ & RAW_NUL))) level = 3;
-    if (level == 3 && memory) {
-        // Whether a format begins here is not known before the region's first 48 bytes are seen.
-        if (!embedded_ && (head_size_ == sizeof head_ || final_)) level = 4;
-    }
+    // Whether a format begins here is not known before the region's first 48 bytes are seen.
+    const bool seen = head_size_ == sizeof head_ || final_;
+    if (level == 3 && memory && seen && !embedded_) level = 4;
     if (level > best_.level || (level == best_.level && !best_.invalid_utf8 && invalid_)) {
         best_.level = level;
         best_.first = region_;
@@ -64,6 +76,7 @@ void RawTracker::judge() {
         best_.level = level;  // a magic seen later takes the fourth level back
         best_.kinds = kinds_;
         best_.invalid_utf8 = invalid_;
+        best_.embedded = !seen || file_;
         best_.last = last_raw_;
     }
 }
@@ -111,7 +124,7 @@ void RawTracker::utf8_byte(uint64_t offset, uint8_t b) {
         }
         utf8_need_ = 0;
         // Without a declared charset single high bytes are most likely Latin-1 text: they count only beside other signs.
-        if (charset_ == Charset::utf8 || region_open()) raw_event(utf8_start_, RAW_UTF8);
+        if (charset_ == Charset::utf8 || region_open()) raw_event(utf8_start_, RAW_UTF8, true);
     }
     if (b < 0x80) return;
     utf8_start_ = offset;
@@ -151,7 +164,12 @@ void RawTracker::fill_head(const uint8_t* data, uint64_t base, size_t size) {
 
 void RawTracker::find_magic() {
     // A format begins where the raw bytes do; all but PDF's and a few others' first byte is raw itself.
-    for (size_t i = 0; i <= HISTORY && i + 3 <= head_size_ && !embedded_; i++) embedded_ = known_magic(head_ + i, head_size_ - i, nullptr) != nullptr;
+    for (size_t i = 0; i <= HISTORY && i + 3 <= head_size_; i++) {
+        if (!known_magic(head_ + i, head_size_ - i, nullptr)) continue;
+        embedded_ = true;
+        // "PK\3\4" in a search field makes no file: a thief must not be able to take headers' weight away.
+        if (!may_be_typed(head_ + i, head_size_ - i < MAGIC_REACH ? head_size_ - i : MAGIC_REACH)) file_ = true;
+    }
 }
 
 void RawTracker::finish() {

@@ -22,7 +22,8 @@ constexpr uint64_t TEXT_HEAD = 96;
 struct RawState {
     uint8_t level = 0;          // 0 none, 1 broken UTF-8, 2 control or NUL, 3 after text or a complete document, 4 memory there
     uint8_t kinds = 0;          // RawKind bits of the best region
-    bool invalid_utf8 = false;  // visitors can type control characters, but not broken UTF-8
+    bool embedded = false;      // a file of a known format begins there, or has not been ruled out yet
+    bool invalid_utf8 = false;  // visitors can type control characters, but not broken UTF-8; cut characters do not count
     uint64_t first = 0;         // offset of the best region
     uint64_t last = 0;          // offset of its last raw byte
 };
@@ -41,7 +42,7 @@ class RawTracker {
 
   private:
     void step(uint64_t offset, uint8_t byte, bool control);
-    void raw_event(uint64_t offset, uint8_t kind);
+    void raw_event(uint64_t offset, uint8_t kind, bool cut = false);
     void utf8_byte(uint64_t offset, uint8_t byte);
     void nul_byte(uint64_t offset);
     void pointer(uint64_t offset, uint64_t value);
@@ -71,6 +72,7 @@ class RawTracker {
     uint8_t head_size_ = 0;
     uint64_t head_next_ = 0;  // offset of the next byte wanted for head_
     bool embedded_ = false;   // a known format began: its own text and bytes take turns from here on
+    bool file_ = false;       // it cannot have been typed
     bool final_ = false;
     struct {
         uint64_t offset, value;

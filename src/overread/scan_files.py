@@ -78,7 +78,9 @@ def scan_path(scanner: Scanner, path: Path, content_type: str | None, on_bytes: 
         rest = itertools.chain([first[head.size :] if head else first], iter(lambda: source.read(PIECE), b""))
         pieces: Iterator[bytes] = (piece for piece in rest if piece)
         if head:
-            stream = scanner.stream(content_type or head.content_type(), status=head.status, reason=head.reason, headers=head.fields)
+            # What is fed is decoded.
+            fields = [(name, value) for name, value in head.fields if name.lower() != b"content-encoding"]
+            stream = scanner.stream(content_type or head.content_type(), status=head.status, reason=head.reason, headers=fields)
             plain = plain and not head.values(b"transfer-encoding") and not head.values(b"content-encoding")
             pieces = body_pieces(head, pieces, notes.append, unread.append)
         else:

@@ -89,7 +89,8 @@ class Verdict:
     body_bytes
         Bytes scanned.
     content_class
-        What the body was taken for, by its type or its first bytes.
+        What the body was taken for, by its type or its first bytes; ``encoded`` when the head names a content coding:
+        coded bytes are not judged as text.
     findings
         Sorted by part (head, body, trailers), offset and rule; at most 16, and 4 of one rule.
     findings_dropped
