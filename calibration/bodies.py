@@ -155,13 +155,21 @@ def members(path: Path) -> Iterator[tuple[str, IO[bytes], int]]:
                     yield m.name, f, m.size
 
 
+def project_of(registry: str, name: str, path: Path) -> str:
+    """What a package's files have in common: its Debian source package, else its name; without a version."""
+    if registry == "deb":
+        shown = subprocess.run(["dpkg-deb", "-f", str(path), "Source"], capture_output=True, text=True, timeout=60, check=False).stdout.split()
+        name = shown[0] if shown else name
+    name = re.sub(r"[-_.]?(\d[\d.]*)?(-doc|-docs|-doc-html|-documentation)?$", "", name)
+    return re.sub(r"-?\d+(\.\d+)*$", "", name)
+
+
 def bodies(registry: str, name: str, path: Path) -> Iterator[Body]:
     """Bodies of one package: the ``PER_PACKAGE`` whose path hashes lowest, so that the choice is stable and unbiased."""
     names = [n for n, _, size in members(path) if SMALLEST <= size <= LARGEST and _suffix(n) in TYPES.keys() | NATURAL]
     names.sort(key=lambda n: hashlib.sha256(n.encode()).digest())
     chosen = {*[n for n in names if _suffix(n) in TYPES][:PER_PACKAGE], *[n for n in names if _suffix(n) not in TYPES][:MIXED_PER_PACKAGE]}
-    project = re.sub(r"[-_.]?(\d[\d.]*)?(-doc|-docs|-doc-html|-documentation)?$", "", name)
-    project = re.sub(r"-?\d+(\.\d+)*$", "", project)
+    project = project_of(registry, name, path)
     for member, stream, _ in members(path):
         if member not in chosen:
             continue

@@ -12,11 +12,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .bodies import bodies, download, download_debs
-from .enriched import NATURAL, made, made_tails
+from .enriched import CONTAINERS, NATURAL, made, made_tails
+
+if TYPE_CHECKING:
+    import overread
 
 BATCH = 20  # packages downloaded together
 TEXT = ("html", "js", "css", "json", "svg", "xml", "text", "event-stream", "legacy")
@@ -80,6 +84,12 @@ def _levels(verdict: object) -> dict[str, int]:
     return levels
 
 
+def ends_well(scanner: overread.Scanner, content_type: str, data: bytes) -> bool:
+    """Whether a container ends where its bytes do: behind one that is cut off, or that has a tail, nothing shows what another tail shows."""
+    verdict = scanner.scan(data + b"behind the end of it", content_type=content_type)
+    return any(f.family == "place" and f.offset == len(data) for f in verdict.findings)
+
+
 def count_package(registry: str, name: str, cache: Path, enrich: bool) -> Package:
     """Counts one package: its bodies and, if asked for, the mixtures made of them."""
     import overread
@@ -128,7 +138,7 @@ def count_package(registry: str, name: str, cache: Path, enrich: bool) -> Packag
         for kind, content_type, data in made(texts, [b for _, b in binaries], seed):
             mixture(kind, content_type, data)
             mixture(kind, "text/javascript", data)
-        for kind, content_type, data in made_tails(texts, binaries, seed):
+        for kind, content_type, data in made_tails(texts, [(t, b) for t, b in binaries if not t.startswith(CONTAINERS) or ends_well(scanner, t, b)], seed):
             mixture(kind, content_type, data)
     return out
 

@@ -26,6 +26,7 @@ _NATURAL = """
 .raw .vti .vtu .vtp .mtx .las .pnm .pbm .pam .xpm
 """
 NATURAL = frozenset(_NATURAL.split())
+CONTAINERS = ("image/png", "image/jpeg", "image/gif", "image/webp", "font/woff")  # types whose end is known
 _UTF8 = "text/plain; charset=utf-8"
 
 
@@ -95,7 +96,7 @@ def made_tails(texts: Sequence[bytes], files: Sequence[tuple[str, bytes]], seed:
     Every binary file of the package, its text, a ZIP archive (a polyglot), metadata blocks, padding, and the mixed formats.
     """
     rng = random.Random(seed + 1)
-    containers = [(t, b) for t, b in files if t.startswith(("image/png", "image/jpeg", "image/gif", "image/webp", "font/woff"))]
+    containers = [(t, b) for t, b in files if t.startswith(CONTAINERS)]
     others = [b for _, b in files]
     for content_type, image in containers[:8]:
         yield "binary behind container", content_type, image + rng.choice(others)
