@@ -6,6 +6,7 @@ from ._stream import Scanner, Stream
 from .errors import BlobError, ConfigError, KernelError, OverreadError, RulesetError, StreamFinishedError
 from .policy import Policy, Request
 from .ruleset import Ruleset
+from .site_counts import SiteCounts
 from .verdict import Finding, Term, Verdict
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Finding",
     "Term",
     "Ruleset",
+    "SiteCounts",
     "Policy",
     "Request",
     "kernels",
