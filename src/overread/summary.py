@@ -83,14 +83,16 @@ class Summary:
         lines = ["summary", "  tiers: " + ", ".join(f"{tier} {self.tiers[tier]:,}" for tier in TIERS)]
         if d["top"]:
             lines += ["  look first at:"] + [f"    {row['bits']:5.1f} bits  {row['tier']:8} {row['path']}" for row in d["top"]]
+        classes = [((row["files"], row["with_evidence"]), cls) for cls, row in d["classes"].items()]
         for title, rows in (
-            ("content classes (files, from tier weak on)", [(f"{row['files']:,}, {row['with_evidence']:,}", cls) for cls, row in d["classes"].items()]),
-            ("rules (files that show them)", [(f"{n:,}", rule) for rule, n in d["rules"].items()]),
-            ("not read, or not wholly", [(f"{n:,}", reason) for reason, n in d["unread"].items()]),
+            ("content classes (files, from tier weak on)", classes),
+            ("rules (files that show them)", [((n,), rule) for rule, n in d["rules"].items()]),
+            ("not read, or not wholly (files, why)", [((n,), reason) for reason, n in d["unread"].items()]),
         ):
             if rows:
-                width = max(len(count) for count, _ in rows)
-                lines += [f"  {title}:"] + [f"    {count.rjust(width)}  {what}" for count, what in rows]
+                widths = [max(len(f"{n:,}") for n in column) for column in zip(*(counts for counts, _ in rows), strict=True)]
+                lines.append(f"  {title}:")
+                lines += ["    " + "  ".join(f"{n:{w},}" for n, w in zip(counts, widths, strict=True)) + f"  {what}" for counts, what in rows]
         rates = f"{d['files_per_second']:,.0f} files/s, {d['mb_per_second']:,.1f} MB/s"
         return [*lines, f"  {self.size / 1e6:,.1f} MB in {d['seconds']:.1f} s: {rates}"]
 

@@ -136,7 +136,7 @@ class Verdict:
                 *([f"    capped: {_cap_in_words(t)}"] if t.alone - t.bits >= 0.05 else []),
             ]
         if not self.terms:
-            lines.append("  no sign")
+            lines.append("  nothing counts")
         loose = sorted({f.rule for f in self.findings if not any(_belongs(f, t) for t in self.terms)})
         if loose:
             raw = any(t.group == "raw" for t in self.terms)
