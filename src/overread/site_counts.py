@@ -10,7 +10,8 @@ reached this level of the group or a higher one::
 
     {"class": "html", "group": "raw", "level": 1, "k": 3, "n": 1000}
 
-``n`` of class ``head`` counts response heads. ``n`` of group ``http-given-raw`` counts the responses that reached raw level
+``n`` of class ``head`` counts response heads. The levels of group ``pair`` are bits: ``k`` responses reached as many with
+signs of two groups whose meeting the packages did not count. ``n`` of group ``http-given-raw`` counts the responses that reached raw level
 3. A cell that is absent was not counted. Counts of files with equal schema add up, cell by cell.
 
 Counts only ever lower a weight. A count without a hit says less of leaks than it seems: a million answers may be one page,
@@ -50,12 +51,15 @@ CONTAINERS = ("png", "jpeg", "gif", "webp", "woff", "woff2")
 _HEAD = {"overread_site_counts": int, "versions": list, "first": (int, type(None)), "last": (int, type(None)), "responses": int}
 _CELL = {"class": str, "group": str, "level": int, "k": int, "n": int}
 
+PAIR_BITS = range(14, 25)  # from tier weak on; no pair cap is higher
+
 Cell = tuple[str, str, int]  # content class, group, level
 
 
 def known_cells() -> list[Cell]:
-    """Every class, group and level that the shipped weights tell apart."""
-    return [(w.cls, w.group, w.level) for w in decode_weights(_core.default_blob())[0]]
+    """Every class, group and level that the shipped weights tell apart, and the bits of pairs."""
+    weights, caps = decode_weights(_core.default_blob())
+    return [(w.cls, w.group, w.level) for w in weights] + [(cls, "pair", bits) for cls in caps for bits in PAIR_BITS]
 
 
 class SiteCounts:
@@ -113,6 +117,9 @@ class SiteCounts:
             if raw and cls in CONTAINERS:
                 # The core reports no place term there: raw bytes of a container count behind its end only.
                 self._reach(cls, "place", CONTAINER_TAIL)
+            if verdict.body_bytes and any(term.basis == "capped" for term in verdict.terms):
+                for bits in PAIR_BITS:
+                    self._k[cls, "pair", bits] += verdict.bits >= bits
 
     def _reach(self, cls: str, group: str, level: int) -> None:
         for reached in range(1, level + 1):
@@ -215,7 +222,7 @@ def _read(counts: SiteCounts, path: Path) -> SiteCounts:
         cell = (row["class"], row["group"], row["level"])
         if cell[0] not in classes:
             raise RulesetError(f"found {cell[0]!r}, expected one of {', '.join(sorted(classes))}", file=name, line=number, key="class")
-        groups = [g for g in GROUPS if any(k[:2] == (cell[0], g) for k in known)]
+        groups = [g for g in (*GROUPS, "pair") if any(k[:2] == (cell[0], g) for k in known)]
         if cell[1] not in groups:
             raise RulesetError(f"found {cell[1]!r}, expected, for {cell[0]}, one of {', '.join(groups)}", file=name, line=number, key="group")
         levels = sorted(k[2] for k in known if k[:2] == cell[:2])
@@ -323,6 +330,20 @@ def lower(weights: Iterable[Weight], counts: SiteCounts) -> tuple[list[Weight], 
     return out, [changes[i] for i in sorted(changes)]
 
 
+def lower_pairs(pair_cap: Mapping[str, float], counts: SiteCounts) -> tuple[dict[str, float], list[Change]]:
+    """Caps of what two groups add up to, as the site's counts leave them: where pairs of t bits are commoner than 2**-t."""
+    cells = counts.cells()
+    out, changes = dict(pair_cap), []
+    for cls, cap in pair_cap.items():
+        for bits in PAIR_BITS:
+            k, n = cells.get((cls, "pair", bits), (0, 0))
+            supported = bits_of(k, n) if k else cap
+            if bits <= cap and supported < out[cls] and lower_bound(k, n) > 2.0**-bits:
+                out[cls] = supported
+                changes.append(Change(cls, "pair", bits, cap, supported, k, n, "two groups meet more often than that"))
+    return out, changes
+
+
 def _u32(count: int) -> int:
     return min(count, 2**32 - 1)  # what a blob's row holds; the bits rest on the full count
 
@@ -344,10 +365,12 @@ def calibrated(counts: SiteCounts, blob: bytes | None = None) -> tuple[bytes, li
     """
     base = _core.default_blob() if blob is None else blob
     Ruleset.load(base)
-    weights, changes = lower(decode_weights(base)[0], counts)
-    lowered = replace_weights(base, weights)
+    weights, pair_cap = decode_weights(base)
+    weights, changes = lower(weights, counts)
+    pair_cap, more = lower_pairs(pair_cap, counts)
+    lowered = replace_weights(base, weights, pair_cap)
     Ruleset.load(lowered)
-    return lowered, changes
+    return lowered, changes + more
 
 
 def report(counts: SiteCounts, changes: list[Change]) -> str:
@@ -359,7 +382,7 @@ def report(counts: SiteCounts, changes: list[Change]) -> str:
     lines += [f"  {cls}: {n:,}; without a hit that many support {bits_of(0, n):.1f} bits" for cls, n in sorted(bodies.items())]
     if not changes:
         return "\n".join([*lines, "nothing contradicts the weights: they stay as they are"])
-    lines.append(f"{len(changes)} weights lowered; a hit that was a leak lowers them too: look at what was counted before using them")
+    lines.append(f"{len(changes)} weights and caps lowered; a hit that was a leak lowers them too: look at what was counted before using them")
     table = [("class", "group", "level", "bits", "k of n", "why")]
     table += [(c.cls, c.group, str(c.level), f"{c.before:.2f} -> {c.after:.2f}", f"{c.k:,} of {c.n:,}", c.why) for c in changes]
     widths = [max(len(row[i]) for row in table) for i in range(5)]

@@ -14,14 +14,14 @@ from overread import ruleset, site_counts
 from overread.bounds import bits_of, lower_bound, upper_bound
 from overread.errors import RulesetError
 from overread.ruleset import Weight
-from overread.site_counts import Change, SiteCounts, calibrated, known_cells, lower
+from overread.site_counts import Change, SiteCounts, calibrated, known_cells, lower, lower_pairs
 
 from .test_api import HTML, LEAK, PAGE
 from .test_cli import run
 
 HEAD = '{"overread_site_counts": 1, "versions": ["0.1.0"], "first": 1, "last": 2, "responses": 5}'
 ROW = '{"class": "html", "group": "raw", "level": 1, "k": 1, "n": 5}'
-SHIPPED = ruleset.decode_weights(overread._core.default_blob())[0]
+SHIPPED, CAPS = ruleset.decode_weights(overread._core.default_blob())
 
 
 def counts_of(tmp_path: Path, cells: dict[tuple[str, str, int], tuple[int, int]]) -> SiteCounts:
@@ -107,7 +107,7 @@ def test_the_file_holds_counts_only(tmp_path: Path) -> None:
     for row in rows:
         assert row.keys() == {"class", "group", "level", "k", "n"}
         assert row["class"] in ruleset.CLASSES
-        assert row["group"] in ruleset.GROUPS
+        assert row["group"] in (*ruleset.GROUPS, "pair")
 
 
 def by_cell(weights: list[Weight]) -> dict[tuple[str, str, int], Weight]:
@@ -116,9 +116,9 @@ def by_cell(weights: list[Weight]) -> dict[tuple[str, str, int], Weight]:
 
 def test_nothing_without_a_hit_changes_anything(tmp_path: Path) -> None:
     for n in (1, 100, 10**6, 10**10):
-        weights, changes = lower(SHIPPED, counts_of(tmp_path, dict.fromkeys(known_cells(), (0, n))))
-        assert weights == SHIPPED
-        assert changes == []
+        counts = counts_of(tmp_path, dict.fromkeys(known_cells(), (0, n)))
+        assert lower(SHIPPED, counts) == (SHIPPED, [])
+        assert lower_pairs(CAPS, counts) == (CAPS, [])
 
 
 def test_a_contradicted_weight_becomes_what_the_site_supports(tmp_path: Path) -> None:
@@ -160,6 +160,31 @@ def test_what_is_chained_to_a_lowered_weight_falls_with_it(tmp_path: Path) -> No
         assert {(c.cls, c.group, c.level, c.why) for c in changes} == {(*third, "the site contradicts it"), (*fourth, "chained to level 3")}
 
 
+def test_groups_that_meet_more_often_than_they_claim_are_capped(tmp_path: Path) -> None:
+    # A CRLF header in a page whose only raw sign is a NUL early on: two groups, no chain.
+    body = b"\0 " + PAGE + b"\r\nHost: mirror.example\r\nReferer: https://a.example/\r\n" + PAGE
+    before = overread.Scanner().scan(body, HTML)
+    assert [t.basis for t in before.terms] == ["counted", "capped"]
+    counts = SiteCounts()
+    counts.add(before)
+    for bits in site_counts.PAIR_BITS:
+        assert counts.cells()["html", "pair", bits] == (before.bits >= bits, 1)
+    # Each of the two alone is as rare as the packages say; they come together.
+    n = 10**7
+    rates = {(t.group, t.level_index): int(n * 2.0**-t.alone * 0.9) for t in before.terms}
+    cells = {("html", group, level): (k, n) for (group, top), k in rates.items() for level in range(1, top + 1)}
+    together = min(rates.values())
+    reached = [bits for bits in site_counts.PAIR_BITS if before.bits >= bits]
+    blob, changes = calibrated(counts_of(tmp_path, cells | {("html", "pair", bits): (together, n) for bits in reached}))
+    assert {c.group for c in changes} == {"pair"}
+    after = overread.Scanner(overread.Ruleset.load(blob)).scan(body, HTML)
+    assert after.bits < before.bits
+    assert after.bits == pytest.approx(max(bits_of(together, n), *(t.alone for t in after.terms)), abs=0.01)
+    assert lower_bound(together, n) <= 2.0**-after.bits
+    assert ruleset.decode_weights(blob)[1].keys() == CAPS.keys()
+    assert {c: v for c, v in ruleset.decode_weights(blob)[1].items() if c != "html"} == {c: v for c, v in CAPS.items() if c != "html"}
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(known_cells()), st.integers(0, 10**10), st.floats(0, 1)), max_size=12))
 def test_counts_can_only_lower(rows: list[tuple[tuple[str, str, int], int, float]]) -> None:
@@ -170,6 +195,8 @@ def test_counts_can_only_lower(rows: list[tuple[tuple[str, str, int], int, float
     weights, changes = lower(SHIPPED, counts)
     assert all(0 <= new.bits <= old.bits for new, old in zip(weights, SHIPPED, strict=True))
     assert len(changes) == sum(new.bits < old.bits for new, old in zip(weights, SHIPPED, strict=True))
+    caps, _ = lower_pairs(CAPS, counts)
+    assert all(0 <= caps[cls] <= CAPS[cls] for cls in CAPS)
     # The law at this site: no weight claims more than the site's own lower bound allows.
     for w in weights:
         k, n = cells.get((w.cls, w.group, w.level), (0, 0))
@@ -191,7 +218,9 @@ def test_a_calibrated_blob_scans_with_lower_weights(tmp_path: Path) -> None:
     with pytest.raises(overread.BlobError):
         calibrated(counts, blob[:-1])
     with pytest.raises(ValueError, match="rows"):
-        ruleset.replace_weights(blob, SHIPPED[1:])
+        ruleset.replace_weights(blob, SHIPPED[1:], CAPS)
+    with pytest.raises(ValueError, match="rows"):
+        ruleset.replace_weights(blob, SHIPPED, {"html": 3.0})
 
 
 @pytest.mark.parametrize(
