@@ -115,6 +115,9 @@ def _calibrate(args: argparse.Namespace) -> int:
             args.parser.error("--budget wants --per-day")
         bits = block_bits(args.budget, args.per_day)
         print(f"block from {bits:.1f} bits: {args.budget:g} false blocks a year at {args.per_day:,.0f} responses a day")
+        most = site_counts.strongest(ruleset.decode_weights(_core.default_blob())[0])
+        if bits > most:
+            print(f"the shipped weights reach at most {most:.1f} bits: with this budget nothing is blocked, alarms stay")
         return 0
     if args.count:
         if args.out is None:

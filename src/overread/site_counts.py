@@ -348,6 +348,14 @@ def _u32(count: int) -> int:
     return min(count, 2**32 - 1)  # what a blob's row holds; the bits rest on the full count
 
 
+def strongest(weights: Iterable[Weight]) -> float:
+    """Bits of the strongest evidence that a body can show: the highest raw level and the highest sign chained to it."""
+    best: dict[tuple[str, str], float] = {}
+    for w in weights:
+        best[w.cls, w.group] = max(w.bits, best.get((w.cls, w.group), 0.0))
+    return max((bits + best.get((cls, "http-given-raw"), 0.0) for (cls, group), bits in best.items() if group == "raw"), default=0.0)
+
+
 def calibrated(counts: SiteCounts, blob: bytes | None = None) -> tuple[bytes, list[Change]]:
     """A compiled ruleset under the weights that the counts leave, and what they lowered.
 
