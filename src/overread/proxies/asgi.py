@@ -55,7 +55,7 @@ class OverreadMiddleware:
     on_event
         Called with one dict an alarm; it holds no scanned byte and no query string.
     counts
-        Where every finished response is counted, for ``overread calibrate --site``; saving it is the caller's.
+        Where every finished or stopped response is counted, for ``overread calibrate --site``; saving it is the caller's.
     """
 
     def __init__(
