@@ -13,7 +13,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from .bounds import upper_bound
+from .bounds import bits_of, upper_bound
 from .count_heads import HEAD_LEVELS, HeadCounts, count_heads
 from .counting import BINARY, CONTAINER, FAMILY, TEXT, Mixtures, Row, count, package_list
 
@@ -63,11 +63,6 @@ class Counts:
 def pool_of(cls: str) -> str:
     """The pool a class borrows from, or nothing."""
     return "text-pool" if cls in TEXT else "container-pool" if cls in CONTAINER else ""
-
-
-def bits_of(k: int, n: int) -> float:
-    """Credit in bits that k hits in n support; rounded down so that no weight exceeds its bound."""
-    return math.floor(-math.log2(upper_bound(k, n)) * 100) / 100 if n else 0.0
 
 
 def evenly(m: Mixtures, hits: collections.Counter[str]) -> int:

@@ -1,4 +1,6 @@
 // overread.h over the core. The only file that catches.
+#include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -22,6 +24,8 @@ struct ovr_filter {
 };
 
 namespace {
+
+constexpr double MAX_BLOCK_BITS = 1000;
 
 int fail(ovr_error* err, int status, const char* format, const char* detail = "") {
     if (err) {
@@ -88,6 +92,11 @@ const char* ovr_family_name(int f) {
 const char* ovr_part_name(int p) {
     static const char* const N[] = {"body", "status", "header", "trailer"};
     return p >= 0 && p < 4 ? N[p] : "unknown";
+}
+const char* ovr_level_name(int group, int level) {
+    if (group < 0 || group > overread::GROUP_PLACE || level < 1 || level > overread::MAX_LEVEL) return nullptr;
+    const char* name = overread::level_name(overread::Group(group), uint8_t(level));
+    return *name ? name : nullptr;
 }
 const char* ovr_kernel_name(size_t i) {
     const overread::Kernel* k = overread::kernel_at(i);
@@ -200,11 +209,15 @@ int ovr_stream_finish(ovr_stream* s, ovr_verdict* out) {
 void ovr_stream_close(ovr_stream* s) { delete s; }
 
 int ovr_filter_open(const ovr_scanner* s, const ovr_policy* p, ovr_filter** out, ovr_error* err) {
-    if (!s || !p || !out || p->struct_size < sizeof *p)
+    if (!s || !p || !out || p->struct_size < offsetof(ovr_policy, block_bits))
         return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: scanner, policy or out is NULL, or policy.struct_size is unknown");
     if (p->mode < OVR_MODE_OFF || p->mode > OVR_MODE_ENFORCE || p->block_from < 0 || p->block_from > OVR_TIER_CERTAIN)
         return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: policy.mode or policy.block_from is out of range");
-    *out = new (std::nothrow) ovr_filter(*s, *p);
+    ovr_policy policy{};  // a caller of an older header knows fewer fields
+    std::memcpy(&policy, p, std::min(p->struct_size, sizeof policy));
+    if (!(policy.block_bits >= 0 && policy.block_bits <= MAX_BLOCK_BITS))
+        return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: policy.block_bits must be 0, or bits up to 1000");
+    *out = new (std::nothrow) ovr_filter(*s, policy);
     return *out ? ok(err) : fail(err, OVR_E_MEMORY, "ovr_filter_open: out of memory");
 }
 int ovr_filter_head(ovr_filter* f, const ovr_response* r, ovr_action* a) {

@@ -11,6 +11,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <new>
@@ -33,6 +35,7 @@ ovr_bytes bytes(std::string_view s) { return {reinterpret_cast<const uint8_t*>(s
 envoy_buffer buffer(std::string_view s) { return {s.data(), s.size()}; }
 
 struct Config {
+    ovr_ruleset* ruleset = nullptr;  // NULL: the shipped one
     ovr_scanner* scanner = nullptr;
     ovr_policy policy{};
     int events_fd = -1;
@@ -40,6 +43,7 @@ struct Config {
     ~Config() {
         if (events_fd >= 0) close(events_fd);
         ovr_scanner_free(scanner);
+        ovr_ruleset_free(ruleset);
     }
 };
 
@@ -258,10 +262,23 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
                 config.policy.block_from = OVR_TIER_CERTAIN;
             else
                 error = "block_from: expected strong or certain, found '" + value + "'";
+        } else if (key == "block_bits") {
+            char* end = nullptr;
+            config.policy.block_bits = std::strtod(value.c_str(), &end);
+            if (value.empty() || *end || !(config.policy.block_bits > 0 && config.policy.block_bits <= 1000))
+                error = "block_bits: expected bits above 0, at most 1000, found '" + value + "'";
         } else if (key == "hold") {
             number(key, value, config.policy.hold);
         } else if (key == "hold_ms") {
             number(key, value, config.policy.hold_ms);
+        } else if (key == "ruleset") {
+            ovr_error why{};
+            std::ifstream file(value, std::ios::binary);
+            const std::string blob{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+            if (!file.is_open() || file.bad())
+                error = "ruleset: cannot read '" + value + "'";
+            else if (ovr_ruleset_load(blob.data(), blob.size(), &config.ruleset, &why) != OVR_OK)
+                error = "ruleset: " + value + ": " + why.message;
         } else if (key == "events") {
             config.events_fd = open(value.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
             if (config.events_fd < 0) error = "events: cannot open '" + value + "': " + std::strerror(errno);
@@ -295,7 +312,7 @@ const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_bu
     std::string error;
     if (parse_config({text.ptr, text.length}, *config, error)) {
         ovr_error why{};
-        if (ovr_scanner_new(nullptr, nullptr, &config->scanner, &why) != OVR_OK) error = why.message;
+        if (ovr_scanner_new(config->ruleset, nullptr, &config->scanner, &why) != OVR_OK) error = why.message;
     }
     auto counter = [envoy](const char* name, const char* label, size_t& id) {
         envoy_buffer labels[] = {buffer(label ? label : "")};

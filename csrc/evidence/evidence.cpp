@@ -58,7 +58,8 @@ Assessment assess(const Ruleset& rs, ContentClass cls, const Levels& levels) {
                                    float(bits),
                                    w.k,
                                    w.n,
-                                   w.sources};
+                                   w.sources,
+                                   float(level_bits(rs, c, g == GROUP_HTTP_GIVEN_RAW ? GROUP_HTTP : g, level))};
     };
     const double cap = rs.pair_cap[size_t(cls)];
     // Two counted groups without a measured chain never exceed what the sample supports, plus three bits.

@@ -127,6 +127,7 @@ typedef struct ovr_term {
     uint8_t level_index; /* 1.. inside the group */
     float bits;          /* contribution after chains and caps; may be 0 */
     uint32_t k, n, sources;
+    float alone; /* what the level is worth where no other group shows anything */
 } ovr_term;
 
 typedef struct ovr_verdict {
@@ -142,6 +143,7 @@ typedef struct ovr_verdict {
     uint64_t findings_dropped; /* further signs that were counted and merged */
     const ovr_term* terms;
     size_t term_count;
+    uint64_t exempt; /* signs left out because they consist wholly of the client's own request */
 } ovr_verdict;
 
 /* ---- library ---- */
@@ -151,6 +153,8 @@ OVR_API const char* ovr_status_name(int status);
 OVR_API const char* ovr_tier_name(int tier);
 OVR_API const char* ovr_family_name(int family);
 OVR_API const char* ovr_part_name(int part);
+/* What a level of a group (0 raw, 1 http, 2 place) means, as in ovr_term.level; NULL past the last level. */
+OVR_API const char* ovr_level_name(int group, int level);
 /* Name of usable kernel i, best first; NULL past the end. Emulated kernels (tests only) come last. */
 OVR_API const char* ovr_kernel_name(size_t i);
 /* The kernel a scanner opened now with kernel = NULL would use; NULL if OVERREAD_KERNEL is not usable. */
@@ -203,6 +207,9 @@ typedef struct ovr_policy {
     int block_from;   /* lowest enum ovr_tier that is blocked in enforce; OVR_TIER_CERTAIN is the default (0 means it) */
     uint32_t hold;    /* bytes, OVR_HOLD_DEFAULT: 16384 in enforce; always 0 in monitor and for event streams */
     uint32_t hold_ms; /* milliseconds after which the adapter calls ovr_filter_flush; 0 means 50 */
+    /* Bits from which enforce blocks, in place of block_from: what a budget of false blocks asks for (docs/evidence.md).
+     * 0 means block_from. A struct_size that ends before it is accepted and means 0. */
+    double block_bits;
 } ovr_policy;
 
 enum ovr_verb {

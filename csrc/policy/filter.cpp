@@ -59,7 +59,8 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     status_ = response.status;
     const bool enforce = policy_.mode == OVR_MODE_ENFORCE;
     const int from = policy_.block_from ? policy_.block_from : OVR_TIER_CERTAIN;
-    block_bits_ = !enforce ? std::numeric_limits<double>::infinity() : from == OVR_TIER_WEAK ? WEAK_BITS : from == OVR_TIER_STRONG ? STRONG_BITS : CERTAIN_BITS;
+    const double tier_bits = from == OVR_TIER_WEAK ? WEAK_BITS : from == OVR_TIER_STRONG ? STRONG_BITS : CERTAIN_BITS;
+    block_bits_ = !enforce ? std::numeric_limits<double>::infinity() : policy_.block_bits > 0 ? policy_.block_bits : tier_bits;
     const uint32_t hold = policy_.hold == OVR_HOLD_DEFAULT ? DEFAULT_HOLD : policy_.hold;
     stream_.reset(&response, enforce ? hold : 0, block_bits_);
     act(action, false);

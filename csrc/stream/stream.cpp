@@ -53,7 +53,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     freeze_bits_ = freeze_bits;
     finished_ = frozen_ = dirty_ = encoded_ = has_header_ = has_credential_ = has_crlf_ = false;
     sniffed_ = 0;
-    total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = 0;
+    total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = exempt_ = 0;
     html_end_ = last_text_ = last_sign_ = 0;
     carry_size_ = 0;
     kept_count_ = 0;
@@ -98,7 +98,11 @@ void Stream::scan_fields(const ovr_header* fields, size_t count, ovr_part part) 
     for (size_t i = 0; i < count; i++) {
         const ovr_header& h = fields[i];
         const Builtin sign = check_header(h.name.data, h.name.size, h.value.data, h.value.size, &at);
-        if (sign != Builtin::none && !own_.holds(h.value.data, h.value.size)) add_head_finding(sign, part, h.value, at, &h.name);
+        if (sign == Builtin::none) continue;
+        if (own_.holds(h.value.data, h.value.size))
+            exempt_++;
+        else
+            add_head_finding(sign, part, h.value, at, &h.name);
     }
     dirty_ = true;
     reassess();
@@ -257,7 +261,10 @@ void Stream::accept(const Anchor& a, const View& view, const Match& m) {
     const size_t value_size = size_t(m.value_end - m.value_start);
     const uint8_t* whole = view.at(m.start);
     const size_t size = size_t(m.end - m.start);
-    if (own_.holds(value, value_size) || own_.holds(whole, size)) return;
+    if (own_.holds(value, value_size) || own_.holds(whole, size)) {
+        exempt_++;
+        return;
+    }
 
     const bool crlf = m.sign == Sign::crlf_header || m.sign == Sign::request_line;
     const bool header = crlf || m.sign == Sign::parsed_header;
@@ -440,6 +447,7 @@ void Stream::finish(ovr_verdict* out) {
     out->findings_dropped = dropped_;
     out->terms = assessment_.terms;
     out->term_count = assessment_.term_count;
+    out->exempt = exempt_;
 }
 
 }  // namespace overread

@@ -96,7 +96,7 @@ class Stream {
 
     Kept kept_[MAX_FINDINGS];
     uint16_t kept_count_ = 0;
-    uint64_t dropped_ = 0;
+    uint64_t dropped_ = 0, exempt_ = 0;
     ovr_finding findings_[MAX_FINDINGS];
 };
 

@@ -81,6 +81,7 @@ PYBIND11_MODULE(_core, m) {
             return py::bytes(reinterpret_cast<const char*>(blob.data), blob.size);
         },
         "The embedded blob of the shipped rules and weights.");
+    m.def("level_name", ovr_level_name, py::arg("group"), py::arg("level"), "What a level of group 0 raw, 1 http or 2 place means; None past the last.");
     m.def(
         "kernels",
         [] {

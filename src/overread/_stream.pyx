@@ -82,6 +82,7 @@ cdef extern from "_capi.h":
         uint32_t k
         uint32_t n
         uint32_t sources
+        float alone
     ctypedef struct ovr_verdict:
         double bits
         double probability
@@ -95,6 +96,7 @@ cdef extern from "_capi.h":
         uint64_t findings_dropped
         const ovr_term *terms
         size_t term_count
+        uint64_t exempt
     ctypedef struct overread_capi:
         uint32_t abi_version
         int (*scanner_new)(const ovr_ruleset *, const ovr_scanner_options *, ovr_scanner **, ovr_error *) noexcept nogil
@@ -236,6 +238,7 @@ cdef object _verdict(const ovr_verdict *v):
     PyObject_GenericSetAttr(out, "findings", findings)
     PyObject_GenericSetAttr(out, "findings_dropped", v.findings_dropped)
     PyObject_GenericSetAttr(out, "terms", terms)
+    PyObject_GenericSetAttr(out, "exempt", v.exempt)
     return out
 
 
@@ -244,7 +247,7 @@ cdef object _finding(const ovr_finding *f):
 
 
 cdef object _term(const ovr_term *t):
-    return Term((<bytes>t.group).decode(), (<bytes>t.level).decode(), t.level_index, t.bits, _BASIS[t.basis], (<bytes>t.cls).decode(), t.k, t.n, t.sources)
+    return Term((<bytes>t.group).decode(), (<bytes>t.level).decode(), t.level_index, t.bits, _BASIS[t.basis], (<bytes>t.cls).decode(), t.k, t.n, t.sources, t.alone)
 
 
 cdef _no_text(object body):

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import sys
 from pathlib import Path
 
-from . import __version__, ruleset, show
+from . import __version__, _core, rule_page, ruleset, show, site_counts
 from ._stream import Scanner
 from .errors import OverreadError
+from .policy import block_bits
 from .ruleset import Ruleset
 from .scan_files import scan_path
+from .site_counts import SiteCounts
+from .summary import Summary
+
+SUMMARY_FROM = 20  # inputs from which a run ends with a summary
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     scan.add_argument("--json", action="store_true", help="one JSON object a line")
     scan.add_argument("--threshold", type=float, default=22.0, metavar="BITS")
     scan.add_argument("--explain", action="store_true", help="show the sum behind each verdict")
+    scan.add_argument("--summary", action="store_true", help=f"end with a summary, as runs over {SUMMARY_FROM} files or more do; with --json as a last object")
     scan.set_defaults(run=_scan)
 
     rules = commands.add_parser("rules", help="check, compile, list and explain rule packs").add_subparsers(dest="what", required=True)
@@ -42,6 +49,18 @@ def main(argv: list[str] | None = None) -> int:
     explained = rules.add_parser("explain", help="explain a shipped rule")
     explained.add_argument("id")
     explained.set_defaults(run=_rules_explain)
+
+    site = commands.add_parser("calibrate", help="weights from your own traffic, and what a budget of false blocks asks for")
+    what = site.add_mutually_exclusive_group(required=True)
+    what.add_argument("--count", nargs="+", type=Path, metavar="PATH", help="scan clean files, folders or saved responses and write their counts to --out")
+    what.add_argument("--site", nargs="+", type=Path, metavar="FILE", help="lower the weights that these counts contradict; --out takes the compiled ruleset")
+    what.add_argument("--budget", type=float, metavar="N", help="false blocks a year; with --per-day, prints the bits to block from")
+    site.add_argument("--per-day", type=float, metavar="N", help="responses a day")
+    site.add_argument("--content-type", help="with --count: taken for every input")
+    site.add_argument("--ruleset", type=Path, metavar="BLOB", help="with --site: the compiled ruleset to start from; the shipped one by default")
+    site.add_argument("--report", action="store_true", help="with --site: only print what would be lowered")
+    site.add_argument("--out", type=Path)
+    site.set_defaults(run=_calibrate, parser=site)
 
     # The proxy needs no scanner in this process: imported only here, so that `scan` starts fast.
     from . import proxy
@@ -67,24 +86,82 @@ def _scan(args: argparse.Namespace) -> int:
     except ValueError as e:
         print(f"overread: {e}", file=sys.stderr)
         return 2
-    leaks = unread = scanned = 0
+    summary = Summary()
     with show.screen(as_json=args.json, explain=args.explain) as screen:
         for path in screen.watched(args.path):
             try:
                 report = scan_path(scanner, path, args.content_type, screen.read)
             except OSError as e:
-                unread += 1
+                summary.missed(e.strerror or str(e))
                 screen.problem(str(path), e.strerror or str(e))
                 continue
-            scanned += 1
-            unread += bool(report.unread)
-            leaks += report.verdict.leaked
+            summary.add(report)
             screen.report(report)
             for text in (*report.notes, *report.unread):
                 screen.problem(report.path, text)
-    if not args.json:
-        print(f"{scanned} scanned, {leaks} with a leak, {unread} unreadable")
-    return 2 if unread else 1 if leaks else 0
+    if args.json:
+        if args.summary:
+            print(json.dumps({"summary": summary.to_dict()}))
+    else:
+        if args.summary or summary.scanned + summary.unreadable >= SUMMARY_FROM:
+            print("\n".join(show.printable(line) for line in summary.text()))
+        print(summary.line())
+    return 2 if summary.unreadable else 1 if summary.leaks else 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    if args.budget is not None:
+        if args.per_day is None:
+            args.parser.error("--budget wants --per-day")
+        bits = block_bits(args.budget, args.per_day)
+        print(f"block from {bits:.1f} bits: {args.budget:g} false blocks a year at {args.per_day:,.0f} responses a day")
+        most = site_counts.strongest(ruleset.decode_weights(_core.default_blob())[0])
+        if bits > most:
+            print(f"the shipped weights reach at most {most:.1f} bits: with this budget nothing is blocked, alarms stay")
+        return 0
+    if args.count:
+        if args.out is None:
+            args.parser.error("--count wants --out FILE")
+        return _count(args)
+    if (args.out is None) != args.report:
+        args.parser.error("--site wants either --out BLOB or --report")
+    try:
+        blob, changes = site_counts.calibrated(counts := SiteCounts.load(args.site), args.ruleset.read_bytes() if args.ruleset else None)
+        print(site_counts.report(counts, changes))
+        if args.out:
+            args.out.write_bytes(blob)
+            print(f"{args.out}: {len(blob)} bytes")
+    except OSError as e:
+        print(f"overread: {e.filename}: {e.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _count(args: argparse.Namespace) -> int:
+    scanner, counts, summary = Scanner(), SiteCounts(), Summary()
+    with show.screen(as_json=False, explain=False) as screen:
+        for path in screen.watched(args.count):
+            try:
+                report = scan_path(scanner, path, args.content_type, screen.read)
+            except OSError as e:
+                summary.missed(e.strerror or str(e))
+                screen.problem(str(path), e.strerror or str(e))
+                continue
+            summary.add(report)
+            for text in report.unread:
+                screen.problem(report.path, f"not counted: {text}")
+            if report.unread:
+                continue
+            counts.add(report.verdict, head=report.head)
+            if report.verdict.tier != "none":
+                screen.problem(report.path, f"{report.verdict.bits:.1f} bits, counted as clean; if it is a leak, take it out and count again")
+    try:
+        counts.save(args.out)
+    except OSError as e:
+        print(f"overread: {args.out}: {e.strerror}", file=sys.stderr)
+        return 2
+    print(f"{args.out}: {counts.responses} counted, {summary.unreadable} unreadable")
+    return 2 if summary.unreadable else 0
 
 
 def _rules_check(args: argparse.Namespace) -> int:
@@ -114,12 +191,7 @@ def _rules_list(_: argparse.Namespace) -> int:
 def _rules_explain(args: argparse.Namespace) -> int:
     for rule in ruleset.load(ruleset.shipped_packs()):
         if rule.id == args.id:
-            print(f"{rule.id}: {rule.title}\n  family     {rule.family}\n  reference  {rule.reference}")
-            if rule.anchor:
-                print(f"  anchors    {', '.join(repr(a.decode('latin-1')) for a in rule.anchor)}{' (any case)' if rule.nocase else ''}")
-                print(f"  check      {rule.check}")
-            else:
-                print(f"  found by   the native verifier {rule.builtin}")
+            print(rule_page.page(rule, ruleset.decode_weights(_core.default_blob())[0]))
             return 0
     print(f"overread: no rule {args.id!r}; `overread rules list` names them", file=sys.stderr)
     return 2

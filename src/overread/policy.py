@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,22 @@ Headers = Sequence[tuple[Text, Text]]
 
 BITS = {"weak": 14.0, "strong": 22.0, "certain": 30.0}
 MODES = ("off", "monitor", "enforce")
+
+
+def block_bits(budget: float, responses_per_day: float) -> float:
+    """Bits from which to block so that at most ``budget`` clean responses a year are: at most 2**-bits of them reach as many.
+
+    Never below 22, tier strong: max(22, log2(responses a year / budget)), with 365 days a year.
+
+    Raises
+    ------
+    ConfigError
+        When a value is not above 0 and finite.
+    """
+    for name, value in (("budget", budget), ("responses_per_day", responses_per_day)):
+        if not 0 < value < math.inf:
+            raise ConfigError(f"{name}: found {value}, expected a number above 0")
+    return max(BITS["strong"], math.log2(responses_per_day) + math.log2(365) - math.log2(budget))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +46,31 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a filter does: ``hold`` in bytes, ``hold_ms`` in milliseconds.
+    """What a filter does.
+
+    Parameters
+    ----------
+    mode
+        ``off``, ``monitor`` (the default: never alters a byte) or ``enforce``.
+    block_from
+        The tier from which ``enforce`` blocks: ``weak``, ``strong`` or ``certain``.
+    hold, hold_ms
+        The delay line, in bytes, and how long it may wait, in milliseconds.
+    budget, responses_per_day
+        False blocks a year that are bearable, at this traffic. Together they take the place of ``block_from``.
 
     Raises
     ------
     ConfigError
-        When a value is out of range.
+        When a value is out of range, or of budget and responses_per_day one is missing.
     """
 
     mode: str = "monitor"
     block_from: str = "certain"
     hold: int = 16384
     hold_ms: int = 50
+    budget: float | None = None
+    responses_per_day: float | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -51,3 +81,14 @@ class Policy:
             raise ConfigError(f"hold: found {self.hold}, expected 0 to 4294967294 bytes")
         if not 0 < self.hold_ms <= 60000:
             raise ConfigError(f"hold_ms: found {self.hold_ms}, expected 1 to 60000 milliseconds")
+        for given, name, missing in ((self.budget, "budget", "responses_per_day"), (self.responses_per_day, "responses_per_day", "budget")):
+            if given is not None and getattr(self, missing) is None:
+                raise ConfigError(f"{missing}: found nothing, expected a number beside {name}")
+        _ = self.block_bits  # a budget out of range is an error here, not at the first response
+
+    @property
+    def block_bits(self) -> float:
+        """Bits from which a response is blocked in enforce."""
+        if self.budget is None or self.responses_per_day is None:
+            return BITS[self.block_from]
+        return block_bits(self.budget, self.responses_per_day)

@@ -24,6 +24,9 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
+from .errors import ConfigError
+from .policy import block_bits
+
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
 LIBRARY = "liboverread_envoy.so"
@@ -292,6 +295,25 @@ def _session() -> Iterator[tuple[Children, Path]]:
             signal.signal(number, handler)
 
 
+def _block_bits(args: argparse.Namespace) -> float | None:
+    """Bits that the budget asks for; None without one."""
+    if args.budget is None and args.per_day is None:
+        return None
+    if args.budget is None or args.per_day is None:
+        raise UsageError("--budget and --per-day go together")
+    try:
+        return block_bits(args.budget, args.per_day)
+    except ConfigError as error:
+        raise UsageError(str(error)) from None
+
+
+def _blocking(args: argparse.Namespace) -> str:
+    bits = _block_bits(args)
+    if args.mode != "enforce":
+        return ""
+    return f", blocking from {args.block_from}" if bits is None else f", blocking from {bits:.1f} bits"
+
+
 def _start_envoy(
     children: Children,
     folder: Path,
@@ -302,10 +324,16 @@ def _start_envoy(
     family: str = "V4_ONLY",
 ) -> None:
     config = [f"mode={args.mode}", f"block_from={args.block_from}"]
+    if (bits := _block_bits(args)) is not None:
+        config.append(f"block_bits={bits:.6f}")
     if args.hold is not None:
         config.append(f"hold={args.hold}")
     if args.hold_ms is not None:
         config.append(f"hold_ms={args.hold_ms}")
+    if args.ruleset:
+        if "\n" in args.ruleset:
+            raise UsageError("--ruleset: a line break in the name")
+        config.append(f"ruleset={os.path.abspath(args.ruleset)}")
     if args.events:
         if "\n" in args.events:
             raise UsageError("--events: a line break in the name")
@@ -363,8 +391,7 @@ def run_proxy(args: argparse.Namespace) -> int:
         family = check_upstream(upstream)
         with _session() as (children, folder):
             _start_envoy(children, folder, upstream, args, port, admin_port, family)
-            blocking = f", blocking from {args.block_from}" if args.mode == "enforce" else ""
-            _say(f"overread: {args.upstream} is served at http://{args.bind}:{port} ({args.mode}{blocking})")
+            _say(f"overread: {args.upstream} is served at http://{args.bind}:{port} ({args.mode}{_blocking(args)})")
             _say(f"overread: counters at http://127.0.0.1:{admin_port}/stats/prometheus")
             if args.events:
                 _say(f"overread: events in {args.events}")
@@ -431,8 +458,7 @@ def run_demo(args: argparse.Namespace) -> int:
             children.forget(warm)
             visitors[visitors.index("--seed") + 1] = str(seed + 1)
             children.start("visitors", visitors)
-            blocking = f", blocking from {args.block_from}" if args.mode == "enforce" else ""
-            _say(f"overread demo: seed {seed}, mode {args.mode}{blocking}")
+            _say(f"overread demo: seed {seed}, mode {args.mode}{_blocking(args)}")
             _say("(the product's own default is monitor, and certain)\n")
             _say(f"  a clean page:                   curl -i http://{args.bind}:{port}/")
             _say(f"  the leak, straight from origin: curl -s http://127.0.0.1:{origin_port}/leak | cat -v")
@@ -461,6 +487,9 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="address to serve (default 127.0.0.1)")
     parser.add_argument("--mode", choices=("monitor", "enforce"), default=mode, help=f"default {mode}")
     parser.add_argument("--block-from", choices=("strong", "certain"), default=block_from, help=f"default {block_from}")
+    parser.add_argument("--budget", type=float, metavar="N", help="false blocks a year that are bearable; with --per-day, in place of --block-from")
+    parser.add_argument("--per-day", type=float, metavar="N", help="responses a day, for --budget")
+    parser.add_argument("--ruleset", default=None, metavar="BLOB", help="compiled rules and weights, e.g. of overread calibrate; the shipped ones by default")
     parser.add_argument("--hold", type=_hold, metavar="BYTES", help="delay line in enforce (default 16384)")
     parser.add_argument("--hold-ms", type=_hold, metavar="MS", help="longest delay (default 50)")
     parser.add_argument("--events", default=None, metavar="FILE", help="append one JSON line per alarm")

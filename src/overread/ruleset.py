@@ -499,6 +499,27 @@ def decode_weights(blob: bytes) -> tuple[list[Weight], dict[str, float]]:
     return weights, {CLASSES[c]: value for c, value in pairs}
 
 
+def replace_weights(blob: bytes, weights: Sequence[Weight], pair_cap: Mapping[str, float]) -> bytes:
+    """A blob with other weights and pair caps in the rows it has; rules and all else stay as they are.
+
+    Raises
+    ------
+    ValueError
+        When the rows are not those of the blob: other classes, groups or levels.
+    """
+    old, caps = decode_weights(blob)
+    if [(w.cls, w.group, w.level) for w in old] != [(w.cls, w.group, w.level) for w in weights] or caps.keys() != pair_cap.keys():
+        raise ValueError("the weights are not for the rows of this blob")
+    out = bytearray(blob)
+    at, _, caps_at, _ = struct.unpack_from("<4I", blob, 24 + 8 * 5)
+    for i, cls in enumerate(caps):
+        struct.pack_into("<f", out, caps_at + 8 * i + 4, pair_cap[cls])
+    for i, w in enumerate(weights):
+        struct.pack_into("<Bf3IB", out, at + 24 * i + 3, BASES.index(w.basis), w.bits, w.n, w.k, w.sources, CLASSES.index(w.counted))
+    struct.pack_into("<I", out, 16, zlib.crc32(bytes(out[24:])))
+    return bytes(out)
+
+
 def compile(paths: Iterable[Path | str], calibration: Path | str | None = None) -> bytes:  # noqa: A001 - the verb of the field
     """Blob of TOML packs under a calibration file; under the shipped weights when none is given.
 

@@ -33,6 +33,7 @@ class Report:
     contexts: tuple[str, ...]
     notes: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    head: bool = False  # it held a response head, which was scanned
 
 
 def files_of(path: Path) -> Iterator[Path]:
@@ -95,7 +96,7 @@ def scan_path(scanner: Scanner, path: Path, content_type: str | None, on_bytes: 
             if on_bytes:
                 on_bytes(len(piece))
         verdict = stream.finish()
-        return Report(str(path), verdict, tuple(_contexts(kept, verdict)), tuple(notes), tuple(unread))
+        return Report(str(path), verdict, tuple(_contexts(kept, verdict)), tuple(notes), tuple(unread), head is not None)
 
 
 class _Kept:

@@ -57,6 +57,8 @@ class Term:
         Class the count comes from; ``text-pool`` when it is borrowed from all text.
     k, n, sources
         Clean bodies that reached the level, clean bodies counted, and packages they came from.
+    alone
+        What the level is worth in bits where no other group shows anything.
     """
 
     group: str
@@ -68,6 +70,7 @@ class Term:
     k: int
     n: int
     sources: int
+    alone: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,8 @@ class Verdict:
         Further signs. They count as evidence.
     terms
         The sum behind ``bits``, one a group.
+    exempt
+        Signs left out because they consist wholly of values of the client's own request.
     """
 
     leaked: bool
@@ -109,6 +114,7 @@ class Verdict:
     findings: tuple[Finding, ...]
     findings_dropped: int
     terms: tuple[Term, ...]
+    exempt: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; digests as 16 hexadecimal digits."""
@@ -118,11 +124,64 @@ class Verdict:
         return data
 
     def explain(self) -> str:
-        """The sum in words, one term a line."""
-        lines = [f"{self.bits:.1f} bits, tier {self.tier}, content class {self.content_class}"]
+        """What counted, what was capped or ignored and why, in plain words, one thing a line; the last line is the sum."""
+        lines = [f"{self.bits:.1f} bits, tier {self.tier}, content class {self.content_class}, {self.body_bytes:,} bytes{', a leak' if self.leaked else ''}"]
+        total = 0.0
         for t in self.terms:
-            lines.append(f"  {t.group}: {t.level}: {t.bits:+.1f} bits, {t.basis}, {t.k} of {t.n:,} clean bodies ({t.content_class}, {t.sources} sources)")
+            total += t.bits
+            signs = sorted({f.rule for f in self.findings if _belongs(f, t)})
+            lines += [
+                f"  counted: {t.group}: {t.level}: {t.bits:+.1f} bits" + (f" of {t.alone:.1f}" if t.alone - t.bits >= 0.05 else ""),
+                *([f"    signs: {', '.join(signs)}"] if signs else []),
+                f"    {_count_in_words(t)}",
+                *([f"    capped: {_cap_in_words(t)}"] if t.alone - t.bits >= 0.05 else []),
+            ]
         if not self.terms:
-            lines.append("  no sign")
-        lines.append(f"  prior: one leak in 3,300,000 responses (-21.7 bits), so the probability of a leak is {self.probability:.2g}")
+            lines.append("  nothing counts")
+        loose = sorted({f.rule for f in self.findings if not any(_belongs(f, t) for t in self.terms)})
+        if loose:
+            raw = any(t.group == "raw" for t in self.terms)
+            why = "the raw bytes behind a document's end are the same sign and count already" if raw else "its group weighs nothing in this class"
+            lines.append(f"  ignored: {', '.join(loose)}: {why}")
+        more = len(self.findings) + self.findings_dropped - len(self.terms) - len(loose)
+        if more > 0:
+            lines.append(f"  ignored: {more} further {'sign' if more == 1 else 'signs'}: of a group only the highest level counts, and once")
+        if self.exempt:
+            lines.append(f"  ignored: {self.exempt} {'sign' if self.exempt == 1 else 'signs'} made wholly of the client's own request")
+        cut = total - self.bits
+        if cut >= 0.005:
+            heads = sum(t.bits for t in self.terms if t.content_class == "head")
+            typed = abs(self.bits - heads - _TYPED) < 0.005
+            why = "a visitor could have typed all of the body's evidence, and typed text stays below 22" if typed else "docs/evidence.md lists the caps"
+            lines.append(f"  capped: {-cut:.1f} bits: {why}")
+        chance = "more than 0.99" if self.probability > 0.99 else f"{self.probability:.2g}"
+        lines.append(f"  prior: one leak in 3,300,000 responses (-21.7 bits), so the probability of a leak is {chance}")
+        terms = " + ".join(f"{t.bits:.2f}" for t in self.terms) or "0"
+        lines.append(f"  sum: {terms}{f' - {cut:.2f}' if cut >= 0.005 else ''} = {self.bits:.2f} bits")
         return "\n".join(lines)
+
+
+_TYPED = 21.9  # csrc/evidence: what evidence that visitors can type is cut to
+_GROUP = {"raw": "raw", "http": "http", "secret": "http", "place": "place"}  # of each family
+
+
+def _belongs(finding: Finding, term: Term) -> bool:
+    return _GROUP.get(finding.family) == term.group and (finding.part != "body") == (term.content_class == "head")
+
+
+def _count_in_words(term: Term) -> str:
+    what = "heads" if term.content_class == "head" else "bodies"
+    seen = f"{term.k:,} of {term.n:,} clean {what} ({term.content_class}, {term.sources:,} sources)"
+    if term.basis != "chained":
+        return f"counted: {seen} show as much"
+    if term.group == "raw":
+        return f"chained: {seen} show raw bytes there; that they look like memory was counted where they do"
+    return f"chained: {seen} that hold such raw bytes show as much"
+
+
+def _cap_in_words(term: Term) -> str:
+    if term.basis == "chained":
+        return "where raw bytes stand after text or a document's end, such a sign is less of a surprise"
+    if term.basis == "capped":
+        return "groups whose meeting was not counted add up only to what the sample supports and 3 bits"
+    return "HTTP heads and credentials together stay at or below 17 bits"

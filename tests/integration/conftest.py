@@ -56,7 +56,7 @@ def command(*args: str) -> list[str]:
     script = Path(sys.executable).with_name("overread")
     if script.is_file():
         return [str(script), *args]
-    return [sys.executable, str(ROOT / "src" / "overread" / "proxy.py"), *args]
+    return [sys.executable, "-m", "overread.proxy", *args]
 
 
 def start_demo(folder: Path, *options: str) -> Demo:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from overread import Policy, Scanner
+from overread import Policy, Scanner, SiteCounts
 from overread.proxies.asgi import OverreadMiddleware, ResponseCut
 from tests.integration.heavy import heavy_scanner
 from tests.unit.test_api import LEAK, PAGE
@@ -20,7 +20,13 @@ MODES = ("monitor", "enforce")
 
 
 def serve(
-    app: Any, mode: str, scope: dict[str, Any] | None = None, incoming: Iterable[dict[str, Any]] = (), scanner: Scanner | None = None
+    app: Any,
+    mode: str,
+    scope: dict[str, Any] | None = None,
+    incoming: Iterable[dict[str, Any]] = (),
+    scanner: Scanner | None = None,
+    counts: SiteCounts | None = None,
+    **policy: float,
 ) -> tuple[Messages, Messages]:
     """What left the server, and the events."""
     sent: Messages = []
@@ -37,7 +43,8 @@ def serve(
             await asyncio.sleep(0)
             sent.append(message)
 
-        middleware = OverreadMiddleware(app, Policy(mode=mode, block_from="strong"), scanner, on_event=events.append)
+        chosen = Policy(mode=mode, block_from="strong", **policy)  # type: ignore[arg-type] # numbers only
+        middleware = OverreadMiddleware(app, chosen, scanner, on_event=events.append, counts=counts)
         whole = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [], **(scope or {})}
         async with asyncio.timeout(20):
             await middleware(whole, receive, send)
@@ -197,3 +204,25 @@ def test_a_late_leak_is_cut() -> None:
     chunks = [{"type": "http.response.body", "body": PAGE * 20, "more_body": True}, {"type": "http.response.body", "body": LEAK}]
     with pytest.raises(ResponseCut):
         serve(app_of(START, *chunks), "enforce")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_finished_response_is_counted(mode: str) -> None:
+    counts = SiteCounts()
+    for page in (PAGE, PAGE, LEAK):
+        serve(app_of(START, {"type": "http.response.body", "body": page}), mode, counts=counts)
+    cells = counts.cells()
+    assert counts.responses == 3
+    assert cells["html", "raw", 4] == (1, 3)
+    assert cells["head", "place", 4] == (0, 3)
+    serve(app_of(START, {"type": "http.response.body", "body": PAGE}), "off", counts=counts)
+    assert counts.responses == 3
+
+
+def test_a_budget_takes_the_place_of_the_tier() -> None:
+    app = app_of(START, {"type": "http.response.body", "body": LEAK})
+    assert serve(app, "enforce")[0][0]["status"] == 502
+    sent, events = serve(app, "enforce", budget=1.0, responses_per_day=100e6)
+    assert body(sent) == LEAK
+    assert [event["action"] for event in events] == ["log"]
+    assert serve(app, "enforce", budget=1.0, responses_per_day=1000.0)[0][0]["status"] == 502

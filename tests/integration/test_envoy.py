@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+import overread
+from overread import site_counts
+
 from .conftest import Demo, command, free_ports, start_demo, stop_demo
 
 CLEAN = ("/", "/about", "/api/items", "/logo.png", "/login")
@@ -193,6 +196,27 @@ def test_monitor_passes_the_page_but_reports_it(tmp_path: Path) -> None:
         stop_demo(demo.process)
 
 
+def test_a_budget_and_a_site_ruleset_reach_the_filter(tmp_path: Path) -> None:
+    # One false block in ten years at a huge site: more bits than any leak has.
+    demo = start_demo(tmp_path, "--budget", "0.1", "--per-day", "1e12")
+    try:
+        status, _ = curl(demo.filtered + "/leak")
+        assert status == 200
+        assert "blocking from 51.7 bits" in (tmp_path / "log").read_text()
+    finally:
+        stop_demo(demo.process)
+    # A site that shows every level in every response: nothing weighs anything there.
+    counts = overread.SiteCounts()
+    counts._cells = dict.fromkeys(site_counts.known_cells(), (10**6, 10**6))
+    (tmp_path / "blob").write_bytes(site_counts.calibrated(counts)[0])
+    demo = start_demo(tmp_path, "--ruleset", str(tmp_path / "blob"))
+    try:
+        status, _ = curl(demo.filtered + "/leak")
+        assert status == 200
+    finally:
+        stop_demo(demo.process)
+
+
 def test_stopping_leaves_nothing_running(tmp_path: Path) -> None:
     demo = start_demo(tmp_path)
     mark = str(demo.origin_port).encode()
@@ -222,16 +246,24 @@ def test_stopping_leaves_nothing_running(tmp_path: Path) -> None:
         (["--upstream", "ftp://example.org"], "expected http://"),
         (["--upstream", "http://127.0.0.1:1"], "cannot be reached"),
         (["--upstream", "http://127.0.0.1:1", "--port", "70000"], "expected 0 to 65535"),
+        (["--upstream", "http://127.0.0.1:{}", "--budget", "1"], "--budget and --per-day go together"),
+        (["--upstream", "http://127.0.0.1:{}", "--budget", "0", "--per-day", "9"], "budget: found 0.0, expected a number above 0"),
+        (["--upstream", "http://127.0.0.1:{}", "--ruleset", "/absent"], "ruleset: cannot read '/absent'"),
+        (["--upstream", "http://127.0.0.1:{}", "--ruleset", "/dev/null"], "ruleset: /dev/null: ruleset blob: truncated"),
     ],
 )
 def test_bad_values_get_one_line(options: list[str], message: str) -> None:
-    done = subprocess.run(
-        command("proxy", *options, *([] if "--port" in options else ["--port", "0"])),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    with socket.socket() as upstream:
+        upstream.bind(("127.0.0.1", 0))
+        upstream.listen()
+        options = [option.format(upstream.getsockname()[1]) for option in options]
+        done = subprocess.run(
+            command("proxy", *options, *([] if "--port" in options else ["--port", "0"])),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -1,5 +1,7 @@
 // Any chunking on any kernel gives the same verdict; bad input has documented answers; nothing over-reads.
+#include <cstddef>
 #include <cstring>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -25,7 +27,7 @@ ovr_response response_of(const std::string& type) {
 // Everything a verdict says but digests, whose key is the scanner's own.
 std::string describe(const ovr_verdict& v) {
     std::string s = std::string(v.content_class) + " " + std::to_string(v.bits) + " " + std::to_string(v.first_offset) + " " + std::to_string(v.body_bytes) +
-                    " " + std::to_string(v.findings_dropped);
+                    " " + std::to_string(v.findings_dropped) + " " + std::to_string(v.exempt);
     for (size_t i = 0; i < v.finding_count; i++) {
         const ovr_finding& f = v.findings[i];
         s += std::string("\n") + f.rule + " " + std::to_string(f.part) + " " + std::to_string(f.offset) + "+" + std::to_string(f.length) + " " + f.name;
@@ -137,17 +139,19 @@ void own_request() {
     ovr_response r = response_of(type);
     r.request = &q;
     const std::string echo = "GET /echo?x=1 HTTP/1.1\r\nCookie: " + value + "\r\n\r\n";
+    uint64_t exempt = 0;
     auto bits = [&](const std::string& body, const ovr_response& response) {
         ovr_stream_reset(scan.stream, &response);
         ovr_stream_feed(scan.stream, body.data(), body.size(), nullptr);
         ovr_verdict v;
         ovr_stream_finish(scan.stream, &v);
+        exempt = v.exempt;
         return v.bits;
     };
-    EXPECT(suite, bits(echo, r) == 0);
+    EXPECT(suite, bits(echo, r) == 0 && exempt >= 2);  // the request line and the cookie
     const std::string foreign = "x\r\nCookie: session=Foreign8QmZr7LwPvB2nHs5T\r\nReferer: https://other.example/\r\n";
     ovr_response unknown = response_of(type);
-    EXPECT(suite, bits(foreign, unknown) > 0);
+    EXPECT(suite, bits(foreign, unknown) > 0 && exempt == 0);
     EXPECT(suite, bits(echo + foreign, r) == bits(foreign, r));
 }
 
@@ -262,6 +266,52 @@ void filter_policy() {
     ovr_scanner_free(s);
 }
 
+// A budget's bits take the place of the tier; a caller of an older header has no such field.
+void block_bits() {
+    ovr_error err;
+    ovr_scanner* s = nullptr;
+    EXPECT(suite, ovr_scanner_new(nullptr, nullptr, &s, &err) == OVR_OK);
+    const std::string page = leaking_page(), type = "text/html; charset=utf-8";
+    Scan scan(nullptr);
+    const ovr_response r = response_of(type);
+    ovr_verdict v;
+    ovr_stream_reset(scan.stream, &r);
+    ovr_stream_feed(scan.stream, page.data(), page.size(), nullptr);
+    ovr_stream_finish(scan.stream, &v);
+    ovr_policy policy{};
+    policy.struct_size = sizeof policy;
+    policy.mode = OVR_MODE_ENFORCE;
+    policy.block_from = OVR_TIER_WEAK;
+    policy.hold = OVR_HOLD_DEFAULT;
+    auto blocked = [&] {
+        ovr_filter* f = nullptr;
+        EXPECT(suite, ovr_filter_open(s, &policy, &f, &err) == OVR_OK);
+        ovr_action a;
+        ovr_filter_head(f, &r, &a);
+        ovr_filter_body(f, page.data(), page.size(), &a);
+        if (a.verb == OVR_PASS) ovr_filter_end(f, &a);
+        ovr_filter_close(f);
+        return a.verb == OVR_BLOCK;
+    };
+    EXPECT(suite, blocked());
+    policy.block_bits = v.bits + 0.5;
+    EXPECT(suite, !blocked());
+    policy.block_bits = v.bits - 0.5;
+    EXPECT(suite, blocked());
+    policy.block_bits = v.bits + 0.5;
+    policy.struct_size = offsetof(ovr_policy, block_bits);
+    EXPECT(suite, blocked());
+    policy.struct_size = sizeof policy;
+    ovr_filter* f = nullptr;
+    for (const double bad : {-1.0, 1001.0, std::numeric_limits<double>::quiet_NaN()}) {
+        policy.block_bits = bad;
+        EXPECT(suite, ovr_filter_open(s, &policy, &f, &err) == OVR_E_ARGUMENT && std::strstr(err.message, "block_bits"));
+    }
+    policy.struct_size = 8;
+    EXPECT(suite, ovr_filter_open(s, &policy, &f, &err) == OVR_E_ARGUMENT);
+    ovr_scanner_free(s);
+}
+
 // Signs of the head: the reason phrase of JetLeak, the Allow header of Optionsbleed.
 void heads() {
     Scan scan(nullptr);
@@ -341,6 +391,7 @@ int main(int argc, char** argv) {
     suite.run("trailers", trailers);
     suite.run("bad input", bad_input);
     suite.run("filter under monitor and enforce", filter_policy);
+    suite.run("a budget's bits block", block_bits);
     if (slow) suite.run("offsets beyond 4 GiB", beyond_4_gib);
     std::printf("kernels run:");
     for (size_t k = 0; ovr_kernel_name(k); k++) std::printf(" %s", ovr_kernel_name(k));

@@ -304,3 +304,27 @@ def test_ruleset_and_kernels() -> None:
     assert len(rules) >= 40
     assert {r["family"] for r in rules.rules} == {"raw", "http", "secret", "place"}
     assert overread.kernel() in overread.kernels()
+
+
+def test_a_budget_sets_the_bits() -> None:
+    policy = overread.Policy("enforce", budget=1, responses_per_day=100e6)
+    assert round(policy.block_bits) == 35
+    assert policy.block_bits == overread.block_bits(1, 100e6)
+    assert overread.block_bits(1, 10) == 22  # never below tier strong
+    assert overread.block_bits(2, 100e6) == pytest.approx(policy.block_bits - 1)
+    assert (overread.Policy().block_bits, overread.Policy(block_from="strong").block_bits) == (30, 22)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"budget": 1}, "responses_per_day: found nothing"),
+        ({"responses_per_day": 1}, "budget: found nothing"),
+        ({"budget": 0, "responses_per_day": 1}, "budget: found 0, expected a number above 0"),
+        ({"budget": 1, "responses_per_day": float("inf")}, "responses_per_day: found inf"),
+        ({"budget": float("nan"), "responses_per_day": 1}, "budget: found nan"),
+    ],
+)
+def test_a_bad_budget_is_a_config_error(settings: dict[str, float], says: str) -> None:
+    with pytest.raises(overread.ConfigError, match=says):
+        overread.Policy(**settings)  # type: ignore[arg-type]

@@ -1,14 +1,19 @@
 """``overread scan`` and ``overread rules`` as a user runs them."""
 
+import collections
+import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from .test_api import LEAK, PAGE, SECRET
+import overread
+
+from .test_api import HTML, LEAK, PAGE, SECRET
 
 
 def run(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -83,3 +88,57 @@ def test_rules(tmp_path: Path) -> None:
     result = run("rules", "check", str(broken))
     assert result.returncode == 2
     assert f"{broken}:1: title:".encode() in result.stderr
+
+
+def test_ten_thousand_files_end_with_a_summary(tmp_path: Path) -> None:
+    names = {"html": PAGE, "css": b"p { color: red }\n", "json": b'{"a": 1}\n', "txt": b"plain words\n"}
+    for i in range(9_980):
+        folder = tmp_path / f"{i % 20:02}"
+        folder.mkdir(exist_ok=True)
+        kind = list(names)[i % 4]
+        (folder / f"{i}.{kind}").write_bytes(names[kind])
+    for i in range(15):
+        (tmp_path / f"leak-{i:02}.html").write_bytes(LEAK)
+    mirror = PAGE + b"\r\nHost: mirror.example\r\nReferer: https://a.example/\r\n" + PAGE
+    (tmp_path / "mirror.html").write_bytes(mirror)
+    tiers = [overread.Scanner().scan(data, HTML).tier for data in (LEAK, mirror)]
+    for i in range(2):
+        (tmp_path / f"gone-{i}").symlink_to(tmp_path / "absent")
+        saved = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(b"page " * (500 + 900 * i))[:-9]
+        (tmp_path / f"cut-{i}").write_bytes(saved)
+    result = run("scan", str(tmp_path))
+    assert result.returncode == 2
+    assert b"9998 scanned, 15 with a leak, 4 unreadable" in result.stdout
+    lines = result.stdout.decode().splitlines()
+    summary = lines[lines.index("summary") :]
+    count = collections.Counter({tiers[0]: 15, "none": 9_982})
+    count[tiers[1]] += 1
+    assert summary[1] == "  tiers: " + ", ".join(f"{tier} {count[tier]:,}" for tier in ("certain", "strong", "weak", "none"))
+    top = summary[summary.index("  look first at:") + 1 :][:11]
+    assert [line.split()[3] for line in top[:10]] == [str(tmp_path / f"leak-{i:02}.html") for i in range(10)]
+    assert top[10].startswith("  content classes")
+    assert f"    2,513  {15 + (tiers[1] != 'none')}  html" in summary
+    assert "    2,495   0  css" in summary
+    assert "    15  raw.mixed" in summary
+    reasons = summary[summary.index("  not read, or not wholly (files, why):") + 1 :][:2]
+    assert [line.split(maxsplit=1)[0] for line in reasons] == ["2", "2"]
+    assert "No such file or directory" in reasons[0] + reasons[1]
+    assert "its gzip data is cut off; N bytes before that were scanned" in reasons[0] + reasons[1]
+    assert re.fullmatch(r"  [\d.,]+ MB in [\d.]+ s: [\d,]+ files/s, [\d.,]+ MB/s", summary[-2])
+    few = run("scan", "--summary", str(tmp_path / "mirror.html"))
+    assert few.returncode == 0
+    assert f"{tiers[1]} 1".encode() in few.stdout
+
+
+def test_json_ends_with_a_summary_only_when_asked(folder: Path) -> None:
+    rows = [json.loads(line) for line in run("scan", "--json", "--summary", str(folder), str(folder / "absent")).stdout.splitlines()]
+    assert len(rows) == 3
+    assert ["summary" in row for row in rows] == [False, False, True]
+    summary = rows[2]["summary"]
+    assert (summary["scanned"], summary["leaks"], summary["unreadable"], summary["bytes"]) == (2, 1, 1, len(PAGE) + len(LEAK))
+    assert summary["tiers"].keys() == {"certain", "strong", "weak", "none"}
+    assert summary["tiers"]["none"] == 1
+    assert [row["path"] for row in summary["top"]] == [str(folder / "leak.html")]
+    assert summary["classes"] == {"html": {"files": 2, "with_evidence": 1}}
+    assert summary["rules"]["raw.mixed"] == 1
+    assert summary["unread"] == {"No such file or directory": 1}

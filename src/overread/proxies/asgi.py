@@ -19,7 +19,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 from .._stream import Scanner, Stream
-from ..policy import BITS, Policy, Request
+from ..policy import Policy, Request
+from ..site_counts import SiteCounts
 from ..verdict import Verdict
 
 Scope = MutableMapping[str, Any]
@@ -53,15 +54,23 @@ class OverreadMiddleware:
         Shared by all responses; by default one with the policy's hold.
     on_event
         Called with one dict an alarm; it holds no scanned byte and no query string.
+    counts
+        Where every finished or stopped response is counted, for ``overread calibrate --site``; saving it is the caller's.
     """
 
     def __init__(
-        self, app: App, policy: Policy | None = None, scanner: Scanner | None = None, on_event: Callable[[dict[str, Any]], None] | None = None
+        self,
+        app: App,
+        policy: Policy | None = None,
+        scanner: Scanner | None = None,
+        on_event: Callable[[dict[str, Any]], None] | None = None,
+        counts: SiteCounts | None = None,
     ) -> None:
         self.app = app
         self.policy = policy or Policy()
         enforcing = self.policy.mode == "enforce"
-        self.scanner = scanner or Scanner(threshold=BITS[self.policy.block_from], hold=self.policy.hold if enforcing else 0)
+        self.scanner = scanner or Scanner(threshold=self.policy.block_bits, hold=self.policy.hold if enforcing else 0)
+        self.counts = counts
         self.on_event = on_event or (lambda event: log.warning("overread %s", event))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,7 +97,7 @@ class _Response:
         self.out = send
         self.own_body = bytearray()
         self.enforce = middleware.policy.mode == "enforce"
-        self.block_bits = BITS[middleware.policy.block_from]
+        self.block_bits = middleware.policy.block_bits
         self.id = secrets.token_hex(8)
         self.head: Message | None = None
         self.head_out = self.stopped = self.finished = False
@@ -123,7 +132,7 @@ class _Response:
             if self.enforce and self.stream.bits >= self.block_bits:
                 # The head alone decides, also where it would not wait for a body.
                 self.finished = True
-                await self.stop(self.stream.finish())
+                await self.stop(self.verdict())
             elif not self.enforce or self.flows():
                 await self.release_head()
         elif kind == "http.response.body":
@@ -181,7 +190,7 @@ class _Response:
         # The policy's tier decides, whatever threshold the scanner was made with.
         if self.stream.bits >= self.block_bits:
             self.finished = True
-            await self.stop(self.stream.finish())
+            await self.stop(self.verdict())
         elif not more and not trailing:
             await self.end()
         else:
@@ -193,7 +202,7 @@ class _Response:
         """Body and trailers are complete: the last decision."""
         assert self.stream is not None
         self.finished = True
-        verdict = self.stream.finish()
+        verdict = self.verdict()
         if self.enforce and verdict.bits >= self.block_bits:
             await self.stop(verdict)
             return
@@ -202,6 +211,14 @@ class _Response:
             await self.out({"type": "http.response.body", "body": bytes(self.held), "more_body": False})
         if verdict.tier != "none":
             self.event("log", verdict)
+
+    def verdict(self) -> Verdict:
+        """The stream's verdict, counted where the operator wants counts."""
+        assert self.stream is not None
+        verdict = self.stream.finish()
+        if self.m.counts is not None:
+            self.m.counts.add(verdict, head=True)
+        return verdict
 
     async def release(self, released: int) -> None:
         n = released - self.sent
