@@ -172,6 +172,27 @@ def test_a_planted_magic_does_not_hide_a_leak(magic: str) -> None:
         assert SCANNER.scan(body, HTML).leaked, gap
 
 
+TYPED = ("\0" * 16 + LOW_POINTERS).encode() + WHO.lines()
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        pytest.param(b'{"note": "' + b"x" * 200 + TYPED + b'"}', JSON, id="uploaded JSON"),
+        pytest.param(page(RNG) + TYPED, HTML, id="uploaded HTML"),
+        pytest.param(page(RNG, inside="Größe, naïve ".encode("latin-1") + TYPED), HTML, id="Latin-1 called UTF-8"),
+        pytest.param(page(RNG, inside="東".encode()[1:] + TYPED), HTML, id="excerpt that begins in mid-character"),
+    ],
+)
+def test_the_stated_limits(body: bytes, content_type: str) -> None:
+    # Written down as not bounded; whoever bounds one of them takes it out there and here.
+    assert SCANNER.scan(body, content_type).leaked
+
+
+def test_a_magic_right_before_the_leak_costs_the_alarm() -> None:
+    assert SCANNER.scan(page(RNG, inside=b"PK\x03\x04" + heap(RNG, 900, WHO.lines()) + b"</p>\n"), HTML).tier == "weak"
+
+
 LEAK = page(random.Random(5), 6000, inside=heap(random.Random(6), 3000, WHO.lines()) + b"</p>\n")
 START = next(i for i, b in enumerate(LEAK) if b == 0)
 
