@@ -8,16 +8,22 @@ namespace {
 
 const char* const RAW_LEVEL[] = {"", "broken UTF-8", "control or NUL bytes", "raw bytes after text or a complete document",
                                  "memory there: NUL runs or pointers among other raw bytes"};
-const char* const HTTP_LEVEL[] = {
-    "", "credential", "header line, LF", "header line, CRLF", "header block, CRLF", "parsed header between NULs", "credential inside a header"};
+const char* const HTTP_LEVEL[] = {"",
+                                  "credential or log line",
+                                  "header line, LF or escaped",
+                                  "header line, CRLF",
+                                  "header block, CRLF",
+                                  "parsed header between NULs",
+                                  "credential inside a header"};
 const char* const PLACE_LEVEL[] = {"",
                                    "text after </html>, or the rest of an older image",
                                    "document broken inside or followed by more",
                                    "bytes after a complete container",
                                    "header field breaks its grammar",
                                    "Allow is no list of methods",
-                                   "control or escaped bytes in the head"};
-const char* const GROUP_NAME[] = {"raw", "http", "place", "http given raw"};
+                                   "control, escaped or encoded bytes in the head"};
+const char* const ESCAPED_LEVEL[] = {"", "run of U+FFFD", "run of escaped NULs and bytes"};
+const char* const GROUP_NAME[] = {"raw", "http", "place", "http given raw", "escaped"};
 
 constexpr uint8_t RAW_AFTER_TEXT = 3;
 
@@ -26,6 +32,7 @@ constexpr uint8_t RAW_AFTER_TEXT = 3;
 const char* level_name(Group g, uint8_t level) {
     if (g == GROUP_RAW && level < 5) return RAW_LEVEL[level];
     if ((g == GROUP_HTTP || g == GROUP_HTTP_GIVEN_RAW) && level < 7) return HTTP_LEVEL[level];
+    if (g == GROUP_ESCAPED && level < 3) return ESCAPED_LEVEL[level];
     if (g == GROUP_PLACE && level < 7) return PLACE_LEVEL[level];
     return "";
 }
@@ -38,6 +45,7 @@ PlaceLevel head_level(Builtin sign) {
             return PLACE_HEAD_LIST;
         case Builtin::head_reason:
         case Builtin::head_control:
+        case Builtin::head_cookie:
             return PLACE_HEAD_BYTES;
         default:
             return PLACE_NONE;
@@ -65,13 +73,14 @@ Assessment assess(const Ruleset& rs, ContentClass cls, const Levels& levels) {
     // Two counted groups without a measured chain never exceed what the sample supports, plus three bits.
     auto pair = [&](double sum, double more) { return std::max({sum, more, std::min(sum + more, cap)}); };
 
-    double bits = 0;
+    double bits = 0, typeable = 0;
     if (levels.raw) {
         bits = level_bits(rs, cls, GROUP_RAW, levels.raw);
         term(GROUP_RAW, cls, levels.raw, bits, rs.weights[size_t(cls)][GROUP_RAW][levels.raw].basis);
     }
     if (levels.http) {
         const double alone = std::min(HTTP_CAP, level_bits(rs, cls, GROUP_HTTP, levels.http));
+        typeable = alone;
         if (levels.raw >= RAW_AFTER_TEXT && !levels.embedded) {
             const double chained = std::min(alone, level_bits(rs, cls, GROUP_HTTP_GIVEN_RAW, levels.http));
             // The chain gives what the header adds where raw bytes already stand; never less than the stronger sign alone.
@@ -83,6 +92,12 @@ Assessment assess(const Ruleset& rs, ContentClass cls, const Levels& levels) {
             term(GROUP_HTTP, cls, levels.http, sum - bits, levels.raw ? OVR_BASIS_CAPPED : OVR_BASIS_COUNTED);
             bits = sum;
         }
+    }
+    if (levels.escaped) {
+        const double most = std::min(levels.escaped == ESCAPED_BYTES ? ESCAPED_CAP : REPLACED_CAP, PLANTED_CAP - typeable);
+        const double sum = pair(bits, std::min(most, level_bits(rs, cls, GROUP_ESCAPED, levels.escaped)));
+        term(GROUP_ESCAPED, cls, levels.escaped, sum - bits, bits > 0 ? OVR_BASIS_CAPPED : OVR_BASIS_COUNTED);
+        bits = sum;
     }
     // Raw bytes of a container count only behind its end: they hold the place sign already.
     if (levels.place && !(is_container(cls) && levels.raw)) {

@@ -10,25 +10,30 @@ namespace overread {
 // Weights of docs/evidence.md end here; thresholds are written in this file only.
 constexpr double PRIOR_BITS = -21.654;  // 1 in 3,300,000: Cloudbleed at its peak
 constexpr double WEAK_BITS = 14, STRONG_BITS = 22, CERTAIN_BITS = 30;
-constexpr double HTTP_CAP = 17;        // http and secret together, whatever is found
+constexpr double HTTP_CAP = 17;  // http and secret together, whatever is found
+// Escaped bytes pass through formatters (JetLeak, CVE-2015-2080), but scripts and documentation are full of them; U+FFFD is
+// what any lossy decoding leaves. docs/evidence.md, caps.
+constexpr double ESCAPED_CAP = 8, REPLACED_CAP = 3;
 constexpr double PLANTED_CAP = 21.9;   // raw evidence that visitors could have typed
 constexpr double UNRESOLVED_BITS = 8;  // a group above this keeps the delay line through a flush
 
 // Levels of the http group (credentials included), weakest first.
 enum HttpLevel : uint8_t { HTTP_NONE, HTTP_CREDENTIAL, HTTP_LF_LINE, HTTP_CRLF_LINE, HTTP_CRLF_BLOCK, HTTP_PARSED, HTTP_CREDENTIAL_IN_HEADER };
+// Levels of the escaped group: U+FFFD runs, then runs of escaped NULs and bytes.
+enum EscapedLevel : uint8_t { ESCAPED_NONE, ESCAPED_REPLACED, ESCAPED_BYTES };
 // Levels of the place group. Heads and bodies never share a class, so one ladder serves both: documents first, then heads.
 enum PlaceLevel : uint8_t { PLACE_NONE, PLACE_HTML_TAIL, PLACE_BROKEN, PLACE_CONTAINER_TAIL, PLACE_HEAD_FIELD, PLACE_HEAD_LIST, PLACE_HEAD_BYTES };
 static_assert(PLACE_HEAD_BYTES <= MAX_LEVEL, "a weight has a slot");
 
 struct Levels {
-    uint8_t raw = 0, http = 0, place = 0, head = 0;
+    uint8_t raw = 0, http = 0, escaped = 0, place = 0, head = 0;
     bool typed = true;      // the raw evidence could be text that a visitor typed
     bool embedded = false;  // the raw bytes are a file of a known format: header lines beside it are its envelope
 };
 
 struct Assessment {
     double bits = 0;
-    ovr_term terms[4];
+    ovr_term terms[5];
     uint8_t term_count = 0;
 };
 

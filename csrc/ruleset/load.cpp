@@ -47,7 +47,7 @@ std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::str
     };
     if (size < HEADER) return bad("truncated: " + std::to_string(size) + " bytes, the header alone has " + std::to_string(HEADER));
     if (std::memcmp(blob, "OVRBLOB1", 8) != 0) return bad("no overread blob: wrong magic at byte 0");
-    if (u32(blob + 8) != 1) return bad("version " + std::to_string(u32(blob + 8)) + " found, version 1 expected");
+    if (u32(blob + 8) != 2) return bad("version " + std::to_string(u32(blob + 8)) + " found, version 2 expected");
     if (u32(blob + 12) != size) return bad("size field says " + std::to_string(u32(blob + 12)) + " bytes, " + std::to_string(size) + " are there");
     if (u32(blob + 20) != 0) return bad("reserved field at byte 20 is not zero");
     if (u32(blob + 16) != crc32(blob + 24, size - 24)) return bad("checksum mismatch: the bytes are damaged");
@@ -79,6 +79,8 @@ std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::str
         r->elements.push_back(e);
     }
     for (uint16_t& b : r->builtin_rule) b = UINT16_MAX;
+    std::vector<bool> wide(count[RULES]);
+    std::vector<size_t> reach(count[RULES]);  // back, in characters
     for (size_t i = 0; i < count[RULES]; i++) {
         const uint8_t* p = at[RULES] + i * 32;
         const std::string place = "rule " + std::to_string(i);
@@ -91,6 +93,9 @@ std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::str
         size_t before = 0, after = 0;
         for (size_t e = 0; e < rule.before_count; e++) before += r->elements[rule.before_first + e].max;
         for (size_t e = 0; e < rule.after_count; e++) after += r->elements[rule.after_first + e].max;
+        if (u32(p + 28) > RULE_WIDE) return bad(place + ": unknown flags");
+        wide[i] = u32(p + 28) == RULE_WIDE;
+        reach[i] = before < 2 ? 2 : before;
         if (before > 64 || after > MAX_REPEAT) return bad(place + ": reaches further than 64 bytes back or 512 ahead");
         if (rule.builtin != Builtin::none) r->builtin_rule[size_t(rule.builtin)] = uint16_t(i);
         r->rules.push_back(rule);
@@ -101,7 +106,15 @@ std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::str
         const uint16_t length = u16(p + 4);
         if (length < MIN_ANCHOR || length > MAX_ANCHOR || o > count[STRINGS] || length > count[STRINGS] - o || u16(p + 6) >= count[RULES] || p[8] > 1)
             return bad("anchor " + std::to_string(i) + " is malformed");
-        r->anchors.push_back({at[STRINGS] + o, length, u16(p + 6), 0, p[8] == 1, NO_ANCHOR});
+        const uint16_t rule = u16(p + 6);
+        const uint8_t first = Ruleset::fold(at[STRINGS][o]);
+        if (r->rules[rule].check == Check::header_line && first >= 'a' && first <= 'z') r->header_names[first - 'a'].push_back(uint32_t(r->anchors.size()));
+        r->anchors.push_back({at[STRINGS] + o, length, rule, p[8] == 1, 1, 0, NO_ANCHOR});
+        if (!wide[rule]) continue;
+        const Check check = r->rules[rule].check;
+        if (length + reach[rule] > WIDE_BEHIND || check == Check::request_line || check == Check::field || check >= Check::replacement_run)
+            return bad("anchor " + std::to_string(i) + " cannot be looked for in UTF-16");
+        r->anchors.push_back({at[STRINGS] + o, length, rule, p[8] == 1, 2, 0, NO_ANCHOR});
     }
     for (size_t i = 0; i < count[WEIGHTS]; i++) {
         const uint8_t* p = at[WEIGHTS] + i * 24;

@@ -1,6 +1,6 @@
 // Rule model in memory, and the checked reading of a compiled blob.
 //
-// Blob, version 1, little-endian, offsets from its start:
+// Blob, version 2, little-endian, offsets from its start:
 //   0  magic "OVRBLOB1"      8  u32 version      12 u32 total size
 //   16 u32 CRC-32 of bytes [24, total)           20 u32 zero
 //   24 seven sections of (u32 offset, u32 count): strings (bytes), classes (32 B bitmaps),
@@ -8,7 +8,7 @@
 //   element  u16 class, u16 min, u16 max, u16 flags (1: the edge of the body satisfies it)
 //   anchor   u32 string offset, u16 length, u16 rule, u8 nocase, u8[3] zero
 //   rule     u32 id, u32 title, u32 reference (string offsets), u8 family, u8 check, u16 builtin,
-//            u32 where, u16 before first, u16 before count, u16 after first, u16 after count, u32 zero
+//            u32 where, u16 before first, u16 before count, u16 after first, u16 after count, u32 flags (1: UTF-16LE too)
 //   weight   u8 class, u8 group, u8 level, u8 basis, f32 bits, u32 n, u32 k, u32 sources, u8 counted class, u8[3] zero
 //   parameter u32 id, f32 value
 #pragma once
@@ -40,7 +40,12 @@ enum class Check : uint8_t {
     session_cookie = 8,
     pem = 9,
     html_end = 10,
-    count = 11
+    field = 11,
+    letters = 12,
+    replacement_run = 13,
+    escaped_run = 14,
+    escaped_header = 15,
+    count = 16
 };
 // Signs found by native verifiers rather than by an anchor; a rule names one so that it has an id and a page.
 enum class Builtin : uint16_t {
@@ -65,9 +70,10 @@ enum class Builtin : uint16_t {
     png_break = 18,
     jpeg_break = 19,
     head_list = 20,
-    count = 21
+    head_cookie = 21,
+    count = 22
 };
-enum Group : uint8_t { GROUP_RAW = 0, GROUP_HTTP = 1, GROUP_PLACE = 2, GROUP_HTTP_GIVEN_RAW = 3, GROUP_COUNT = 4 };
+enum Group : uint8_t { GROUP_RAW = 0, GROUP_HTTP = 1, GROUP_PLACE = 2, GROUP_HTTP_GIVEN_RAW = 3, GROUP_ESCAPED = 4, GROUP_COUNT = 5 };
 constexpr uint8_t MAX_LEVEL = 8;
 
 struct CharClass {
@@ -81,9 +87,11 @@ constexpr uint16_t ELEMENT_EDGE = 1;
 
 struct Anchor {
     const uint8_t* bytes;
-    uint16_t length, rule, window;  // window: offset of the 3-byte fingerprint
+    uint16_t length, rule;
     bool nocase;
-    uint32_t next;  // next anchor of the same window hash, or NO_ANCHOR
+    uint8_t stride;  // bytes of the body per byte of the anchor: 1, or 2 for UTF-16LE
+    int16_t window;  // of the 3-byte fingerprint, in the body, from the anchor's start; -1: it begins at the line end before
+    uint32_t next;   // next anchor of the same window hash, or NO_ANCHOR
 };
 constexpr uint32_t NO_ANCHOR = UINT32_MAX;
 
@@ -95,6 +103,9 @@ struct Rule {
     uint32_t where;  // bit per ContentClass
     uint16_t before_first, before_count, after_first, after_count;
 };
+constexpr uint32_t RULE_WIDE = 1;  // its anchors are looked for in UTF-16LE as well
+// Characters that a wide rule may read before its window: the stream keeps two bytes for each.
+constexpr size_t WIDE_BEHIND = 96;
 
 struct Weight {
     float bits = 0;
@@ -102,11 +113,20 @@ struct Weight {
     uint8_t basis = 0, counted_class = 0;
 };
 
+struct FoldTable {
+    uint8_t byte[256];
+    constexpr FoldTable() : byte() {
+        for (int i = 0; i < 256; i++) byte[i] = uint8_t(i >= 'A' && i <= 'Z' ? i | 0x20 : i == '\r' || i == 0 ? '\n' : i);
+    }
+};
+inline constexpr FoldTable FOLDED;
+
 struct Ruleset {
     std::vector<uint8_t> blob;
     std::vector<CharClass> classes;
     std::vector<Element> elements;
     std::vector<Anchor> anchors;
+    std::vector<uint32_t> header_names[26];  // anchors of header lines, by first letter
     std::vector<Rule> rules;
     Weight weights[CONTENT_CLASS_COUNT][GROUP_COUNT][MAX_LEVEL + 1];
     float pair_cap[CONTENT_CLASS_COUNT] = {};
@@ -116,11 +136,21 @@ struct Ruleset {
     static constexpr size_t HASH_SIZE = 4096;
     uint32_t window_head[HASH_SIZE];
 
-    // Of the three window bytes, letters folded to one case.
-    static uint32_t window_hash(const uint8_t* p) {
-        uint32_t v = uint32_t(fold(p[0])) | uint32_t(fold(p[1])) << 8 | uint32_t(fold(p[2])) << 16;
-        return (v * 0x9E3779B1u) >> 20;
+    // Of the three window bytes, or of them and the next, letters folded to one case and a line's ends to one.
+    static uint32_t window_hash(uint8_t a, uint8_t b, uint8_t c, uint8_t d = 0) {
+        const uint8_t* f = FOLDED.byte;
+        return ((uint32_t(f[a]) | uint32_t(f[b]) << 8 | uint32_t(f[c]) << 16 | uint32_t(f[d]) << 24) * 0x9E3779B1u) >> 16;
     }
+    // Windows of anchors, by hash: those whose next byte the anchor fixes, and the rest. Nine of ten candidates of the
+    // kernel, which sees products of nibbles, end here.
+    struct HashSet {
+        uint64_t bits[1024] = {};
+        void set(uint32_t hash) { bits[hash >> 6] |= uint64_t(1) << (hash & 63); }
+        bool has(uint32_t hash) const { return bits[hash >> 6] >> (hash & 63) & 1; }
+    };
+    HashSet three, four;
+    // p[0, 4) is readable.
+    bool may_be_window(const uint8_t* p) const { return four.has(window_hash(p[0], p[1], p[2], p[3])) || three.has(window_hash(p[0], p[1], p[2])); }
     static uint8_t fold(uint8_t c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; }
 };
 

@@ -39,10 +39,13 @@ bool codes(const ovr_bytes& list) {
     return false;
 }
 
-bool same_text(const uint8_t* a, const uint8_t* b, size_t n, bool nocase) {
-    if (!nocase) return std::memcmp(a, b, n) == 0;
-    for (size_t i = 0; i < n; i++)
-        if (Ruleset::fold(a[i]) != Ruleset::fold(b[i])) return false;
+// Whether the n bytes at p are the anchor's first.
+bool same_text(const uint8_t* p, const Anchor& a, size_t n) {
+    if (a.stride == 1 && !a.nocase) return std::memcmp(p, a.bytes, n) == 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t want = a.stride == 1 ? a.bytes[i] : i % 2 ? 0 : a.bytes[i / 2];
+        if (p[i] != want && !(a.nocase && Ruleset::fold(p[i]) == Ruleset::fold(want))) return false;
+    }
     return true;
 }
 
@@ -51,7 +54,7 @@ bool same_text(const uint8_t* a, const uint8_t* b, size_t n, bool nocase) {
 void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bits) {
     hold_ = hold;
     freeze_bits_ = freeze_bits;
-    finished_ = frozen_ = dirty_ = encoded_ = has_header_ = has_credential_ = has_crlf_ = false;
+    finished_ = frozen_ = start_resolved_ = dirty_ = encoded_ = has_header_ = has_credential_ = has_crlf_ = false;
     sniffed_ = 0;
     total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = exempt_ = 0;
     html_end_ = last_text_ = last_sign_ = 0;
@@ -179,6 +182,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     }
 
     const View view{data, start, size, final};
+    if (start == 0 && !open && !resolve_start(view)) open = true;
     for (size_t at = 0; at < size; at += TILE) {
         KernelOutput out;
         const size_t n = std::min(TILE, size - at);
@@ -187,11 +191,13 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
         if (raw) raw_.feed(data + at, n, out.classes, out.class_units);
         if (place_.tail_start() < start + at + n) feed_tail(data + at, start + at, n, out);
         for (uint32_t i = 0; i < out.candidate_units && !open; i++) {
-            const uint64_t unit = start + at + uint64_t(out.candidates[i].unit) * UNIT;
+            const size_t unit = at + size_t(out.candidates[i].unit) * UNIT;
             for (uint64_t mask = out.candidates[i].mask; mask; mask &= mask - 1) {
-                const uint64_t window = unit + uint64_t(__builtin_ctzll(mask));
+                const size_t place = unit + size_t(__builtin_ctzll(mask));
+                if (place + 4 <= size && !scanner_.rules->may_be_window(data + place)) continue;
+                const uint64_t window = start + place;
                 if (window < direct_from || window < resume_) continue;
-                if (!resolve(view, window)) {
+                if (!resolve(view, int64_t(window))) {
                     open = true;
                     break;
                 }
@@ -210,6 +216,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
 // Decides the windows in [from, to) of a small view. False: one is open, and resume_ is there.
 bool Stream::scan_candidates(const View& view, uint64_t from, uint64_t to) {
     from = std::max(from, view.base);
+    if (!resolve_start(view)) return false;
     while (from < to && from < view.end()) {
         KernelOutput out;
         const size_t n = size_t(std::min<uint64_t>(TILE, std::min(to, view.end()) - from));
@@ -217,52 +224,84 @@ bool Stream::scan_candidates(const View& view, uint64_t from, uint64_t to) {
         for (uint32_t i = 0; i < out.candidate_units; i++)
             for (uint64_t mask = out.candidates[i].mask; mask; mask &= mask - 1) {
                 const uint64_t window = from + uint64_t(out.candidates[i].unit) * UNIT + uint64_t(__builtin_ctzll(mask));
-                if (!resolve(view, window)) return false;
+                if (!resolve(view, int64_t(window))) return false;
             }
         from += n;
     }
     return true;
 }
 
+// A name at the body's first byte has its window at -1, where a line end is thought. False as of resolve().
+bool Stream::resolve_start(const View& view) {
+    if (start_resolved_ || view.base > 0 || view.size < 2) return true;
+    if (!resolve(view, -1)) return false;
+    start_resolved_ = true;
+    return true;
+}
+
 // Runs the verifiers of one window. False: at least one must wait, and none has been accepted.
-bool Stream::resolve(const View& view, uint64_t window) {
+bool Stream::resolve(const View& view, int64_t window) {
     const Ruleset& rs = *scanner_.rules;
-    const uint64_t limit = window + LOOK_AHEAD;
-    const uint32_t head = rs.window_head[Ruleset::window_hash(view.at(window))];
+    const uint64_t limit = uint64_t(window + int64_t(LOOK_AHEAD));
+    const uint8_t* p = view.at(uint64_t(window + 1));
+    const uint32_t head = rs.window_head[Ruleset::window_hash(window < 0 ? uint8_t('\n') : p[-1], p[0], p[1]) % Ruleset::HASH_SIZE];
     for (const bool accepting : {false, true}) {
         for (uint32_t i = head; i != NO_ANCHOR; i = rs.anchors[i].next) {
             const Anchor& a = rs.anchors[i];
             if (window < a.window) continue;
-            const uint64_t start = window - a.window;
+            const uint64_t start = uint64_t(window - a.window);
             if (start < view.base) continue;
-            const size_t present = size_t(std::min<uint64_t>(a.length, view.end() - start));
-            if (!same_text(view.at(start), a.bytes, present, a.nocase)) continue;
+            const size_t span = size_t(a.length) * a.stride;
+            const size_t present = size_t(std::min<uint64_t>(span, view.end() - start));
+            if (!same_text(view.at(start), a, present)) continue;
             const uint32_t where = rs.rules[a.rule].where;
             if (!(where >> uint32_t(content_.cls) & 1)) continue;
             Match match;
-            const Answer answer = present < a.length ? (view.final ? Answer::no : Answer::more) : verify(rs, a, view, start, limit, match);
+            NarrowText narrow;
+            Answer answer = view.final ? Answer::no : Answer::more;
+            if (present == span && a.stride == 2) {
+                narrow.fill(view, start, limit);
+                answer = verify(rs, a, narrow.view, narrow.start, narrow.limit, match);
+            } else if (present == span) {
+                answer = verify(rs, a, view, start, limit, match);
+            }
             if (answer == Answer::more) {
-                resume_ = window;
+                resume_ = uint64_t(std::max<int64_t>(window, 0));
                 open_ = start;
                 return false;
             }
-            if (accepting && answer == Answer::yes) accept(a, view, match);
+            if (!accepting || answer != Answer::yes) continue;
+            if (a.stride == 2)
+                accept(a, narrow.view, match, narrow.offset(match.start), narrow.offset(match.end));
+            else
+                accept(a, view, match, match.start, match.end);
         }
     }
     return true;
 }
 
-void Stream::accept(const Anchor& a, const View& view, const Match& m) {
+// start, end: of the match in the body. The match itself is in the view's offsets, which differ for wide text.
+void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t start, uint64_t end) {
     if (m.sign == Sign::html_end) {
-        html_end_ = m.end;
+        html_end_ = end;
         return;
     }
     const uint8_t* value = view.at(m.value_start);
     const size_t value_size = size_t(m.value_end - m.value_start);
     const uint8_t* whole = view.at(m.start);
-    const size_t size = size_t(m.end - m.start);
-    if (own_.holds(value, value_size) || own_.holds(whole, size)) {
+    if (own_.holds(value, value_size) || own_.holds(whole, size_t(m.end - m.start))) {
         exempt_++;
+        return;
+    }
+    auto add = [&](Group group, uint8_t level) {
+        last_sign_ = end;
+        dirty_ = true;
+        add_finding(a.rule, OVR_PART_BODY, start, uint32_t(end - start), keyed_digest(scanner_.key, value, value_size), nullptr, group, level);
+    };
+    if (m.sign == Sign::replacements || m.sign == Sign::escaped_bytes) {
+        const EscapedLevel level = m.sign == Sign::replacements ? ESCAPED_REPLACED : ESCAPED_BYTES;
+        levels_.escaped = std::max(levels_.escaped, uint8_t(level));
+        add(GROUP_ESCAPED, level);
         return;
     }
 
@@ -272,25 +311,23 @@ void Stream::accept(const Anchor& a, const View& view, const Match& m) {
     if (m.sign == Sign::lf_header) level = shown = HTTP_LF_LINE;
     if (crlf) {
         shown = HTTP_CRLF_LINE;
-        level = has_crlf_ && m.start - std::min(m.start, last_crlf_) <= NEAR ? HTTP_CRLF_BLOCK : HTTP_CRLF_LINE;
+        level = has_crlf_ && start - std::min(start, last_crlf_) <= NEAR ? HTTP_CRLF_BLOCK : HTTP_CRLF_LINE;
         has_crlf_ = true;
-        last_crlf_ = m.end;
+        last_crlf_ = end;
     }
     if (m.sign == Sign::parsed_header) level = shown = HTTP_PARSED;
     if (header) {
         has_header_ = true;
-        last_header_ = m.end;
-        if (has_credential_ && m.start - std::min(m.start, last_credential_) <= NEAR) level = HTTP_CREDENTIAL_IN_HEADER;
+        last_header_ = end;
+        if (has_credential_ && start - std::min(start, last_credential_) <= NEAR) level = HTTP_CREDENTIAL_IN_HEADER;
     }
     if (m.sign == Sign::credential) {
         has_credential_ = true;
-        last_credential_ = m.end;
-        if (has_header_ && m.start - std::min(m.start, last_header_) <= NEAR) level = HTTP_CREDENTIAL_IN_HEADER;
+        last_credential_ = end;
+        if (has_header_ && start - std::min(start, last_header_) <= NEAR) level = HTTP_CREDENTIAL_IN_HEADER;
     }
     levels_.http = std::max(levels_.http, level);
-    last_sign_ = m.end;
-    dirty_ = true;
-    add_finding(a.rule, OVR_PART_BODY, m.start, uint32_t(size), keyed_digest(scanner_.key, value, value_size), nullptr, GROUP_HTTP, shown);
+    add(GROUP_HTTP, shown);
 }
 
 void Stream::save_carry(const uint8_t* data, size_t size) {

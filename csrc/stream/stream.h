@@ -48,8 +48,9 @@ class Stream {
     void feed_tail(const uint8_t* data, uint64_t offset, size_t size, const KernelOutput& out);
     void ingest(const uint8_t* data, size_t size, bool final);
     bool scan_candidates(const View& view, uint64_t from, uint64_t to);
-    bool resolve(const View& view, uint64_t window);
-    void accept(const Anchor& anchor, const View& view, const Match& match);
+    bool resolve(const View& view, int64_t window);
+    bool resolve_start(const View& view);
+    void accept(const Anchor& anchor, const View& view, const Match& match, uint64_t start, uint64_t end);
     void save_carry(const uint8_t* data, size_t size);
     RawState raw_state() const;
     void reassess();
@@ -73,6 +74,7 @@ class Stream {
     double freeze_bits_ = 0;
     bool finished_ = false, frozen_ = false;
     bool encoded_ = false;  // the head names a content coding
+    bool start_resolved_ = false;  // header names at the body's first byte, which no line end precedes
     uint8_t sniffed_ = 0;
     uint8_t sniff_[SNIFF_BYTES];
     uint64_t total_ = 0;   // bytes ingested

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "verify/credential.h"
+#include "verify/escaped.h"
 #include "verify/signal.h"
 
 namespace overread {
@@ -96,6 +97,84 @@ Answer header_line(const Ruleset& rs, const Rule& rule, const Anchor& a, const V
     return Answer::yes;
 }
 
+// The anchor is an escaped CR LF, as it stands in URLs, in HTML attributes and in JSON. A header name must follow as it is
+// written; then the value is decoded and judged as a header line. Never more than an LF line: forms submit such text.
+Answer escaped_header(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
+    const uint64_t stop = v.end() < limit ? v.end() : limit;
+    const bool may_grow = !v.final && v.end() < limit;
+    const uint8_t kind = *v.at(start);
+    const uint64_t name = skip_line_ends(v, start + a.length, stop, kind);
+    if (may_grow && stop - name < MAX_ANCHOR + 3) return Answer::more;
+    if (name >= stop) return Answer::no;
+    const uint8_t first = Ruleset::fold(*v.at(name));
+    if (first < 'a' || first > 'z') return Answer::no;
+    for (const uint32_t i : rs.header_names[first - 'a']) {
+        const Anchor& h = rs.anchors[i];
+        if (stop - name <= h.length) continue;
+        size_t n = 0;
+        while (n < h.length && Ruleset::fold(*v.at(name + n)) == Ruleset::fold(h.bytes[n])) n++;
+        if (n < h.length) continue;
+        const uint8_t separator = *v.at(name + n);
+        if (separator != ':' && separator != kind) continue;
+        Decoded text;
+        text.push('\r', start);
+        text.push('\n', start);
+        for (size_t j = 0; j < n; j++) text.push(*v.at(name + j), name + j);
+        text.append(v, name + n, limit, kind);
+        if (n + 2 == text.size || text.bytes[n + 2] != ':') continue;
+        const View decoded{text.bytes, 0, text.size, !text.open};
+        Match inner;
+        const Answer answer = header_line(rs, rs.rules[h.rule], h, decoded, 2, UINT64_MAX, inner);
+        if (answer == Answer::more) return answer;
+        if (answer == Answer::no) continue;
+        auto place = [&](uint64_t at) { return at < text.size ? text.from[at] : text.from[text.size - 1] + 1; };
+        m = {Sign::lf_header, start, place(inner.end), place(inner.value_start), place(inner.value_end)};
+        return Answer::yes;
+    }
+    return Answer::no;
+}
+
+// The anchor is the name of a CGI variable, an environment variable or an HTTP/2 field. Forms: `NAME=value` and
+// `NAME\0value` between NULs (CGI and process environments, SCGI), with lengths before name and value in uwsgi's two
+// little-endian bytes, in FastCGI's one or four bytes before both, and in HPACK's one byte before each.
+Answer field(const Ruleset& rs, const Rule& rule, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
+    const uint64_t stop = v.end() < limit ? v.end() : limit;
+    const bool may_grow = !v.final && v.end() < limit;
+    const uint64_t name_end = start + a.length;
+    if (may_grow && stop - name_end < 2) return Answer::more;
+    // v holds at least LOOK_BEHIND bytes before a window, if they are there.
+    auto byte_before = [&](uint64_t n) { return start - v.base >= n ? int(*v.at(start - n)) : -1; };
+    auto byte_after = [&](uint64_t n) { return name_end + n < stop ? int(*v.at(name_end + n)) : -1; };
+    const uint8_t first_byte = a.bytes[0];
+    const int previous = first_byte == 0 ? 0 : byte_before(1);
+    uint64_t value = 0, size = 0;  // size 0: up to a NUL or a line end
+    if ((previous == 0 || start == 0 || previous == '\n') && (a.bytes[a.length - 1] == '=' || byte_after(0) == '='))
+        value = name_end + (a.bytes[a.length - 1] != '=');
+    else if (byte_before(2) == a.length && byte_before(1) == 0 && byte_after(0) > 0 && byte_after(1) == 0)
+        value = name_end + 2, size = uint64_t(byte_after(0));
+    else if (previous == 0 && byte_after(0) == 0)
+        value = name_end + 1;
+    else if (byte_before(2) == a.length && byte_before(1) > 0 && byte_before(1) < 128)
+        value = name_end, size = uint64_t(byte_before(1));
+    else if (byte_before(5) == a.length && byte_before(4) == 0x80 && byte_before(3) == 0 && byte_before(2) + byte_before(1) > 0)
+        value = name_end, size = uint64_t(byte_before(2) << 8 | byte_before(1));
+    else if (byte_before(1) == a.length && byte_after(0) > 0 && byte_after(0) < 127)
+        value = name_end + 1, size = uint64_t(byte_after(0));
+    else
+        return Answer::no;
+    Answer answer;
+    uint64_t head = value;
+    if (!match_after(rs, rule, v, head, limit, answer)) return answer;
+    const uint64_t most = size && size < MAX_REPEAT ? size : MAX_REPEAT;
+    uint64_t at = value;
+    while (at < stop && at - value < most && value_char(*v.at(at))) at++;
+    if (at == stop && at - value < most && may_grow) return Answer::more;
+    if (at == value || (size && at - value < most)) return Answer::no;
+    const bool line = previous == '\n' || (!size && at < stop && *v.at(at) != 0 && at - value < MAX_REPEAT);
+    m = {line ? Sign::lf_header : Sign::parsed_header, start + (first_byte == 0), at, value, at};
+    return Answer::yes;
+}
+
 // The anchor is " HTTP/1.": a request line ends here. RFC 9112, section 3.
 Answer request_line(const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
     const uint64_t stop = v.end() < limit ? v.end() : limit;
@@ -150,6 +229,14 @@ Answer verify(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start,
             return request_line(a, v, start, limit, m);
         case Check::status_line:
             return status_line(a, v, start, limit, m);
+        case Check::field:
+            return field(rs, rule, a, v, start, limit, m);
+        case Check::replacement_run:
+            return replacement_run(v, start, limit, m);
+        case Check::escaped_run:
+            return escaped_run(v, start, limit, m);
+        case Check::escaped_header:
+            return escaped_header(rs, a, v, start, limit, m);
         default:
             break;
     }
@@ -173,6 +260,9 @@ Answer verify(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start,
         case Check::entropy:
             good = check_entropy(tail, tail_size);
             break;
+        case Check::letters:
+            good = check_letters(tail, tail_size);
+            break;
         case Check::basic:
             good = check_basic(tail, tail_size);
             break;
@@ -185,7 +275,8 @@ Answer verify(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start,
         default:
             break;
     }
-    if (rule.check == Check::entropy || rule.check == Check::basic || rule.check == Check::session_cookie) m.value_start = value;
+    if (rule.check == Check::entropy || rule.check == Check::letters || rule.check == Check::basic || rule.check == Check::session_cookie)
+        m.value_start = value;
     return good ? Answer::yes : Answer::no;
 }
 

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "verify/raw.h"
+
 namespace overread {
 namespace {
 
@@ -23,6 +25,86 @@ size_t first_control(const uint8_t* p, size_t n) {
     for (size_t i = 0; i < n; i++)
         if ((p[i] < 0x20 && p[i] != '\t') || p[i] == 0x7f) return i;
     return n;
+}
+
+int base64_digit(uint8_t c) {
+    if (c >= 'A' && c <= 'Z') return c - 'A';
+    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+    if (c >= '0' && c <= '9') return c - '0' + 52;
+    return c == '+' || c == '-' ? 62 : c == '/' || c == '_' ? 63 : -1;
+}
+
+// What a decoded cookie shows of memory: eight NULs in a row, two related pointers, or a header line behind CR LF.
+class DecodedMemory {
+  public:
+    bool found() const { return found_; }
+    void byte(uint8_t b) {
+        recent_ = recent_ >> 8 | uint64_t(b) << 56;
+        size_++;
+        nuls_ = b ? 0 : nuls_ + 1;
+        found_ |= nuls_ >= 8;
+        if (b == 0 && size_ >= 8 && user_pointer(recent_)) {
+            for (const auto& p : pointers_)
+                found_ |= p.size && size_ - p.size <= 256 && size_ % 8 == p.size % 8 && p.value >> 24 == recent_ >> 24 && p.value != recent_;
+            pointers_[next_++ % 4] = {size_, recent_};
+        }
+        header(b);
+    }
+    // Base64 restarts behind a byte of another alphabet; what was decoded before does not count on.
+    void restart() { *this = DecodedMemory(found_); }
+    explicit DecodedMemory(bool found = false) : found_(found) {}
+
+  private:
+    void header(uint8_t b) {
+        // 0: text, 1: CR, 2: CR LF, then 2 + characters of the name, 255: its colon
+        if (b == '\r')
+            line_ = 1;
+        else if (line_ == 1)
+            line_ = b == '\n' ? 2 : 0;
+        else if (line_ == 255)
+            found_ |= b == ' ', line_ = 0;
+        else if (line_ >= 5 && b == ':')
+            line_ = 255;
+        else if (line_ >= 2)
+            line_ = token_char(b) && line_ < 60 ? uint8_t(line_ + 1) : 0;
+    }
+    struct Pointer {
+        size_t size = 0;
+        uint64_t value = 0;
+    };
+    uint64_t recent_ = 0;
+    size_t size_ = 0, nuls_ = 0, next_ = 0;
+    uint8_t line_ = 0;
+    bool found_;
+    Pointer pointers_[4];
+};
+
+// CitrixBleed 3 (CVE-2026-3055) gave process memory out as the base64 value of NSC_TASS.
+bool decodes_to_memory(const uint8_t* s, size_t n) {
+    DecodedMemory memory;
+    uint32_t word = 0;
+    int bits = 0;
+    for (size_t i = 0; i < n && s[i] != ';' && !memory.found(); i++) {
+        uint8_t c = s[i];
+        if (c == '%' && i + 2 < n) {  // %2B, %2F and %3D
+            const uint8_t low = s[i + 2] | 0x20;
+            c = s[i + 1] == '2' && low == 'b' ? '+' : s[i + 1] == '2' && low == 'f' ? '/' : '=';
+            i += 2;
+        }
+        const int digit = base64_digit(c);
+        if (digit < 0) {
+            memory.restart();
+            bits = 0;
+            continue;
+        }
+        word = word << 6 | uint32_t(digit);
+        bits += 6;
+        if (bits >= 8) {
+            bits -= 8;
+            memory.byte(uint8_t(word >> bits));
+        }
+    }
+    return memory.found();
 }
 
 }  // namespace
@@ -86,6 +168,10 @@ Builtin check_header(const uint8_t* name, size_t name_size, const uint8_t* value
         if (i == 0 || i >= size || value[i] != '=') {
             *offset = i;
             return Builtin::head_grammar;
+        }
+        if (decodes_to_memory(value + i + 1, size - i - 1)) {
+            *offset = i + 1;
+            return Builtin::head_cookie;
         }
     }
     return Builtin::none;

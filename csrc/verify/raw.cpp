@@ -81,20 +81,10 @@ void RawTracker::judge() {
     }
 }
 
-// x86-64, ARM64 and Go heap pointers by their fixed upper bytes; see docs/evidence.md.
 void RawTracker::nul_byte(uint64_t offset) {
     const uint64_t word = __builtin_bswap64(recent_);  // little-endian value of the last 8 bytes
     if (offset - origin_ >= 3 && uint32_t(recent_) == 0) raw_event(offset, RAW_RUN);
-    if (offset - origin_ >= 7) {
-        const uint8_t top = uint8_t(word >> 40), next = uint8_t(word >> 32);
-        const bool upper_clear = word >> 48 == 0;
-        int zeros = 0;
-        for (int i = 1; i < 5; i++) zeros += uint8_t(word >> (8 * i)) == 0;
-        const bool x86 = upper_clear && (top == 0x7f || top == 0x55 || top == 0x56) && zeros <= 1;
-        const bool arm = upper_clear && ((top == 0xff && next == 0xff) || (top == 0xaa && next == 0xaa)) && zeros <= 1 && uint32_t(word) != 0xffffffffu;
-        const bool go = word >> 32 == 0xc0 && uint8_t(word >> 16) != 0;
-        if (x86 || arm || go) pointer(offset - 7, word);
-    }
+    if (offset - origin_ >= 7 && user_pointer(word)) pointer(offset - 7, word);
     raw_event(offset, RAW_NUL);
 }
 

@@ -18,6 +18,18 @@ constexpr uint64_t TEXT_RUN = 512;
 // clean bodies show is counted.
 constexpr uint64_t TEXT_HEAD = 96;
 
+// Whether a little-endian word looks like a user-space pointer: x86-64, ARM64 and the Go heap by their fixed upper bytes.
+inline bool user_pointer(uint64_t word) {
+    const uint8_t top = uint8_t(word >> 40), next = uint8_t(word >> 32);
+    const bool upper_clear = word >> 48 == 0;
+    int zeros = 0;
+    for (int i = 1; i < 5; i++) zeros += uint8_t(word >> (8 * i)) == 0;
+    const bool x86 = upper_clear && (top == 0x7f || top == 0x55 || top == 0x56) && zeros <= 1;
+    const bool arm = upper_clear && ((top == 0xff && next == 0xff) || (top == 0xaa && next == 0xaa)) && zeros <= 1 && uint32_t(word) != 0xffffffffu;
+    const bool go = word >> 32 == 0xc0 && uint8_t(word >> 16) != 0;
+    return x86 || arm || go;
+}
+
 // What the raw group has reached; levels as in docs/evidence.md.
 struct RawState {
     uint8_t level = 0;          // 0 none, 1 broken UTF-8, 2 control or NUL, 3 after text or a complete document, 4 memory there

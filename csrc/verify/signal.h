@@ -27,12 +27,25 @@ enum class Sign : uint8_t {
     request_line,   // request or status line with CRLF
     parsed_header,  // header name or value between NULs, as nginx and Apache keep parsed heads
     html_end,       // </html>: where a page's tail starts
+    replacements,   // a run of U+FFFD, as lossy decoding leaves it
+    escaped_bytes,  // a run of escaped NULs and other bytes
 };
 
 struct Match {
     Sign sign;
     uint64_t start, end;              // of the finding
     uint64_t value_start, value_end;  // of what is compared with the client's own values
+};
+
+// Text around a UTF-16LE anchor, one byte per code unit, so that verifiers see it as they see other text.
+struct NarrowText {
+    static constexpr uint8_t NO_BYTE = 0x7f;  // stands for a unit above U+00FF: no verifier takes it for text
+    View view;
+    uint64_t start, limit;  // of the anchor, in the view's offsets
+    uint64_t body;          // the anchor's place in the body
+    uint8_t bytes[WIDE_BEHIND + (LOOK_AHEAD + LOOK_BEHIND) / 2 + 1];
+    void fill(const View& v, uint64_t at, uint64_t until);
+    uint64_t offset(uint64_t narrow) const { return body + 2 * (narrow - start); }
 };
 
 enum class Answer : uint8_t { no, yes, more };  // more: cannot be decided before further bytes

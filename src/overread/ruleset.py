@@ -36,6 +36,11 @@ CHECKS = (
     "session-cookie",
     "pem",
     "html-end",
+    "field",
+    "letters",
+    "replacement-run",
+    "escaped-run",
+    "escaped-header",
 )
 BUILTINS = (
     "none",
@@ -59,6 +64,7 @@ BUILTINS = (
     "png-break",
     "jpeg-break",
     "head-list",
+    "head-cookie",
 )
 CLASSES = (
     "html",
@@ -86,11 +92,13 @@ CLASSES = (
     "text-pool",
     "container-pool",
 )
-GROUPS = ("raw", "http", "place", "http-given-raw")
+GROUPS = ("raw", "http", "place", "http-given-raw", "escaped")
 BASES = ("counted", "chained", "capped")
 MAX_REPEAT = 512
 MAX_BEFORE = 64
 MIN_ANCHOR, MAX_ANCHOR = 3, 48
+WIDE_BEHIND = 96  # characters that a rule for UTF-16 may read back, as csrc/ruleset/ruleset.h has it
+NARROW_CHECKS = ("request-line", "field", "replacement-run", "escaped-run", "escaped-header")
 MAX_RULES, MAX_ENTRIES = 20000, 60000  # as csrc/ruleset/load.cpp checks them
 
 _KEYS: dict[str, type] = {
@@ -102,6 +110,7 @@ _KEYS: dict[str, type] = {
     "after": str,
     "check": str,
     "builtin": str,
+    "wide": bool,
     "where": list,
     "reference": str,
     "content_type": str,
@@ -135,6 +144,7 @@ class Rule:
     after: tuple[Element, ...]
     check: str
     builtin: str
+    wide: bool
     where: tuple[str, ...]
     content_type: str
     examples: tuple[bytes, ...]
@@ -341,6 +351,12 @@ def _check_rule(table: Mapping[str, Any], index: int, file: str, text: str, seen
         total = sum(e.max for e in sequences[key])
         if total > most:
             raise fail(key, f"reaches over {total} bytes, expected at most {most}")
+    # Header names stand in the heaps of Java, .NET and Node as UTF-16; other rules say so themselves.
+    wide = bool(table.get("wide", check == "header-line"))
+    if wide and (not anchors or check in NARROW_CHECKS):
+        raise fail("wide", f"a rule with the check {check!r} is looked for in bytes only")
+    if wide and max(map(len, encoded["anchor"])) + max(2, sum(e.max for e in sequences["before"])) > WIDE_BEHIND:
+        raise fail("wide", f"anchor and 'before' reach over more than {WIDE_BEHIND} characters")
     return Rule(
         rule_id,
         rule_id.partition(".")[0],
@@ -352,6 +368,7 @@ def _check_rule(table: Mapping[str, Any], index: int, file: str, text: str, seen
         sequences["after"],
         check,
         builtin,
+        wide,
         tuple(where),
         table.get("content_type", "text/plain; charset=utf-8"),
         encoded["examples"],
@@ -446,7 +463,7 @@ def encode(rules: Sequence[Rule], weights: Sequence[Weight], pair_cap: Mapping[s
                 where,
                 *before,
                 *after,
-                0,
+                int(r.wide),
             )
         )
         for a in r.anchor:
@@ -484,7 +501,7 @@ def encode(rules: Sequence[Rule], weights: Sequence[Weight], pair_cap: Mapping[s
         table += struct.pack("<2I", offset + pad, count)
         offset += pad + len(data)
     tail = table + body
-    return struct.pack("<8s4I", b"OVRBLOB1", 1, offset, zlib.crc32(tail), 0) + tail
+    return struct.pack("<8s4I", b"OVRBLOB1", 2, offset, zlib.crc32(tail), 0) + tail
 
 
 def decode_weights(blob: bytes) -> tuple[list[Weight], dict[str, float]]:

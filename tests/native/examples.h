@@ -11,6 +11,13 @@ struct Example {
 inline std::string bytes(const char* s, size_t n) { return std::string(s, n); }
 #define BYTES(literal) bytes(literal, sizeof(literal) - 1)
 
+// As Java, .NET and Node keep it.
+inline std::string wide(const std::string& s) {
+    std::string w;
+    for (char c : s) (w += c) += '\0';
+    return w;
+}
+
 inline std::vector<Example> short_examples() {
     return {
         {"text/html; charset=utf-8", ""},
@@ -27,6 +34,11 @@ inline std::vector<Example> short_examples() {
         {"image/jpeg", BYTES("\xff\xd8\xff\xe0\0\4ab\xff\xda\0\4cd\x11\x22\xff\0\x33\xff\xd9\0a tail of 16 bytes")},
         {"", BYTES("\x1f\x8b\x08\0Cookie")},
         {"text/html", "<html></html>\n\n tail eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc \r\nCookie"},
+        {"text/html; charset=utf-8", "x" + wide("\r\nCookie: sid=0123456789abcdef\r\n") + wide("\tsession=Zk3Yx8QmZr7LwPvB2nHs5 ")},
+        {"text/plain; charset=utf-8", "Cookie: a=bcdefgh\nq=%0D%0ACookie%3A%20a%3Dbcdefghi%0d%0a &#13;\nVia: 1.1 &quot;a&#13;"},
+        {"application/json", "{\"a\":\"\\r\\nCookie: a=bcdefghi\\r\\nx \\x00\\x00`\\x01\\u0000\\0\\0\\377\\x00\\x00\\x00 y\"}"},
+        {"text/plain; charset=utf-8",
+         BYTES("\x0b\0HTTP_COOKIE\5\0a=bcd \0PATH=/bin\0 \5:path\5/cart \xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdx")},
         {"text/event-stream", BYTES("data: x\n\n\0data: password=S3cr3tPass%21\n\n")},
     };
 }
@@ -37,6 +49,7 @@ inline std::string memory() {
     const uint64_t pointers[] = {0x00007f34e1d2a010, 0x00007f34e1d2a460, 0x0000561be55c3e00, 0x21};
     s.append(reinterpret_cast<const char*>(pointers), sizeof pointers);
     s += BYTES("Cookie\0 session=Zk3Yx8QmZr7LwPvB2nHs5TdJ; theme=dark\0\nAuthorization\0 Bearer Zk3Yx8QmZr7LwPvB2nHs5TdJ\0\n\xff\xfe\x01\x02");
+    s += wide("\r\nAuthorization: Bearer Wk3Yx8QmZr7LwPvB2nHs5TdY\r\n");
     s += "\r\nCookie: session=Qk3Yx8QmZr7LwPvB2nHs5TdX\r\nReferer: https://shop.example/cart\r\nUser-Agent: Mozilla/5.0 (X11)\r\n\r\n";
     return s;
 }

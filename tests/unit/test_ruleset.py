@@ -1,8 +1,10 @@
 """Rule packs: every example and counterexample, every kind of mistake, and that the embedded blob is fresh."""
 
+import base64
 import dataclasses
 import re
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -19,11 +21,12 @@ def rules_found(body: bytes, content_type: str) -> set[str]:
     return {f.rule for f in overread.Scanner().scan(body, content_type).findings}
 
 
-def test_at_least_40_rules_with_counterexamples() -> None:
-    assert len(RULES) >= 40
+def test_at_least_130_rules_with_counterexamples() -> None:
+    assert len(RULES) >= 130
     assert all(r.counterexamples for r in RULES)
     # The end of a document is a mark, not a sign; heads are no bodies: their tests are in test_api.
-    assert {r.id for r in RULES if not r.examples} == {"place.html-end", "place.head-grammar", "place.head-list", "place.head-reason", "place.head-control"}
+    heads = {f"place.head-{sign}" for sign in ("grammar", "list", "reason", "control", "cookie")}
+    assert {r.id for r in RULES if not r.examples} == {"place.html-end", *heads}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r.id)
@@ -32,6 +35,78 @@ def test_examples_match_and_counterexamples_do_not(rule: ruleset.Rule) -> None:
         assert rule.id in rules_found(example, rule.content_type), example
     for counterexample in rule.counterexamples:
         assert rule.id not in rules_found(counterexample, rule.content_type), counterexample
+
+
+@pytest.mark.parametrize("rule", [r for r in RULES if r.wide], ids=lambda r: r.id)
+def test_wide_rules_find_utf_16(rule: ruleset.Rule) -> None:
+    for example in rule.examples:
+        for before in (b"", b"\x01", b"a page of text "):
+            body = before + example.decode("latin-1").encode("utf-16-le")
+            found = [f for f in overread.Scanner().scan(body, rule.content_type).findings if f.rule == rule.id]
+            assert found, example
+            # Offsets and lengths are those of the body's bytes.
+            assert all((f.offset - len(before)) % 2 == 0 and f.length % 2 == 0 and f.offset + f.length <= len(body) for f in found)
+    for counterexample in rule.counterexamples:
+        assert rule.id not in rules_found(counterexample.decode("latin-1").encode("utf-16-le"), rule.content_type), counterexample
+
+
+@pytest.mark.parametrize(
+    ("body", "group", "level"),
+    [
+        (b"a" + b"\xef\xbf\xbd" * 3 + b"b", None, 0),
+        (b"a" + b"\xef\xbf\xbd" * 4 + b"b", "escaped", 1),
+        (b"'" + rb"\x00" * 7 + b"'", None, 0),
+        (b"'" + rb"\x00" * 8 + b"'", "escaped", 2),
+        (rb"'\x00\x00" + b"' '".join([rb"\x00"] * 20) + b"'", None, 0),  # strings of a table, not one run
+        (rb"\0\0`\xa1\xd2\xe14\x7f\0\0\x10", "escaped", 2),
+        (b"?q=%0D%0ACookie%3A+sid%3D8f14e45fceea167a&x=1", "http", 2),
+        (b"?q=%0D%0ACookie+jar%3A+sid", None, 0),
+        (b'<i t="&#13;\nReferer: https://a.example/?a=1&amp;b=2&#13;">', "http", 2),
+        (rb'{"log":"GET\r\nX-Forwarded-For: 203.0.113.9\r\n"}', "http", 2),
+        (rb'{"log":"\r\nX-Forwarded-For: client, proxy"}', None, 0),
+    ],
+)
+def test_escaped_forms(body: bytes, group: str | None, level: int) -> None:
+    terms = overread.Scanner().scan(b"some text " * 20 + body + b" more", "text/plain; charset=utf-8").terms
+    assert [(t.group, t.level_index) for t in terms] == ([(group, level)] if group else [])
+
+
+def test_escaped_evidence_is_capped(pack: Path, tmp_path: Path) -> None:
+    # Whatever a calibration counts: 3 bits for U+FFFD, 8 for escaped bytes, and below 22 with HTTP and credentials.
+    text = (ROOT / "calibration/calibration.toml").read_text()
+    generous = tmp_path / "calibration.toml"
+    generous.write_text(re.sub(r"(?m)(\bbits = )[0-9.]+", r"\g<1>40.0", re.sub(r'(?m)^("[a-z0-9-]+" = )[0-9.]+$', r"\g<1>60", text)))
+    scanner = overread.Scanner(overread.Ruleset.from_toml(ruleset.shipped_packs(), generous, extend=False))
+    assert scanner.scan(b"a" + b"\xef\xbf\xbd" * 9, "text/plain").bits == 3
+    assert scanner.scan(rb"\x00" * 9, "text/plain").bits == 8
+    both = scanner.scan(rb"\x00" * 9 + b"\r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\nReferer: https://a.example/\r\n", "text/plain")
+    assert {t.group for t in both.terms} == {"http", "escaped"}
+    assert 17 < both.bits < 22
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (b"abc" * 30, False),
+        (base64.b64encode(b"session" + bytes(8) + b"more"), True),
+        (base64.b64encode(b"session" + bytes(7) + b"more"), False),
+        (base64.b64encode(b"x" * 8 + struct.pack("<4Q", 0x7F34E1D2A010, 5, 0x7F34E1D2A460, 7)), True),
+        (base64.urlsafe_b64encode(b"x" * 8 + struct.pack("<4Q", 0x7F34E1D2A010, 5, 0x7F34E1D2A010, 7)), False),
+        (base64.b64encode(b"n; theme=dark\r\nReferer: https://a.example/"), True),
+        (base64.b64encode(b"two lines\r\nof text: words"), False),
+        (base64.b64encode(b"????>>>>" * 3 + bytes(9)).replace(b"+", b"%2B").replace(b"/", b"%2f").replace(b"=", b"%3D"), True),
+        (b"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U", False),
+    ],
+)
+def test_a_cookie_that_decodes_to_memory(value: bytes, found: bool) -> None:
+    verdict = overread.Scanner().scan(b"", headers=[("Set-Cookie", b"NSC_TASS=" + value + b"; Path=/; Secure")])
+    assert [(f.rule, f.name) for f in verdict.findings] == ([("place.head-cookie", "Set-Cookie")] if found else [])
+    assert [t.level_index for t in verdict.terms] == ([6] if found else [])
+
+
+def test_placeholders_are_no_credentials() -> None:
+    for text in (b"AKIAIOSFODNN7EXAMPLE ", b"ghp_" + b"0" * 36, b"sk-proj-your_key_here_your_key_here_your_key_here_1", b"glpat-<your token here>"):
+        assert not overread.Scanner().scan(b"key: " + text, "text/plain").findings, text
 
 
 def test_embedded_blob_is_fresh() -> None:
@@ -75,6 +150,7 @@ counterexamples = ["an x-thing"]
         (('title = "Thing"', "title = "), 3, "", "not TOML"),
         (('check = "header-line"', 'check = "header-line"\nbuiltin = "raw-nul"'), 4, "anchor", "either"),
         (('check = "header-line"', 'where = ["htm"]'), 7, "where", "content classes"),
+        (('check = "header-line"', 'check = "request-line"\nwide = true'), 8, "wide", "in bytes only"),
     ],
 )
 def test_each_mistake_names_file_line_and_key(tmp_path: Path, change: tuple[str, str], line: int, key: str, says: str) -> None:
