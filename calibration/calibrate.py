@@ -18,10 +18,11 @@ from .count_heads import HEAD_LEVELS, HeadCounts, count_heads
 from .counting import BINARY, CONTAINER, FAMILY, TEXT, Mixtures, Row, count, package_list
 
 HERE = Path(__file__).parent
-LEVELS = {"raw": 3, "http": 6, "place": 3}  # the raw group's fourth level is chained
+LEVELS = {"raw": 3, "http": 6, "place": 3, "escaped": 2}  # the raw group's fourth level is chained
 THICK = 30_000  # a class with fewer bodies borrows from its pool where at most one project of its own showed the level
 PER_KIND = 1000  # bodies that one kind of mixture counts as, at most
 HTTP_CAP = 17.0  # docs/evidence.md: http and secret together, in a text class
+ESCAPED_CAPS = {1: 3.0, 2: 8.0}  # docs/evidence.md: U+FFFD runs, escaped bytes
 LINE_ENDING_BITS = 4.0  # CRLF islands in LF pages are what forms submit
 
 
@@ -124,6 +125,8 @@ def weigh(counts: Counts, heads: HeadCounts) -> dict[str, object]:
                 bits = bits_of(k, n)
                 if group == "http":
                     bits = min(bits, HTTP_CAP, crlf_bits) if cls in TEXT else min(bits, HTTP_CAP)
+                if group == "escaped":
+                    bits = min(bits, ESCAPED_CAPS[level])
                 add(cls, group, level, counted, k, n, bits, "counted", sources)
                 if group == "raw" and level == 3:
                     add(cls, "raw", 4, counted, k, n, bits + float(chains[FAMILY[cls]]["bits"]), "chained", sources)  # type: ignore[arg-type] # a float by construction
@@ -195,6 +198,8 @@ def check(path: Path) -> list[str]:
         text_cap = min(HTTP_CAP, data["crlf"]["http_cap_bits"]) if w["class"] in TEXT else HTTP_CAP
         if w["group"] == "http" and w["bits"] > text_cap:
             wrong.append(f"{w['class']} http level {w['level']}: {w['bits']} bits, the cap is {text_cap}")
+        if w["group"] == "escaped" and w["bits"] > ESCAPED_CAPS[w["level"]]:
+            wrong.append(f"{w['class']} escaped level {w['level']}: {w['bits']} bits, the cap is {ESCAPED_CAPS[w['level']]}")
     for cls, bits in data["pair_cap"].items():
         n = max(data["bodies"].get(cls, 0), data["bodies"].get(pool_of(cls), 0) if data["bodies"].get(cls, 0) < THICK else 0)
         if bits > math.log2(max(3, n) / 3) + 3:

@@ -34,7 +34,7 @@ constexpr size_t BUCKETS = 8;
 // their nibbles would let through most text.
 constexpr uint8_t TEXT_BUCKETS = 6, LINE_BUCKETS = 1;
 constexpr size_t TRIED = 12;  // windows of an anchor that are tried in every bucket: its rarest
-constexpr size_t ROUNDS = 3;  // of moving single anchors to a better bucket
+constexpr size_t ROUNDS = 2;  // of moving single anchors to a better bucket
 
 struct Bits {
     uint64_t word[WORDS];
@@ -128,25 +128,25 @@ struct Bucket {
     // What the window adds to the share of windows that become candidates; at least `enough` when it is more than that.
     double cost(const Window& w, double enough) const {
         const Listed& t = listed();
-        const Bits* set[3][2];
+        // Sequences with the new nibbles; a byte brings at most one low and two high ones, the line ends aside.
+        const Bits *more_low[3], *more_high[3][2];
         bool same = true;
         double unlisted = UNLISTED, before = UNLISTED;
-        Bits grown[3][2];
         for (size_t j = 0; j < 3; j++) {
-            const uint16_t l = uint16_t(w.low[j] & ~low[j]), h = uint16_t(w.high[j] & ~high[j]);
-            set[j][0] = &any_low[j];
-            set[j][1] = &any_high[j];
+            const uint32_t l = w.low[j] & ~low[j], h = w.high[j] & ~high[j];
+            same &= !l && !h;
             before *= share[j];
             unlisted *= l || h ? share_of(low[j] | w.low[j], high[j] | w.high[j]) : share[j];
-            same &= !l && !h;
-            if (l) set[j][0] = unite(grown[j][0], any_low[j], t.low[j], l);
-            if (h) set[j][1] = unite(grown[j][1], any_high[j], t.high[j], h);
+            more_low[j] = l ? &t.low[j][__builtin_ctz(l)] : &t.none;
+            more_high[j][0] = h ? &t.high[j][__builtin_ctz(h)] : &t.none;
+            more_high[j][1] = h & (h - 1) ? &t.high[j][__builtin_ctz(h & (h - 1))] : &t.none;
         }
         if (same) return 0;
         double sum = unlisted - before;
         for (size_t i = 0; i < WORDS && sum < enough; i++) {
             uint64_t m = ~hit.word[i];
-            for (size_t j = 0; j < 3; j++) m &= set[j][0]->word[i] & set[j][1]->word[i];
+            for (size_t j = 0; j < 3; j++)
+                m &= (any_low[j].word[i] | more_low[j]->word[i]) & (any_high[j].word[i] | more_high[j][0]->word[i] | more_high[j][1]->word[i]);
             for (; m; m &= m - 1) sum += double(t.rate[i * 64 + size_t(__builtin_ctzll(m))]);
         }
         return sum;
