@@ -66,19 +66,20 @@ def pool_of(cls: str) -> str:
     return "text-pool" if cls in TEXT else "container-pool" if cls in CONTAINER else ""
 
 
-def evenly(m: Mixtures, hits: collections.Counter[str]) -> int:
+def evenly(bodies: collections.Counter[str], hits: collections.Counter[str]) -> int:
     """Hits over all kinds, of which none counts as more than ``PER_KIND`` bodies: cheap kinds must not drown the others."""
-    return sum(math.ceil(hits[kind] * min(1.0, PER_KIND / n)) for kind, n in m.n.items())
+    return sum(math.ceil(hits[kind] * min(1.0, PER_KIND / n)) for kind, n in bodies.items() if n)
 
 
 def chain(m: Mixtures) -> dict[str, object]:
     """The chained factor of one family, with the count of every kind of mixture."""
-    k, n = evenly(m, m.raw4), evenly(m, m.n)
+    k, n = evenly(m.n, m.raw4), evenly(m.n, m.n)
     worst = max((kind for kind in m.n if m.n[kind] >= 20), key=lambda kind: m.raw4[kind] / m.n[kind], default="")
     return {
         "given": "raw bytes after text or a complete container (raw level 3)", "sign": "two kinds and no known magic (raw level 4)", "k": k, "n": n,
         "packages": len(m.packages), "bound": upper_bound(k, n) if n else 1.0, "bits": bits_of(k, n), "worst_kind": worst,
         "kinds": {kind: [m.raw4[kind], m.n[kind]] for kind in sorted(m.n)},
+        "headers": {kind: [m.http[kind, 3], m.unknown[kind]] for kind in sorted(m.unknown) if m.unknown[kind]},
     }  # fmt: skip
 
 
@@ -132,9 +133,9 @@ def weigh(counts: Counts, heads: HeadCounts) -> dict[str, object]:
                     add(cls, "raw", 4, counted, k, n, bits + float(chains[FAMILY[cls]]["bits"]), "chained", sources)  # type: ignore[arg-type] # a float by construction
         if cls in FAMILY:
             m = counts.mixtures[FAMILY[cls]]
-            n = evenly(m, m.n)
+            n = evenly(m.unknown, m.unknown)
             for level in range(1, 7):
-                k = evenly(m, collections.Counter({kind: m.http[kind, level] for kind in m.n}))
+                k = evenly(m.unknown, collections.Counter({kind: m.http[kind, level] for kind in m.unknown}))
                 add(cls, "http-given-raw", level, pool_of(cls), k, n, bits_of(k, n), "chained", len(m.packages))
 
     weights += head_weights(heads)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .bodies import bodies, download, download_debs
-from .enriched import CONTAINERS, NATURAL, made, made_tails
+from .enriched import CONTAINERS, HTML, NATURAL, PLAIN, made, made_tails
 
 if TYPE_CHECKING:
     import overread
@@ -26,8 +26,9 @@ BATCH = 20  # packages downloaded together
 TEXT = ("html", "js", "css", "json", "svg", "xml", "text", "event-stream", "legacy")
 CONTAINER = ("png", "jpeg", "gif", "webp", "woff", "woff2")
 BINARY = ("utf16", *CONTAINER, "ttf", "wasm", "pdf", "archive", "other")
-# Chains are measured per family: what follows text, what follows text in scripts, what follows a complete container.
-FAMILY = {**dict.fromkeys(TEXT, "text"), "js": "js", **dict.fromkeys(CONTAINER, "container")}
+# Chains are measured per family: what follows the text of pages and documents, of plain text (where logs, mails, dumps and
+# saved exchanges live), of scripts; and what follows a complete container.
+FAMILY = {**dict.fromkeys(TEXT, "page"), "text": "plain", "legacy": "plain", "js": "js", **dict.fromkeys(CONTAINER, "container")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Mixtures:
 
     n: collections.Counter[str] = field(default_factory=collections.Counter)  # by kind of mixture
     raw4: collections.Counter[str] = field(default_factory=collections.Counter)
+    unknown: collections.Counter[str] = field(default_factory=collections.Counter)  # those in which no known format's file begins
     http: collections.Counter[tuple[str, int]] = field(default_factory=collections.Counter)  # by kind and level reached
     packages: set[str] = field(default_factory=set)
 
@@ -56,6 +58,7 @@ class Mixtures:
         """Adds another tally to this one."""
         self.n.update(other.n)
         self.raw4.update(other.raw4)
+        self.unknown.update(other.unknown)
         self.http.update(other.http)
         self.packages |= other.packages
 
@@ -113,14 +116,17 @@ def count_package(registry: str, name: str, cache: Path, enrich: bool) -> Packag
         m.n[kind] += 1
         m.packages.add(out.name)
         m.raw4[kind] += levels["raw"] >= 4
-        for level in range(1, levels.get("http", 0) + 1):
-            m.http[kind, level] += 1
+        # Where a known format's file begins, header lines do not add to it: they are not counted there either.
+        if all(f.rule != "raw.known-file" for f in verdict.findings):
+            m.unknown[kind] += 1
+            for level in range(1, levels.get("http", 0) + 1):
+                m.http[kind, level] += 1
 
     for body in bodies(registry, name, path):
         if Path(body.path).suffix.lower() in NATURAL:
             if enrich:
-                mixture("found " + Path(body.path).suffix.lower(), "text/plain; charset=utf-8", body.data)
-                mixture("found " + Path(body.path).suffix.lower(), "text/javascript", body.data)
+                for content_type in (PLAIN, HTML, "text/javascript"):
+                    mixture("found " + Path(body.path).suffix.lower(), content_type, body.data)
             continue
         verdict = scanner.scan(body.data, content_type=body.content_type)
         cls, levels = verdict.content_class, _levels(verdict)
@@ -137,7 +143,8 @@ def count_package(registry: str, name: str, cache: Path, enrich: bool) -> Packag
         seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
         for kind, content_type, data in made(texts, [b for _, b in binaries], seed):
             mixture(kind, content_type, data)
-            mixture(kind, "text/javascript", data)
+            if content_type == HTML:
+                mixture(kind, "text/javascript", data)
         for kind, content_type, data in made_tails(texts, [(t, b) for t, b in binaries if not t.startswith(CONTAINERS) or ends_well(scanner, t, b)], seed):
             mixture(kind, content_type, data)
     return out

@@ -14,6 +14,7 @@ import io
 import random
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 
 # Files that hold text and bytes, or bytes behind a text head; a server that does not know them says text/plain.
@@ -27,7 +28,13 @@ _NATURAL = """
 """
 NATURAL = frozenset(_NATURAL.split())
 CONTAINERS = ("image/png", "image/jpeg", "image/gif", "image/webp", "font/woff")  # types whose end is known
-_UTF8 = "text/plain; charset=utf-8"
+HTML, PLAIN = "text/html; charset=utf-8", "text/plain; charset=utf-8"
+_WARNING = b"<br />\n<b>Warning</b>:  Undefined array key &quot;width&quot; in <b>/srv/www/thumbnail.php</b> on line <b>42</b><br />\n"
+_MAIL = (
+    b"From: a@example.org\r\nTo: b@example.org\r\nDate: Sun, 06 Nov 1994 08:49:37 +0000\r\nMIME-Version: 1.0\r\n"
+    b"Content-Type: multipart/mixed; boundary=part\r\n\r\n--part\r\nContent-Type: text/plain\r\n\r\n"
+)
+_PART = b"\r\n--part\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n"
 
 
 def whole(text: bytes, size: int) -> bytes:
@@ -36,28 +43,56 @@ def whole(text: bytes, size: int) -> bytes:
 
 
 def made(texts: Sequence[bytes], binaries: Sequence[bytes], seed: int) -> Iterator[tuple[str, str, bytes]]:
-    """Kind, content type and body of every mixture of text and bytes that one package's files allow."""
+    """Kind, content type and body of every mixture of text and bytes that one package's files allow.
+
+    What a page or document may hold comes as HTML. What is served as plain text, because a server knows no better type,
+    comes as such: there lines of HTTP and raw bytes have causes in common.
+    """
     rng = random.Random(seed)
-    html = "text/html; charset=utf-8"
     for b in binaries[:12]:
         if not texts:
             return
         t = whole(rng.choice(texts), int(2 ** rng.uniform(6.2, 12.6)))  # text heads of 74 to 6,000 bytes
-        yield "binary behind text", html, t + b"\n" + b
         head = whole(t, rng.randrange(max(1, len(t) // 2), len(t)))
-        yield "binary inside text", html, head + b + t[len(head) :]
+        # Compressed and encrypted bytes have no magic when their length and method are agreed upon elsewhere.
+        deflate = zlib.compressobj(wbits=-15)
+        unmarked = deflate.compress(rng.choice(texts)[:60000]) + deflate.flush() if rng.random() < 0.5 else rng.randbytes(rng.randrange(300, 20000))
+        yield "binary behind text", HTML, t + b"\n" + b
+        yield "binary inside text", HTML, head + b + t[len(head) :]
+        yield "compressed or encrypted bytes behind text", HTML, t + b"\n" + unmarked
+        yield "compressed or encrypted bytes inside text", HTML, head + unmarked + t[len(head) :]
+        yield "file behind a warning", HTML, _WARNING + b
         lines = whole(t.replace(b"\n", b"\r\n"), 3000)
-        mail = (
-            b"From: a@example.org\r\nTo: b@example.org\r\nDate: Sun, 06 Nov 1994 08:49:37 +0000\r\nMIME-Version: 1.0\r\n"
-            b"Content-Type: multipart/mixed; boundary=part\r\n\r\n--part\r\nContent-Type: text/plain\r\n\r\n"
-        )
-        part = b"\r\n--part\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n"
-        yield "mail with attachment", _UTF8, mail + lines + part + b + b"\r\n--part--\r\n"
-        yield "self-extracting script", _UTF8, b"#!/bin/sh\n" + whole(t, 2000) + b"\nexit 0\n" + gzip.compress(b[:20000], mtime=0)
+        yield "mail with attachment", PLAIN, _MAIL + lines + _PART + b + b"\r\n--part--\r\n"
+        yield "self-extracting script", PLAIN, b"#!/bin/sh\n" + whole(t, 2000) + b"\nexit 0\n" + gzip.compress(b[:20000], mtime=0)
         if rng.random() < 0.2:
-            http = b"--b\r\nContent-Type: application/http\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: image/png\r\n\r\n"
-            yield "batch reply", _UTF8, lines + b"\r\n" + http + b + b"\r\n--b--"
-        yield from _formats(t, rng, _UTF8, b"")
+            yield "batch reply", PLAIN, lines + b"\r\n--b\r\nContent-Type: application/http\r\n\r\n" + _reply(rng) + b + b"\r\n--b--"
+            yield "log of exchanges", PLAIN, lines + b"\r\n" + _request(rng) + _reply(rng) + unmarked + b"\r\n" + _request(rng)
+            yield "dump of blobs and logged heads", PLAIN, t + b"\nINSERT INTO log VALUES (1, '" + _request(rng) + b"', '" + b[:4000] + b"');\n"
+        yield from _formats(t, rng, PLAIN, b"")
+        yield from _page_formats(t, rng)
+
+
+def _request(rng: random.Random) -> bytes:
+    cookie = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=32)).encode()
+    return (
+        b"GET /item/%d HTTP/1.1\r\nHost: www.example.org\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\nAccept-Language: en\r\n"
+        b"Referer: https://www.example.org/\r\nCookie: session=%b\r\n\r\n" % (rng.randrange(10**6), cookie)
+    )
+
+
+def _reply(rng: random.Random) -> bytes:
+    return (
+        b"HTTP/1.1 200 OK\r\nServer: nginx\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/octet-stream\r\n"
+        b"Via: 1.1 cache\r\nX-Request-Id: %032x\r\nSet-Cookie: visit=%032x; Path=/; HttpOnly\r\n\r\n" % (rng.getrandbits(128), rng.getrandbits(128))
+    )
+
+
+def _page_formats(t: bytes, rng: random.Random) -> Iterator[tuple[str, str, bytes]]:
+    if rng.random() < 0.5:
+        yield "page with serialized PHP", HTML, whole(t, 900) + b"<pre>" + b'O:4:"User":1:{s:7:"\0*\0name";s:5:"alice";}' * 3 + b"</pre>"
+    else:
+        yield "page with a NUL gap", HTML, t + b"\0" * rng.randrange(8, 4096) + whole(t, 500)
 
 
 def _formats(t: bytes, rng: random.Random, content_type: str, before: bytes) -> Iterator[tuple[str, str, bytes]]:
@@ -100,6 +135,7 @@ def made_tails(texts: Sequence[bytes], files: Sequence[tuple[str, bytes]], seed:
     others = [b for _, b in files]
     for content_type, image in containers[:8]:
         yield "binary behind container", content_type, image + rng.choice(others)
+        yield "encrypted bytes behind container", content_type, image + rng.randbytes(rng.randrange(64, 5000))
         piece = rng.choice(others)
         yield "two files behind container", content_type, image + piece[: len(piece) // 2] + rng.choice(others)
         if texts:

@@ -70,31 +70,32 @@ const Magic MAGICS[] = {{"\x89PNG", 4, ContentClass::png, "png"},
                         {"GIF89a", 6, ContentClass::gif, "gif"},
                         {"wOFF", 4, ContentClass::woff, "woff"},
                         {"wOF2", 4, ContentClass::woff2, "woff2"},
-                        {"\0asm", 4, ContentClass::wasm, "wasm"},
+                        {"\0asm\1\0\0\0", 8, ContentClass::wasm, "wasm"},
                         {"%PDF-", 5, ContentClass::pdf, "pdf"},
-                        {"\0\1\0\0\0", 5, ContentClass::ttf, "ttf"},
                         {"OTTO\0", 5, ContentClass::ttf, "otf"},
                         {"ttcf\0", 5, ContentClass::ttf, "ttc"},
-                        {"\x1f\x8b\x08", 3, ContentClass::archive, "gzip"},
                         {"PK\3\4", 4, ContentClass::archive, "zip"},
                         {"\x28\xb5\x2f\xfd", 4, ContentClass::archive, "zstd"},
                         {"\xfd"
                          "7zXZ\0",
                          6, ContentClass::archive, "xz"},
-                        {"BZh", 3, ContentClass::archive, "bzip2"},
                         {"7z\xbc\xaf\x27\x1c", 6, ContentClass::archive, "7z"},
                         {"\x7f"
                          "ELF",
                          4, ContentClass::other, "elf"},
                         {"OggS\0", 5, ContentClass::other, "ogg"},
-                        {"\0\0\1\0", 4, ContentClass::other, "ico"},
                         {"SQLite format 3\0", 16, ContentClass::other, "sqlite"},
                         {"PACK\0\0\0\2", 8, ContentClass::other, "git pack"},
                         {"\xd4\xc3\xb2\xa1", 4, ContentClass::other, "pcap"},
                         {"\xa1\xb2\xc3\xd4", 4, ContentClass::other, "pcap"},
                         {"ID3", 3, ContentClass::other, "mp3"},
                         {"fLaC", 4, ContentClass::other, "flac"},
-                        // Formats whose head is text and whose body is bytes.
+                        // Formats whose head is text and whose body is bytes. Dumps hold whatever their tables hold.
+                        {"-- MySQL dump", 13, ContentClass::other, "mysql dump"},
+                        {"-- MariaDB dump", 15, ContentClass::other, "mariadb dump"},
+                        {"-- phpMyAdmin SQ", 16, ContentClass::other, "phpmyadmin dump"},
+                        {"PRAGMA foreign_k", 16, ContentClass::other, "sqlite dump"},
+                        {"PGDMP", 5, ContentClass::other, "postgresql dump"},
                         {"WARC/1.", 7, ContentClass::archive, "warc"},
                         {"__CURSOR=", 9, ContentClass::other, "journal export"},
                         {"ply\nformat", 10, ContentClass::other, "ply"},
@@ -111,6 +112,41 @@ const Magic MAGICS[] = {{"\x89PNG", 4, ContentClass::png, "png"},
                         {"# Sphinx invento", 16, ContentClass::other, "sphinx inventory"},
                         {"zlib.\nx", 7, ContentClass::other, "sphinx inventory"}};
 
+// RFC 1952: magic, deflate, no reserved flag, a level hint of 0, 2 or 4, a known system.
+bool is_gzip(const uint8_t* p, size_t n) {
+    return n >= 10 && p[0] == 0x1f && p[1] == 0x8b && p[2] == 8 && p[3] < 0x20 && (p[8] == 0 || p[8] == 2 || p[8] == 4) && (p[9] <= 13 || p[9] == 255);
+}
+
+// "BZh", a block size, and the first block's mark: pi, or the square root of pi in an empty file.
+bool is_bzip2(const uint8_t* p, size_t n) {
+    return n >= 10 && std::memcmp(p, "BZh", 3) == 0 && p[3] >= '1' && p[3] <= '9' &&
+           (std::memcmp(p + 4, "1AY&SY", 6) == 0 || std::memcmp(p + 4, "\x17\x72\x45\x38\x50\x90", 6) == 0);
+}
+
+// OpenType specification, table directory: version 1.0, a number of tables and the search range that follows from it.
+bool is_ttf(const uint8_t* p, size_t n) {
+    if (n < 12 || std::memcmp(p, "\0\1\0\0\0", 5) != 0 || p[5] == 0) return false;
+    unsigned range = 16, selector = 0;
+    while (range * 2 <= 16u * p[5]) range *= 2, selector++;
+    return unsigned(p[6] << 8 | p[7]) == range && unsigned(p[8] << 8 | p[9]) == selector;
+}
+
+// ICONDIR and the first ICONDIRENTRY: reserved bytes clear, at least one image, a depth that exists.
+bool is_ico(const uint8_t* p, size_t n) {
+    if (n < 14 || std::memcmp(p, "\0\0\1\0", 4) != 0 || p[4] == 0 || p[5] != 0 || p[9] != 0 || p[10] > 1 || p[11] != 0 || p[13] != 0) return false;
+    return p[12] == 0 || p[12] == 1 || p[12] == 4 || p[12] == 8 || p[12] == 16 || p[12] == 24 || p[12] == 32;
+}
+
+// A saved HTTP message: what stands behind its head is whatever was sent. RFC 9112, section 4; curl writes HTTP/2 and HTTP/3 so too.
+bool is_message(const uint8_t* p, size_t n) {
+    static const char* const STARTS[] = {"HTTP/1.1 ", "HTTP/1.0 ", "HTTP/2 ", "HTTP/3 "};
+    for (const char* s : STARTS) {
+        const size_t m = std::strlen(s);
+        if (n >= m + 3 && std::memcmp(p, s, m) == 0 && p[m] >= '1' && p[m] <= '5') return true;
+    }
+    return false;
+}
+
 }  // namespace
 
 const char* content_class_name(ContentClass c) { return size_t(c) < CONTENT_CLASS_COUNT ? NAMES[size_t(c)] : ""; }
@@ -121,6 +157,19 @@ const char* known_magic(const uint8_t* p, size_t size, ContentClass* cls) {
             if (cls) *cls = m.cls;
             return m.name;
         }
+    // The magics of these formats are short and stand in any heap: an integer 1 or 65,536. Their fixed fields must fit too.
+    if (is_gzip(p, size) || is_bzip2(p, size)) {
+        if (cls) *cls = ContentClass::archive;
+        return p[0] == 'B' ? "bzip2" : "gzip";
+    }
+    if (is_ttf(p, size)) {
+        if (cls) *cls = ContentClass::ttf;
+        return "ttf";
+    }
+    if (is_ico(p, size)) {
+        if (cls) *cls = ContentClass::other;
+        return "ico";
+    }
     if (size >= 12 && std::memcmp(p, "RIFF", 4) == 0 && std::memcmp(p + 8, "WEBP", 4) == 0) {
         if (cls) *cls = ContentClass::webp;
         return "webp";
@@ -190,6 +239,11 @@ Content sniff(Content c, const uint8_t* p, size_t n) {
     const bool untyped = c.cls == ContentClass::count;
     if (known_magic(p, n, &magic)) {
         c.cls = magic;
+        return c;
+    }
+    // Only where plain text was declared: a page that begins with a status line shows another response's head.
+    if (c.cls == ContentClass::text && is_message(p, n)) {
+        c.cls = ContentClass::other;
         return c;
     }
     const bool bom16 = n >= 2 && ((p[0] == 0xff && p[1] == 0xfe) || (p[0] == 0xfe && p[1] == 0xff));

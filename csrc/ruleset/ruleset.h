@@ -71,7 +71,8 @@ enum class Builtin : uint16_t {
     jpeg_break = 19,
     head_list = 20,
     head_cookie = 21,
-    count = 22
+    raw_file = 22,
+    count = 23
 };
 enum Group : uint8_t { GROUP_RAW = 0, GROUP_HTTP = 1, GROUP_PLACE = 2, GROUP_HTTP_GIVEN_RAW = 3, GROUP_ESCAPED = 4, GROUP_COUNT = 5 };
 constexpr uint8_t MAX_LEVEL = 8;

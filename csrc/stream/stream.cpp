@@ -400,7 +400,7 @@ void Stream::reassess() {
     if (raw.level) last_sign_ = std::max(last_sign_, raw.last);
     levels_.raw = raw.level;
     levels_.typed = typed;
-    levels_.embedded = raw.embedded;
+    levels_.embedded = raw.open || raw.file;
     levels_.place = place;
     assessment_ = assess(*scanner_.rules, content_.cls == ContentClass::count ? ContentClass::other : content_.cls, levels_);
     if (assessment_.bits >= freeze_bits_) frozen_ = true;
@@ -430,6 +430,7 @@ void Stream::add_native_findings() {
         if (raw.kinds & RAW_PAIR) add(Builtin::raw_pointer_pair);
         if (raw.level >= 3) add(Builtin::raw_after_text);
         if (raw.level >= 4) add(Builtin::raw_mixed);
+        if (raw.file) add(Builtin::raw_file);
     }
     const PlaceState& place = place_.state();
     if (place.level)

@@ -58,8 +58,7 @@ void RawTracker::judge() {
     auto several = [](unsigned kinds) { return (kinds & (kinds - 1)) != 0; };
     const bool two = several(kinds_ & ~unsigned(RAW_RUN));
     // Lone NULs and control bytes beside broken UTF-8 stand in test files and mangled attachments; runs and pointers do not.
-    constexpr uint8_t ALL = RAW_NUL | RAW_CONTROL | RAW_UTF8;
-    const bool memory = (kinds_ & (RAW_RUN | RAW_PAIR) && several(kinds_ & ~unsigned(RAW_NUL))) || (kinds_ & ALL) == ALL;
+    const bool memory = kinds_ & (RAW_RUN | RAW_PAIR) && several(kinds_ & ~unsigned(RAW_NUL));
     uint8_t level = kinds_ & (RAW_NUL | RAW_CONTROL) ? 2 : 1;
     // Minified scripts hold single control bytes in string tables (33 of 63,050 files): there one kind says little.
     const bool js = cls_ == ContentClass::js;
@@ -76,7 +75,8 @@ void RawTracker::judge() {
         best_.level = level;  // a magic seen later takes the fourth level back
         best_.kinds = kinds_;
         best_.invalid_utf8 = invalid_;
-        best_.embedded = !seen || file_;
+        best_.file = file_;
+        best_.open = !seen;
         best_.last = last_raw_;
     }
 }

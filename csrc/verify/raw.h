@@ -34,7 +34,8 @@ inline bool user_pointer(uint64_t word) {
 struct RawState {
     uint8_t level = 0;          // 0 none, 1 broken UTF-8, 2 control or NUL, 3 after text or a complete document, 4 memory there
     uint8_t kinds = 0;          // RawKind bits of the best region
-    bool embedded = false;      // a file of a known format begins there, or has not been ruled out yet
+    bool file = false;          // a file of a known format begins there
+    bool open = false;          // too little of it is seen to say whether one does
     bool invalid_utf8 = false;  // visitors can type control characters, but not broken UTF-8; cut characters do not count
     uint64_t first = 0;         // offset of the best region
     uint64_t last = 0;          // offset of its last raw byte

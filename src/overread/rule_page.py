@@ -17,19 +17,20 @@ _LEVELS: dict[str, tuple[int, ...]] = {
     "header-line": (*_LINE[:3], 5, 6),
     "request-line": _LINE,
     "status-line": _LINE,
-    **dict.fromkeys(("none", "jwt", "entropy", "github-crc", "basic", "session-cookie", "pem"), (1, 6)),
+    **dict.fromkeys(("none", "jwt", "entropy", "github-crc", "basic", "session-cookie", "pem", "letters"), (1, 6)),
     "html-end": (),
     "raw-utf8": (1, 3, 4),
     **dict.fromkeys(("raw-control", "raw-nul"), (2, 3, 4)),
     "raw-pointer-pair": (2, 3, 4),
     "raw-after-text": (3, 4),
     "raw-mixed": (4,),
+    "raw-file": (1, 2, 3),
     "html-tail": (1,),
     **dict.fromkeys(("json-tail", "json-string-break", "png-break", "jpeg-break"), (2,)),
     **dict.fromkeys(("png-tail", "jpeg-tail", "gif-tail", "webp-tail", "font-tail"), (1, 3)),
     "head-grammar": (4,),
     "head-list": (5,),
-    **dict.fromkeys(("head-reason", "head-control"), (6,)),
+    **dict.fromkeys(("head-reason", "head-control", "head-cookie"), (6,)),
 }
 
 

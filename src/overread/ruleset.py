@@ -65,6 +65,7 @@ BUILTINS = (
     "jpeg-break",
     "head-list",
     "head-cookie",
+    "raw-file",
 )
 CLASSES = (
     "html",
