@@ -1,5 +1,6 @@
 #include "verify/raw.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace overread {
@@ -51,6 +52,21 @@ void RawTracker::raw_event(uint64_t offset, uint8_t kind, bool cut) {
     // Sites that shorten text by bytes cut characters, and a visitor can choose where: only what no cut leaves is no text.
     if (kind == RAW_UTF8 && !cut) invalid_ = true;
     judge();
+    settled_ = best_.first == region_ && last_raw_ - region_ >= SETTLES_AFTER && settled();
+}
+
+bool RawTracker::settled() const {
+    const uint8_t most = starts_raw_ && !tail_ ? 2 : embedded_ ? 3 : 4;
+    return best_.level == most && (best_.invalid_utf8 || charset_ == Charset::legacy);
+}
+
+// The settled region goes on while control and high bytes stand less than TEXT_RUN apart; bit i of `mask`: one stands at base + i.
+void RawTracker::extend(uint64_t base, uint64_t mask) {
+    if (closed_ || !mask) return;
+    closed_ = base + uint64_t(__builtin_ctzll(mask)) > last_raw_ + TEXT_RUN;
+    if (closed_) return;
+    last_raw_ = std::max(last_raw_, base + 63 - uint64_t(__builtin_clzll(mask)));
+    best_.last = last_raw_;
 }
 
 // Levels as listed in docs/evidence.md, strongest region wins.
@@ -136,6 +152,34 @@ void RawTracker::utf8_byte(uint64_t offset, uint8_t b) {
     }
 }
 
+// Whether data[begin, end), without control bytes, is valid and may be passed over; the state is then that behind it.
+bool RawTracker::valid_text(const uint8_t* data, uint64_t base, size_t begin, size_t end) {
+    uint8_t need = utf8_need_, low = utf8_low_, high = utf8_high_;
+    size_t start = end;
+    if (need && utf8_next_ != base + begin) return false;
+    for (size_t j = begin; j < end; j++) {
+        const uint8_t b = data[j];
+        if (need) {
+            if (b < low || b > high) return false;
+            need--;
+            low = 0x80;
+            high = 0xbf;
+        } else if (b >= 0x80) {
+            if (b < 0xc2 || b > 0xf4) return false;
+            start = j;
+            need = b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3;
+            low = b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80;
+            high = b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
+        }
+    }
+    utf8_need_ = need;
+    utf8_low_ = low;
+    utf8_high_ = high;
+    utf8_next_ = base + end;
+    if (start < end) utf8_start_ = base + start;
+    return true;
+}
+
 // The last 16 bytes before data[end], from the state at data[0].
 void RawTracker::remember(const uint8_t* data, size_t end, uint64_t recent, uint64_t older) {
     recent_ = recent;
@@ -197,7 +241,7 @@ void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes
     fill_head(data, base, size);
     // A sequence that is open where clean, skipped bytes begin is broken by the first of them.
     auto skip_to = [&](size_t end) {
-        if (utf8_need_ && utf8_next_ < base + end) {
+        if (!settled_ && utf8_need_ && utf8_next_ < base + end) {
             const size_t j = size_t(utf8_next_ - base);
             remember(data, j, recent_before, older_before);
             step(utf8_next_, data[j], false);
@@ -207,9 +251,18 @@ void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes
     for (size_t i = 0; i < class_count; i++) {
         const size_t begin = size_t(classes[i].unit) * UNIT;
         const size_t end = begin + UNIT < size ? begin + UNIT : size;
+        const uint64_t bytes = classes[i].control | classes[i].high;
+        if (settled_) {
+            extend(base + begin, bytes);
+            continue;
+        }
         skip_to(begin);
+        if (classes[i].control == 0 && (charset_ == Charset::legacy || valid_text(data, base, begin, end))) continue;
         remember(data, begin, recent_before, older_before);
-        for (size_t j = begin; j < end; j++) step(base + j, data[j], classes[i].control >> (j - begin) & 1);
+        for (size_t j = begin; j < end && !settled_; j++) {
+            step(base + j, data[j], classes[i].control >> (j - begin) & 1);
+            if (settled_) extend(base + begin, bytes & ~uint64_t(1) << (j - begin));
+        }
         fill_head(data, base, size);
     }
     skip_to(size);

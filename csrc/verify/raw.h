@@ -30,6 +30,10 @@ inline bool user_pointer(uint64_t word) {
     return x86 || arm || go;
 }
 
+// So many bytes into a region whose evidence cannot grow any more its bytes are no longer looked at one by one: binary
+// bodies under a text type pass at the kernel's speed.
+constexpr uint64_t SETTLES_AFTER = 4096;
+
 // What the raw group has reached; levels as in docs/evidence.md.
 struct RawState {
     uint8_t level = 0;          // 0 none, 1 broken UTF-8, 2 control or NUL, 3 after text or a complete document, 4 memory there
@@ -60,6 +64,9 @@ class RawTracker {
     void nul_byte(uint64_t offset);
     void pointer(uint64_t offset, uint64_t value);
     void judge();
+    bool settled() const;
+    void extend(uint64_t base, uint64_t mask);
+    bool valid_text(const uint8_t* data, uint64_t base, size_t begin, size_t end);
     void find_magic();
     void shift(uint8_t byte) {
         older_ = older_ << 8 | recent_ >> 56;
@@ -87,6 +94,8 @@ class RawTracker {
     bool embedded_ = false;   // a known format began: its own text and bytes take turns from here on
     bool file_ = false;       // it cannot have been typed
     bool final_ = false;
+    bool settled_ = false;  // no further byte can change the evidence
+    bool closed_ = false;   // and the settled region has ended
     struct {
         uint64_t offset, value;
     } pointers_[4];

@@ -81,7 +81,16 @@ inline std::vector<Example> leaking_bodies() {
            memory();
     std::string font = BYTES("wOF2\0\1\0\0\0\0\x20\0");
     font.resize(0x2000, 'f');
+    // A region long enough to settle, text that leaves it open, text that ends it, and raw bytes after each.
+    std::string settled = leaking_page().substr(0, 2000);
+    for (int i = 0; i < 60; i++) settled += memory() + (i % 7 ? "" : std::string(size_t(i) * 8, 'e') + "\xe6\x9d\xb1");
+    for (const size_t text : {size_t(300), size_t(600), size_t(511), size_t(513)}) settled += std::string(text, 't') + memory();
+    std::string cjk = "<p>";
+    while (cjk.size() < 9000) cjk += "\xe6\x9d\xb1\xe4\xba\xac, caf\xc3\xa9 \xf0\x9f\x98\x80.";
     return {{html, pages},
+            {html, settled},
+            {"text/html; charset=euc-jp", settled},
+            {html, cjk + "\xe6\x9d" + memory() + cjk},
             {"application/json", inside},
             {"application/json", behind},
             {"image/png", png},
