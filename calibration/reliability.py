@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import json
 import math
 import random
 import sys
@@ -141,19 +142,33 @@ def plot(result: dict[str, object]) -> str:
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
-def write(result: dict[str, object], path: Path) -> None:
+def write(result: dict[str, object], high: Sequence[Row], path: Path) -> None:
     """The counts as TOML, one line a row."""
     lines = ["# Written by `make reliability`: [t, clean bodies with at least t bits, lower 95 % bound of the share (bootstrap over sources), upper bound]", ""]
     for cls, data in result.items():
         lines += [f'["{cls}"]', f"n = {data['n']}", f"sources = {data['sources']}", f"tested_to = {data['tested_to']}", "rows = ["]  # type: ignore[index]
         lines += [f"  [{t}, {k}, {low}, {high}]," for t, k, low, high in data["rows"]] + ["]", ""]  # type: ignore[index]
-    path.write_text("\n".join(lines))
+    lines += ["[high]", "rows = ["]
+    lines += [f"  [{row.bits:.1f}, {json.dumps(row.cls)}, {json.dumps(cause(row))}, {json.dumps(row.path)}]," for row in sorted(high, key=lambda r: -r.bits)]
+    path.write_text("\n".join([*lines, "]"]) + "\n")
 
 
-def draw(result: dict[str, object]) -> None:
-    """Writes the plot and puts the table between its marks in docs/detection.md."""
+def cause(row: Row) -> str:
+    """The levels a body reached, in words."""
+    import overread._core
+    from overread.ruleset import GROUPS
+
+    return "; ".join(f"{group}: {overread._core.level_name(GROUPS.index(group), level)}" for group, level in sorted(row.levels.items()))
+
+
+def draw(path: Path) -> None:
+    """Writes the plot, and the tables between their marks in docs/detection.md."""
+    result = tomllib.loads(path.read_text())
+    high = result.pop("high")["rows"]
     (DOCS / "reliability.svg").write_text(plot(result))
     page.put("reliability table", table(result))
+    rows = [f"| {bits} | {cls} | {why} | `{where}` |" for bits, cls, why, where in high]
+    page.put("clean bodies above 14 bits", "\n".join(["| bits | class | why | body |", "|---|---|---|---|", *rows]))
 
 
 def main() -> int:
@@ -164,7 +179,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=HERE.parent / ".cache" / "calibration")
     args = parser.parse_args()
     if args.draw:
-        draw(tomllib.loads(RESULT.read_text()))
+        draw(RESULT)
         return 0
     rows: list[Row] = []
     seen: set[bytes] = set()
@@ -176,8 +191,8 @@ def main() -> int:
                 seen.add(row.digest)
                 rows.append(row)
     result, high = tally(rows)
-    write(result, RESULT)
-    draw(tomllib.loads(RESULT.read_text()))
+    write(result, high, RESULT)
+    draw(RESULT)
     for row in sorted(high, key=lambda r: -r.bits):
         print(f"{row.bits:5.1f} bits  {row.cls:12} {row.levels}  {row.path}")
     wrong = broken(result)

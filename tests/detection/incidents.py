@@ -300,8 +300,8 @@ INCIDENTS = (
         "CitrixBleed 3, CVE-2026-3055",
         "`Set-Cookie`, base64",
         "none",
-        (),
-        "nothing: header values are not decoded",
+        ("place.head-cookie",),
+        "the value decodes to memory; a head sign alone",
         _citrixbleed3,
     ),
     Incident(
