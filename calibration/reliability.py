@@ -11,55 +11,20 @@ import argparse
 import collections
 import json
 import math
-import random
 import sys
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from . import page
+from . import clusters, page
 from .bounds import upper_bound
 from .counting import Row, count, package_list
 
 HERE = Path(__file__).parent
 RESULT = HERE / "reliability.toml"
 DOCS = HERE.parent / "docs"
-ROUNDS = 1000  # of the bootstrap
 LISTED = 14  # bits: bodies above it are listed with their causes
 ALARM = 22  # bits
-
-
-def lower_bound(by_source: Sequence[tuple[int, int]], seed: int = 1) -> float:
-    """Lower 95 % bound of a share from (hits, bodies) of each source, by resampling sources.
-
-    Complexity is ``ROUNDS`` times the number of sources with a hit: the others only change the total.
-    """
-    hits = [(k, n) for k, n in by_source if k]
-    if not hits:
-        return 0.0
-    rng = random.Random(seed)
-    total, others = len(by_source), [n for k, n in by_source if not k]
-    mean = sum(others) / len(others) if others else 0.0
-    shares = []
-    for _ in range(ROUNDS):
-        drawn = list(_poisson_draws(rng, len(hits)))
-        k = sum(c * hits[i][0] for i, c in enumerate(drawn))
-        n = sum(c * hits[i][1] for i, c in enumerate(drawn)) + max(0, total - sum(drawn)) * mean
-        shares.append(k / n if n else 0.0)
-    shares.sort()
-    return shares[int(0.05 * ROUNDS)]
-
-
-def _poisson_draws(rng: random.Random, n: int) -> Iterable[int]:
-    """How often each of n sources is drawn: Poisson with mean 1, the limit of resampling many sources."""
-    for _ in range(n):
-        k, p = 0, rng.random()
-        limit = term = math.exp(-1)
-        while p > limit and k < 20:
-            k += 1
-            term /= k
-            limit += term
-        yield k
 
 
 def tally(rows: Iterable[Row]) -> tuple[dict[str, object], list[Row]]:
@@ -83,7 +48,7 @@ def tally(rows: Iterable[Row]) -> tuple[dict[str, object], list[Row]]:
         last = max(2, math.floor(math.log2(max(3, n[cls]) / 3)))
         table = []
         for t in range(2, max(last, 22) + 1):
-            low = lower_bound([(counts[t], counts[64]) for counts in per_source[cls].values()])
+            low = clusters.lower([(counts[t], counts[64]) for counts in per_source[cls].values() if counts[t]], len(per_source[cls]), n[cls])
             table.append([t, k[cls, t], round(low, 9), round(upper_bound(k[cls, t], n[cls]), 9)])
         result[cls] = {"n": n[cls], "sources": len(per_source[cls]), "tested_to": last, "rows": table}
     return result, high

@@ -98,6 +98,9 @@ const Magic MAGICS[] = {{"\x89PNG", 4, ContentClass::png, "png"},
                         {"PGDMP", 5, ContentClass::other, "postgresql dump"},
                         {"WARC/1.", 7, ContentClass::archive, "warc"},
                         {"__CURSOR=", 9, ContentClass::other, "journal export"},
+                        {"/* XPM */", 9, ContentClass::other, "xpm"},
+                        {"! XPM2", 6, ContentClass::other, "xpm"},
+                        {"go object ", 10, ContentClass::archive, "go object"},
                         {"ply\nformat", 10, ContentClass::other, "ply"},
                         {"NRRD000", 7, ContentClass::other, "nrrd"},
                         {"SIMPLE  =", 9, ContentClass::other, "fits"},
@@ -191,6 +194,31 @@ const char* known_magic(const uint8_t* p, size_t size, ContentClass* cls) {
     return nullptr;
 }
 
+namespace {
+
+// The labels of WHATWG Encoding, section 4.2, that pages use.
+Charset legacy_charset(const char* parameters, size_t size) {
+    static const struct {
+        const char* label;
+        Charset charset;
+    } LABELS[] = {{"euc-jp", Charset::euc_jp},
+                  {"shift_jis", Charset::shift_jis},
+                  {"shift-jis", Charset::shift_jis},
+                  {"sjis", Charset::shift_jis},
+                  {"windows-31j", Charset::shift_jis},
+                  {"gbk", Charset::gbk},
+                  {"gb2312", Charset::gbk},
+                  {"gb18030", Charset::gbk},
+                  {"euc-kr", Charset::euc_kr},
+                  {"ks_c_5601", Charset::euc_kr},
+                  {"big5", Charset::big5}};
+    for (const auto& l : LABELS)
+        if (contains(parameters, size, l.label)) return l.charset;
+    return Charset::legacy;
+}
+
+}  // namespace
+
 Content classify_type(const uint8_t* type, size_t size) {
     char buffer[128];
     size_t n = 0;
@@ -218,16 +246,17 @@ Content classify_type(const uint8_t* type, size_t size) {
             r.cls = ContentClass::text;
     }
     r.lines = contains(buffer, m, "ndjson") || contains(buffer, m, "jsonl") || contains(buffer, m, "json-seq");
+    bool legacy = false;
     const bool names_charset = contains(buffer + m, n - m, "charset=");
     if (contains(buffer + m, n - m, "charset=utf-8") || contains(buffer + m, n - m, "charset=utf8"))
         r.charset = Charset::utf8;
     else if (contains(buffer + m, n - m, "charset=utf-16"))
         r.charset = Charset::utf16;
     else if (names_charset && !contains(buffer + m, n - m, "charset=us-ascii"))
-        r.charset = Charset::legacy;
+        r.charset = legacy_charset(buffer + m, n - m), legacy = true;
     else if (r.cls != ContentClass::html && r.cls != ContentClass::text && is_text(r.cls))
         r.charset = Charset::utf8;  // the default of JSON (RFC 8259), XML, CSS and event streams
-    if (is_text(r.cls) && r.charset == Charset::legacy) r.cls = ContentClass::legacy;
+    if (is_text(r.cls) && legacy) r.cls = ContentClass::legacy;
     if (is_text(r.cls) && r.charset == Charset::utf16) r.cls = ContentClass::utf16;
     if (m == 0) r.cls = ContentClass::count;  // untyped: the first bytes decide
     return r;

@@ -34,7 +34,9 @@ enum class ContentClass : uint8_t {
 };
 constexpr size_t CONTENT_CLASS_COUNT = size_t(ContentClass::count);
 
-enum class Charset : uint8_t { utf8, unknown, legacy, utf16 };
+// legacy: one byte a character, so that every byte is text. The multi-byte ones have bytes that no text of theirs holds.
+enum class Charset : uint8_t { utf8, unknown, legacy, utf16, euc_jp, shift_jis, gbk, euc_kr, big5 };
+inline bool is_multibyte(Charset c) { return c >= Charset::euc_jp; }
 
 const char* content_class_name(ContentClass);
 inline bool is_text(ContentClass c) { return c <= ContentClass::legacy; }

@@ -390,10 +390,10 @@ void Stream::reassess() {
     uint8_t place = place_.state().level;
     if (html_end_ && last_text_ > html_end_) place = std::max<uint8_t>(place, PLACE_HTML_TAIL);
     // Visitors can type control characters, but not broken UTF-8, and nothing they type stands behind a page's or a JSON
-    // document's end. In a legacy charset every byte can be typed.
+    // document's end. In a charset of one byte a character every byte can be typed.
     const bool behind_page = content_.cls == ContentClass::html && html_end_ && raw.first >= html_end_;
     const bool behind_json = place_.state().sign == Builtin::json_tail && raw.first >= place_.state().first;
-    const bool typed = content_.cls == ContentClass::legacy || !(raw.invalid_utf8 || behind_page || behind_json);
+    const bool typed = content_.charset == Charset::legacy || !(raw.invalid_utf8 || behind_page || behind_json);
     if (raw.level != levels_.raw || typed != levels_.typed || place != levels_.place) dirty_ = true;
     if (!dirty_) return;
     dirty_ = false;

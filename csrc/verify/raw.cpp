@@ -152,6 +152,42 @@ void RawTracker::utf8_byte(uint64_t offset, uint8_t b) {
     }
 }
 
+// Bytes that begin no character and stand for none in the declared charset; WHATWG Encoding, sections 10 to 13. They count
+// only beside other raw bytes: a wrong charset is common. What a cut leaves, half a character, does not count.
+void RawTracker::multibyte(uint64_t offset, uint8_t b) {
+    if (!region_open()) {
+        utf8_need_ = 0;
+        return;
+    }
+    const bool euc_jp = charset_ == Charset::euc_jp;
+    if (utf8_need_) {
+        if (offset == utf8_next_ && b != 0x7f && b != 0xff && b >= (euc_jp ? 0xa1 : 0x30)) {
+            utf8_need_--;
+            utf8_next_ = offset + 1;
+            return;
+        }
+        utf8_need_ = 0;
+    }
+    if (b < 0x80) return;
+    bool never = b == 0xff, single = false;
+    if (euc_jp) {
+        never = b == 0xff || (b <= 0xa0 && b != 0x8e && b != 0x8f);
+    } else if (charset_ == Charset::shift_jis) {
+        never = b == 0xa0 || b >= 0xfd;
+        single = b == 0x80 || (b >= 0xa1 && b <= 0xdf);
+    } else if (charset_ == Charset::gbk) {
+        single = b == 0x80;  // the euro sign
+    } else {
+        never = b == 0x80 || b == 0xff;
+    }
+    if (never) {
+        raw_event(offset, RAW_UTF8);
+    } else if (!single) {
+        utf8_need_ = euc_jp && b == 0x8f ? 2 : 1;
+        utf8_next_ = offset + 1;
+    }
+}
+
 // Whether data[begin, end), without control bytes, is valid and may be passed over; the state is then that behind it.
 bool RawTracker::valid_text(const uint8_t* data, uint64_t base, size_t begin, size_t end) {
     uint8_t need = utf8_need_, low = utf8_low_, high = utf8_high_;
@@ -220,7 +256,10 @@ void RawTracker::step(uint64_t offset, uint8_t byte, bool control) {
     at_ = offset;
     const bool had_region = in_region_;
     const uint64_t region = region_;
-    if (charset_ != Charset::legacy && (byte >= 0x80 || utf8_need_)) utf8_byte(offset, byte);
+    if (is_multibyte(charset_))
+        multibyte(offset, byte);
+    else if (charset_ != Charset::legacy && (byte >= 0x80 || utf8_need_))
+        utf8_byte(offset, byte);
     if (control) {
         if (byte == 0)
             nul_byte(offset);
@@ -257,7 +296,10 @@ void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes
             continue;
         }
         skip_to(begin);
-        if (classes[i].control == 0 && (charset_ == Charset::legacy || valid_text(data, base, begin, end))) continue;
+        if (classes[i].control == 0) {
+            if (charset_ == Charset::legacy) continue;
+            if (is_multibyte(charset_) ? !in_region_ || base + begin - last_raw_ >= TEXT_RUN : valid_text(data, base, begin, end)) continue;
+        }
         remember(data, begin, recent_before, older_before);
         for (size_t j = begin; j < end && !settled_; j++) {
             step(base + j, data[j], classes[i].control >> (j - begin) & 1);

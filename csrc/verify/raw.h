@@ -61,6 +61,7 @@ class RawTracker {
     void step(uint64_t offset, uint8_t byte, bool control);
     void raw_event(uint64_t offset, uint8_t kind, bool cut = false);
     void utf8_byte(uint64_t offset, uint8_t byte);
+    void multibyte(uint64_t offset, uint8_t byte);
     void nul_byte(uint64_t offset);
     void pointer(uint64_t offset, uint64_t value);
     void judge();
