@@ -10,6 +10,11 @@
 namespace overread {
 namespace {
 
+// Decoding is dear, and no more of these signs adds evidence: after so many a response's further ones are not looked at.
+constexpr uint16_t MAX_ESCAPED = 64;
+
+bool is_escaped(Check check) { return check == Check::escaped_run || check == Check::escaped_header; }
+
 // Two signs this close belong together: a header block's lines, a credential in its header.
 constexpr uint64_t NEAR = 512;
 
@@ -56,6 +61,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     freeze_bits_ = freeze_bits;
     finished_ = frozen_ = start_resolved_ = dirty_ = encoded_ = has_header_ = has_credential_ = has_crlf_ = false;
     sniffed_ = 0;
+    escaped_ = 0;
     total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = exempt_ = 0;
     html_end_ = last_text_ = last_sign_ = 0;
     carry_size_ = 0;
@@ -255,6 +261,7 @@ bool Stream::resolve(const View& view, int64_t window) {
             const size_t present = size_t(std::min<uint64_t>(span, view.end() - start));
             if (!same_text(view.at(start), a, present)) continue;
             const uint32_t where = rs.rules[a.rule].where;
+            if (escaped_ >= MAX_ESCAPED && is_escaped(rs.rules[a.rule].check)) continue;
             if (!(where >> uint32_t(content_.cls) & 1)) continue;
             Match match;
             NarrowText narrow;
@@ -282,6 +289,7 @@ bool Stream::resolve(const View& view, int64_t window) {
 
 // start, end: of the match in the body. The match itself is in the view's offsets, which differ for wide text.
 void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t start, uint64_t end) {
+    escaped_ += is_escaped(scanner_.rules->rules[a.rule].check);
     if (m.sign == Sign::html_end) {
         html_end_ = end;
         return;

@@ -97,6 +97,8 @@ Answer header_line(const Ruleset& rs, const Rule& rule, const Anchor& a, const V
     return Answer::yes;
 }
 
+constexpr uint64_t FIRST_LOOK = 64;
+
 // The anchor is an escaped CR LF, as it stands in URLs, in HTML attributes and in JSON. A header name must follow as it is
 // written; then the value is decoded and judged as a header line. Never more than an LF line: forms submit such text.
 Answer escaped_header(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
@@ -116,12 +118,15 @@ Answer escaped_header(const Ruleset& rs, const Anchor& a, const View& v, uint64_
         if (n < h.length) continue;
         const uint8_t separator = *v.at(name + n);
         if (separator != ':' && separator != kind) continue;
-        Decoded text;
-        text.push('\r', start);
-        text.push('\n', start);
-        for (size_t j = 0; j < n; j++) text.push(*v.at(name + j), name + j);
-        text.append(v, name + n, limit, kind);
-        if (n + 2 == text.size || text.bytes[n + 2] != ':') continue;
+        // A value that cannot be one shows it at once: floods of names must not be decoded to the end of the look-ahead.
+        if (name + n + FIRST_LOOK < stop) {
+            Decoded first_part(v, start, name, n, name + n + FIRST_LOOK, kind);
+            if (!first_part.is_line(n)) continue;
+            Match unused;
+            if (header_line(rs, rs.rules[h.rule], h, {first_part.bytes, 0, first_part.size, false}, 2, UINT64_MAX, unused) == Answer::no) continue;
+        }
+        Decoded text(v, start, name, n, limit, kind);
+        if (!text.is_line(n)) continue;
         const View decoded{text.bytes, 0, text.size, !text.open};
         Match inner;
         const Answer answer = header_line(rs, rs.rules[h.rule], h, decoded, 2, UINT64_MAX, inner);

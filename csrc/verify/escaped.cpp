@@ -124,6 +124,13 @@ Answer replacement_run(const View& v, uint64_t start, uint64_t limit, Match& m) 
     return Answer::yes;
 }
 
+Decoded::Decoded(const View& v, uint64_t start, uint64_t name, size_t n, uint64_t limit, uint8_t kind) {
+    push('\r', start);
+    push('\n', start);
+    for (size_t j = 0; j < n; j++) push(*v.at(name + j), name + j);
+    append(v, name + n, limit, kind);
+}
+
 void Decoded::append(const View& v, uint64_t at, uint64_t limit, uint8_t kind) {
     const uint64_t stop = std::min(v.end(), limit);
     const bool may_grow = !v.final && v.end() < limit;

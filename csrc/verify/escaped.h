@@ -15,6 +15,12 @@ struct Decoded {
     uint64_t from[LOOK_AHEAD + 64];  // where each byte's escape begins, in the escaped text
     size_t size = 0;
     bool open = false;  // what follows is not there yet
+    // A line end for the escaped one at `start`, the n bytes of a header name at `name` as they are, and what follows up to `limit`.
+    Decoded(const View&, uint64_t start, uint64_t name, size_t n, uint64_t limit, uint8_t kind);
+    // Whether a colon follows the name.
+    bool is_line(size_t n) const { return size > n + 2 && bytes[n + 2] == ':'; }
+
+  private:
     void push(uint8_t byte, uint64_t at) {
         bytes[size] = byte;
         from[size++] = at;

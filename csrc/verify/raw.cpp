@@ -20,6 +20,15 @@ bool may_be_typed(const uint8_t* p, size_t n) {
     return true;
 }
 
+bool all_nul(const uint8_t* p) {
+    uint64_t any = 0, word;
+    for (size_t i = 0; i < UNIT; i += sizeof word) {
+        std::memcpy(&word, p + i, sizeof word);
+        any |= word;
+    }
+    return any == 0;
+}
+
 }  // namespace
 
 void RawTracker::reset(ContentClass cls, Charset charset) {
@@ -48,16 +57,23 @@ void RawTracker::raw_event(uint64_t offset, uint8_t kind, bool cut) {
     }
     raw_seen_ = true;
     if (offset > last_raw_) last_raw_ = offset;
+    // More of what the region has shown: floods of NULs and control bytes change nothing but its end.
+    if (kinds_ & kind && (kind != RAW_UTF8 || cut || invalid_)) {
+        if (best_.first == region_) best_.last = last_raw_;
+        settle();
+        return;
+    }
     kinds_ |= kind;
     // Sites that shorten text by bytes cut characters, and a visitor can choose where: only what no cut leaves is no text.
     if (kind == RAW_UTF8 && !cut) invalid_ = true;
     judge();
-    settled_ = best_.first == region_ && last_raw_ - region_ >= SETTLES_AFTER && settled();
+    settle();
 }
 
-bool RawTracker::settled() const {
+void RawTracker::settle() {
+    if (best_.first != region_ || last_raw_ - region_ < SETTLES_AFTER) return;
     const uint8_t most = starts_raw_ && !tail_ ? 2 : embedded_ ? 3 : 4;
-    return best_.level == most && (best_.invalid_utf8 || charset_ == Charset::legacy);
+    settled_ = best_.level == most && (best_.invalid_utf8 || charset_ == Charset::legacy);
 }
 
 // The settled region goes on while control and high bytes stand less than TEXT_RUN apart; bit i of `mask`: one stands at base + i.
@@ -301,6 +317,16 @@ void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes
             if (is_multibyte(charset_) ? !in_region_ || base + begin - last_raw_ >= TEXT_RUN : valid_text(data, base, begin, end)) continue;
         }
         remember(data, begin, recent_before, older_before);
+        constexpr uint8_t NULS = RAW_NUL | RAW_RUN;
+        if (classes[i].control == ~uint64_t(0) && recent_ == 0 && (kinds_ & NULS) == NULS && !utf8_need_ && last_raw_ + 1 == base + begin &&
+            all_nul(data + begin)) {
+            // The middle of a run: all but its end is known.
+            last_raw_ = at_ = base + end - 1;
+            if (best_.first == region_) best_.last = last_raw_;
+            settle();
+            fill_head(data, base, size);
+            continue;
+        }
         for (size_t j = begin; j < end && !settled_; j++) {
             step(base + j, data[j], classes[i].control >> (j - begin) & 1);
             if (settled_) extend(base + begin, bytes & ~uint64_t(1) << (j - begin));

@@ -65,7 +65,7 @@ class RawTracker {
     void nul_byte(uint64_t offset);
     void pointer(uint64_t offset, uint64_t value);
     void judge();
-    bool settled() const;
+    void settle();
     void extend(uint64_t base, uint64_t mask);
     bool valid_text(const uint8_t* data, uint64_t base, size_t begin, size_t end);
     void find_magic();
