@@ -9,9 +9,10 @@
 
 namespace {
 
-const char* const TYPES[] = {
-    "text/html; charset=utf-8",      "text/html", "application/json", "application/javascript", "image/png", "image/jpeg", "image/gif", "", "text/event-stream",
-    "text/plain; charset=iso-8859-1"};
+const char* const TYPES[] = {"text/html; charset=utf-8", "text/html", "application/json", "application/javascript", "image/png", "image/jpeg", "image/gif", "",
+                             "text/event-stream", "text/plain; charset=iso-8859-1",
+                             // First bytes from 128 on: kept inputs keep their type.
+                             "text/html; charset=shift_jis", "text/html; charset=euc-jp", "text/plain; charset=gbk", "font/woff2"};
 
 ovr_stream* streams[16];  // one a kernel, the scalar reference first
 size_t stream_count = 0;
@@ -44,7 +45,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         for (size_t k = 0; ovr_kernel_name(k); k++) streams[stream_count++] = open_stream(ovr_kernel_name(k));
     }
     if (size < 4) return 0;
-    const std::string type = TYPES[data[0] % 10];
+    const std::string type = TYPES[data[0] < 128 ? data[0] % 10 : 10 + data[0] % 4];
     const size_t a = data[1] * 7u, b = data[2] * 29u, step = data[3];
     data += 4;
     size -= 4;

@@ -98,7 +98,8 @@ def test_own_request_is_counted_and_explained() -> None:
 
 def made_rule(**change: object) -> ruleset.Rule:
     values = {
-        "id": "http.x-thing", "family": "http", "title": "Thing", "reference": "RFC 1, section 2", "anchor": (b"x-thing", b"\x00x\xff"), "nocase": True, "wide": False,
+        "id": "http.x-thing", "family": "http", "title": "Thing", "reference": "RFC 1, section 2", "anchor": (b"x-thing", b"\x00x\xff"), "nocase": True,
+        "wide": False,
         "before": (), "after": (), "check": "header-line", "builtin": "none", "where": ("html", "css"), "content_type": "text/html",
         "examples": (b"a\r\nX-Thing: \x1b[31m'\"\\\r\n", b"x" * 300 + b"\x00end"), "counterexamples": (b"an x-thing\x7f\xc3\xa9",), "file": "", "line": 1,
     }  # fmt: skip
