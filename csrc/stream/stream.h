@@ -73,7 +73,7 @@ class Stream {
     uint32_t hold_ = 0;
     double freeze_bits_ = 0;
     bool finished_ = false, frozen_ = false;
-    bool encoded_ = false;  // the head names a content coding
+    bool encoded_ = false;         // the head names a content coding
     bool start_resolved_ = false;  // header names at the body's first byte, which no line end precedes
     uint8_t sniffed_ = 0;
     uint8_t sniff_[SNIFF_BYTES];
