@@ -16,12 +16,20 @@ namespace {
 
 bool always() { return true; }
 #if defined(__x86_64__)
+// The compiler's run-time check asks the operating system too: registers it does not save are not used.
+bool has_avx512() { return __builtin_cpu_supports("avx512bw"); }
 bool has_avx2() { return __builtin_cpu_supports("avx2"); }
+bool has_sse42() { return __builtin_cpu_supports("sse4.2"); }
 #endif
 
 const Kernel KERNELS[] = {
 #if defined(__x86_64__)
     {"avx2", scan_avx2, structure_avx2, has_avx2},
+    {"sse42", scan_sse42, structure_sse42, has_sse42},
+    // Never run on its own CPU so far: chosen by name only.
+    {"avx512", scan_avx512, structure_avx512, has_avx512},
+#elif defined(__aarch64__)
+    {"neon", scan_neon, structure_neon, always},
 #endif
     {"scalar", scan_scalar, structure_scalar, always},
     {"emulated16", scan_emulated16, structure_emulated16, always},

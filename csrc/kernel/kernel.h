@@ -69,14 +69,22 @@ void scan_emulated16(const FingerprintTable&, const uint8_t*, size_t, size_t, Ke
 void scan_emulated32(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
 void scan_emulated64(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
 #if defined(__x86_64__)
+void scan_avx512(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
 void scan_avx2(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
+void scan_sse42(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
+#elif defined(__aarch64__)
+void scan_neon(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
 #endif
 void structure_scalar(const uint8_t*, size_t, StructureUnit*);
 void structure_emulated16(const uint8_t*, size_t, StructureUnit*);
 void structure_emulated32(const uint8_t*, size_t, StructureUnit*);
 void structure_emulated64(const uint8_t*, size_t, StructureUnit*);
 #if defined(__x86_64__)
+void structure_avx512(const uint8_t*, size_t, StructureUnit*);
 void structure_avx2(const uint8_t*, size_t, StructureUnit*);
+void structure_sse42(const uint8_t*, size_t, StructureUnit*);
+#elif defined(__aarch64__)
+void structure_neon(const uint8_t*, size_t, StructureUnit*);
 #endif
 
 }  // namespace overread

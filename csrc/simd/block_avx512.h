@@ -1,0 +1,29 @@
+// 64 bytes in one AVX-512 register, masks straight from the compares. Include only from a translation unit compiled with
+// -mavx512bw.
+#pragma once
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace overread {
+namespace {  // internal linkage: no AVX-512 code may be picked for another translation unit's inline function
+
+struct Avx512Block {
+    static constexpr size_t width = 64;
+    __m512i v;
+
+    // Precondition: p[0, 64) is readable.
+    static Avx512Block load(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+    // Precondition: table[0, 16) is readable.
+    static Avx512Block table16(const uint8_t* table) { return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)))}; }
+    Avx512Block operator&(const Avx512Block& o) const { return {_mm512_and_si512(v, o.v)}; }
+    Avx512Block low_nibble() const { return {_mm512_and_si512(v, _mm512_set1_epi8(15))}; }
+    Avx512Block high_nibble() const { return {_mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15))}; }
+    Avx512Block lookup16(const Avx512Block& table) const { return {_mm512_shuffle_epi8(table.v, v)}; }
+    uint64_t nonzero_mask() const { return _mm512_test_epi8_mask(v, v); }
+    uint64_t sign_mask() const { return _mm512_movepi8_mask(v); }
+};
+
+}  // namespace
+}  // namespace overread

@@ -1,0 +1,29 @@
+// 16 bytes in one SSE register: SSSE3's byte shuffle, SSE4.2 as the level every x86-64-v2 CPU has. Include only from a
+// translation unit compiled with -msse4.2.
+#pragma once
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace overread {
+namespace {  // internal linkage: no SSE4.2 code may be picked for another translation unit's inline function
+
+struct Sse42Block {
+    static constexpr size_t width = 16;
+    __m128i v;
+
+    // Precondition: p[0, 16) is readable.
+    static Sse42Block load(const uint8_t* p) { return {_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))}; }
+    // Precondition: table[0, 16) is readable.
+    static Sse42Block table16(const uint8_t* table) { return load(table); }
+    Sse42Block operator&(const Sse42Block& o) const { return {_mm_and_si128(v, o.v)}; }
+    Sse42Block low_nibble() const { return {_mm_and_si128(v, _mm_set1_epi8(15))}; }
+    Sse42Block high_nibble() const { return {_mm_and_si128(_mm_srli_epi16(v, 4), _mm_set1_epi8(15))}; }
+    Sse42Block lookup16(const Sse42Block& table) const { return {_mm_shuffle_epi8(table.v, v)}; }
+    uint64_t nonzero_mask() const { return uint16_t(~_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128()))); }
+    uint64_t sign_mask() const { return uint16_t(_mm_movemask_epi8(v)); }
+};
+
+}  // namespace
+}  // namespace overread
