@@ -194,6 +194,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
         const size_t n = std::min(TILE, size - at);
         scanner_.kernel->scan(scanner_.rules->fingerprint, data + at, n, std::min(size - at, n + 2), out);
         place_.feed(data + at, n);
+        raw_.document_end(place_.document_end());
         if (raw) raw_.feed(data + at, n, out.classes, out.class_units);
         if (place_.tail_start() < start + at + n) feed_tail(data + at, start + at, n, out);
         for (uint32_t i = 0; i < out.candidate_units && !open; i++) {

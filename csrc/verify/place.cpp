@@ -133,7 +133,7 @@ void PlaceTracker::json(const uint8_t* data, size_t size) {
             if (first >= UNIT) continue;
             json_unit(units[base / UNIT], tile + base, first, n - base < UNIT ? n - base : UNIT);
             if (state_.level) return;
-            if (step_ == 4) i = at_end_;
+            if (step_ == 4) i = at_end_, document_end_ = at_ + at_end_;
         }
     }
     if (step_ == 4) json_rest(data, i, size);

@@ -24,8 +24,11 @@ class PlaceTracker {
     // bytes of it are no part of the file, and level 3 at the end.
     uint64_t tail_start() const { return tail_; }
     const PlaceState& state() const { return state_; }
+    // Offset behind a complete JSON document, or UINT64_MAX.
+    uint64_t document_end() const { return document_end_; }
 
   private:
+    uint64_t document_end_ = UINT64_MAX;
     void json(const uint8_t* data, size_t size);
     void json_unit(const StructureUnit& unit, size_t base, size_t first, size_t end);
     void json_rest(const uint8_t* data, size_t from, size_t size);

@@ -44,11 +44,12 @@ void RawTracker::start_tail(ContentClass cls, uint64_t offset) {
 }
 
 void RawTracker::raw_event(uint64_t offset, uint8_t kind, bool cut) {
-    if (kind != RAW_UTF8 && offset < TEXT_HEAD) starts_raw_ = true;
+    const bool behind = offset >= document_end_;
+    if (kind != RAW_UTF8 && offset < TEXT_HEAD && !behind) starts_raw_ = true;
     const uint64_t before = raw_seen_ ? last_raw_ + 1 : 0;
     if (!in_region_ || (offset > before && offset - before >= TEXT_RUN)) {
         in_region_ = true;
-        after_text_ = tail_ || (!starts_raw_ && offset >= before && offset - before >= (raw_seen_ ? TEXT_RUN : TEXT_HEAD));
+        after_text_ = tail_ || behind || (!starts_raw_ && offset >= before && offset - before >= (raw_seen_ ? TEXT_RUN : TEXT_HEAD));
         region_ = offset;
         kinds_ = 0;
         invalid_ = false;
@@ -72,7 +73,7 @@ void RawTracker::raw_event(uint64_t offset, uint8_t kind, bool cut) {
 
 void RawTracker::settle() {
     if (best_.first != region_ || last_raw_ - region_ < SETTLES_AFTER) return;
-    const uint8_t most = starts_raw_ && !tail_ ? 2 : embedded_ ? 3 : 4;
+    const uint8_t most = starts_raw_ && !tail_ && document_end_ == UINT64_MAX ? 2 : embedded_ ? 3 : 4;
     settled_ = best_.level == most && (best_.invalid_utf8 || charset_ == Charset::legacy);
 }
 

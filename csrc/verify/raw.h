@@ -50,6 +50,8 @@ class RawTracker {
     void reset(ContentClass cls, Charset charset);
     // What follows a complete document at `offset`: no text need stand before it.
     void start_tail(ContentClass cls, uint64_t offset);
+    // A document is complete at `offset`: no more text need stand before what follows, however short it was.
+    void document_end(uint64_t offset) { document_end_ = offset; }
     // data[0, size) follows everything fed before; classes as the kernel reported them for it.
     void feed(const uint8_t* data, size_t size, const ClassUnit* classes, size_t class_count);
     // The body is over: a region too short to show a format's magic is judged as it is.
@@ -84,6 +86,7 @@ class RawTracker {
     uint8_t utf8_need_ = 0, utf8_low_ = 0x80, utf8_high_ = 0xbf;
     uint64_t utf8_next_ = 0;   // where the open sequence must go on
     uint64_t origin_ = 0;      // offset of the first byte seen
+    uint64_t document_end_ = UINT64_MAX;
     bool tail_ = false;        // the bytes stand behind a complete document
     bool starts_raw_ = false;  // NUL or control bytes within the first TEXT_HEAD bytes: a binary file, whatever its type says
     bool in_region_ = false, after_text_ = false, raw_seen_ = false, invalid_ = false;

@@ -183,5 +183,5 @@ def _cap_in_words(term: Term) -> str:
     if term.basis == "chained":
         return "where raw bytes stand after text or a document's end, such a sign is less of a surprise"
     if term.basis == "capped":
-        return "groups whose meeting was not counted add up only to what the sample supports and 3 bits"
+        return "groups whose meeting was not counted add up only to what bodies that show two groups support"
     return "HTTP heads and credentials together stay at or below 17 bits"

@@ -328,3 +328,11 @@ def test_a_budget_sets_the_bits() -> None:
 def test_a_bad_budget_is_a_config_error(settings: dict[str, float], says: str) -> None:
     with pytest.raises(overread.ConfigError, match=says):
         overread.Policy(**settings)  # type: ignore[arg-type]
+
+
+def test_memory_behind_a_short_json_document_needs_no_text_before_it() -> None:
+    memory = b"".join((0x7F1234560000 + 48 * i).to_bytes(8, "little") + b"\xff\x03\0\0\0\0\0\0" for i in range(20))
+    short, inside = b'{"ok":true}' + memory, b'{"ok":"' + memory + b'"}'
+    assert overread.Scanner().scan(short, "application/json").leaked
+    assert not overread.Scanner().scan(inside, "application/json").leaked
+    assert not overread.Scanner().scan(memory + short, "application/json").leaked
