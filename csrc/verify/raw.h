@@ -84,8 +84,8 @@ class RawTracker {
     uint64_t recent_ = 0, older_ = 0;  // the last 16 bytes, newest lowest in recent_
     uint64_t utf8_start_ = 0;          // offset of the open sequence's first byte
     uint8_t utf8_need_ = 0, utf8_low_ = 0x80, utf8_high_ = 0xbf;
-    uint64_t utf8_next_ = 0;   // where the open sequence must go on
-    uint64_t origin_ = 0;      // offset of the first byte seen
+    uint64_t utf8_next_ = 0;  // where the open sequence must go on
+    uint64_t origin_ = 0;     // offset of the first byte seen
     uint64_t document_end_ = UINT64_MAX;
     bool tail_ = false;        // the bytes stand behind a complete document
     bool starts_raw_ = false;  // NUL or control bytes within the first TEXT_HEAD bytes: a binary file, whatever its type says
