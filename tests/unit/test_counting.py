@@ -1,7 +1,9 @@
 """What weights are made from: clusters of sources, evidence at least as strong, pairs; tables in pages; windows of memory."""
 
+import io
 import random
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,8 @@ sys.path.insert(0, str(ROOT))
 
 from calibration import clusters, page  # noqa: E402
 from calibration.bounds import upper_bound  # noqa: E402
-from calibration.calibrate import Counts, as_strong, pair  # noqa: E402
-from calibration.counting import Row  # noqa: E402
+from calibration.calibrate import Counts, as_strong, main, pair  # noqa: E402
+from calibration.counting import Row, count  # noqa: E402
 from calibration.leaks.windows import STRATA, cut, describe  # noqa: E402
 from calibration.reliability import broken, not_clean, tally  # noqa: E402
 
@@ -137,3 +139,44 @@ def test_a_window_says_what_it_holds() -> None:
     text = describe("s", "uniform", "caf\u00e9 and more".encode(), ranges, [])
     assert (text.raw_kinds, text.header, text.all_zero) == (0, False, False)
     assert describe("s", "uniform", bytes(64), ranges, []).all_zero
+
+
+def test_a_corrupt_package_is_named_and_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lists, cache = tmp_path / "lists", tmp_path / "cache"
+    lists.mkdir()
+    (lists / "packages.txt").write_text("npm broken # cut off on its way\n")
+    (lists / "head-packages.txt").write_text("")
+    (cache / "npm" / "broken").mkdir(parents=True)
+    (cache / "npm" / "broken" / "broken-1.0.tgz").write_bytes(b"\x1f\x8b\x08\0\0\0\0\0\0\x03 no archive")
+    out = tmp_path / "calibration.toml"
+    out.write_text("as it was")
+    monkeypatch.setattr("calibration.calibrate.HERE", lists)
+    monkeypatch.setattr(sys, "argv", ["calibrate", "--jobs", "1", "--cache", str(cache), "--out", str(out)])
+    assert main() == 1
+    shown = capsys.readouterr()
+    assert "left out: npm:broken" in shown.out
+    assert "nothing was counted; the file is left as it was" in shown.err
+    assert out.read_text() == "as it was"
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["calibration.toml"]
+    assert not list(cache.glob("counts/*/*"))
+
+
+def test_what_was_counted_is_kept_for_the_next_try(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "npm" / "site"
+    home.mkdir(parents=True)
+    with tarfile.open(home / "site-1.0.tgz", "w:gz") as tar:
+        data = b"<!doctype html><title>a page</title>" + b"<p>An ordinary paragraph.</p>\n" * 20
+        info = tarfile.TarInfo("package/index.html")
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+    first = list(count([("npm", "site")], tmp_path, False, 1))
+    assert [r.cls for r in first[0].rows] == ["html"]
+    # An interrupted count goes on where it stopped: this package is not opened again.
+    (home / "site-1.0.tgz").write_bytes(b"gone")
+    again = list(count([("npm", "site")], tmp_path, False, 1))
+    assert again[0].rows == first[0].rows
+
+
+def test_a_class_without_bodies_weighs_nothing() -> None:
+    assert counted(row(1, "s")).bound("css", "raw", 1) == 1.0
+    assert float(pair(counted(row(1, "s")), "wasm")["bits"]) == 0.0  # type: ignore[arg-type] # a float by construction
