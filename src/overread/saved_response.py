@@ -84,16 +84,17 @@ def _fields(text: bytes) -> list[Field]:
     return fields
 
 
-def body_pieces(head: Head, pieces: Pieces, tell: Tell, unread: Tell) -> Pieces:
+def body_pieces(head: Head, pieces: Pieces, tell: Tell, unread: Tell, trailers: list[Field]) -> Pieces:
     """The body without transfer and content coding.
 
     curl leaves the fields in place when it has decoded a body itself, so each coding is undone only where the bytes
-    bear it. ``tell`` is called with what a reader should know, ``unread`` with what could not be scanned.
+    bear it. ``tell`` is called with what a reader should know, ``unread`` with what could not be scanned. The fields
+    behind the last chunk are added to ``trailers`` once the last piece was taken.
     """
     if b"chunked" in head.values(b"transfer-encoding"):
         first, pieces = _peek(pieces)
         if _is_chunked(first):
-            pieces = _dechunk(pieces, tell, unread)
+            pieces = _dechunk(pieces, tell, unread, trailers)
     for coding in reversed(head.values(b"content-encoding")):
         first, pieces = _peek(pieces)
         bits = _window_bits(coding, first)
@@ -128,7 +129,7 @@ def _is_chunked(first: bytes) -> bool:
     return end >= len(first) or first[end : end + 1] in (b"\r", b"\n")
 
 
-def _dechunk(pieces: Pieces, tell: Tell, unread: Tell) -> Pieces:
+def _dechunk(pieces: Pieces, tell: Tell, unread: Tell, trailers: list[Field]) -> Pieces:
     data, at = b"", 0
     cut = "its last chunk is missing: the body was cut off"
     while True:
@@ -167,8 +168,10 @@ def _dechunk(pieces: Pieces, tell: Tell, unread: Tell) -> Pieces:
     data = data[at:]
     while len(data) < MAX_HEAD and (more := next(pieces, b"")):
         data += more
-    if data.strip(b"\r\n"):
-        unread("trailer fields or bytes behind its last chunk were not scanned")
+    section, _, behind = data.replace(b"\r\n", b"\n").partition(b"\n\n") if not data.startswith((b"\r\n", b"\n")) else (b"", b"", data)
+    trailers += _fields(section.strip(b"\n"))
+    if behind.strip(b"\r\n"):
+        unread("bytes behind its trailer section were not scanned")
 
 
 def _window_bits(coding: bytes, first: bytes) -> int | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from ._stream import Scanner
-from .saved_response import PIECE, body_pieces, looks_saved, split_head
+from .saved_response import PIECE, Field, body_pieces, looks_saved, split_head
 from .verdict import Finding, Verdict
 
 SPOOL = 8 << 20  # bytes kept in memory for contexts; more goes to an unnamed temporary file
@@ -70,6 +70,7 @@ def scan_path(scanner: Scanner, path: Path, content_type: str | None, on_bytes: 
     """
     notes: list[str] = []
     unread: list[str] = []
+    trailers: list[Field] = []
     with contextlib.ExitStack() as stack:
         # Standard input stays open: it is not ours.
         source = sys.stdin.buffer if str(path) == "-" else stack.enter_context(path.open("rb"))
@@ -83,7 +84,7 @@ def scan_path(scanner: Scanner, path: Path, content_type: str | None, on_bytes: 
             fields = [(name, value) for name, value in head.fields if name.lower() != b"content-encoding"]
             stream = scanner.stream(content_type or head.content_type(), status=head.status, reason=head.reason, headers=fields)
             plain = plain and not head.values(b"transfer-encoding") and not head.values(b"content-encoding")
-            pieces = body_pieces(head, pieces, notes.append, unread.append)
+            pieces = body_pieces(head, pieces, notes.append, unread.append, trailers)
         else:
             if looks_saved(first) and len(first) == PIECE:
                 notes.append("its head does not end within 1 MiB; all of it was scanned as a body")
@@ -95,6 +96,8 @@ def scan_path(scanner: Scanner, path: Path, content_type: str | None, on_bytes: 
                 kept.add(piece)
             if on_bytes:
                 on_bytes(len(piece))
+        if trailers:
+            stream.trailers(trailers)
         verdict = stream.finish()
         return Report(str(path), verdict, tuple(_contexts(kept, verdict)), tuple(notes), tuple(unread), head is not None)
 

@@ -98,9 +98,18 @@ def test_chunks_that_break_off_or_go_wrong() -> None:
     code, row, err = scanned(head + b"a\r\n0123456789\r\nno chunk\r\n" + LEAK)
     assert (code, row["leaked"]) == (1, True)
     assert "malformed" in err
-    code, _, err = scanned(head + chunked(PAGE, trailer=b"Server-Timing: x\r\n"))
+
+
+def test_trailers_are_scanned_too() -> None:
+    head = b"HTTP/1.1 200 OK\r\n" + TYPE + b"Transfer-Encoding: chunked\r\n\r\n"
+    code, row, err = scanned(head + chunked(PAGE, trailer=b"Server-Timing: x\r\n"))
+    assert (code, row["bits"], err) == (0, 0, "")
+    code, row, err = scanned(head + chunked(PAGE, trailer=b"Server-Timing: x\r\nAllow: GET,HEAD,,:09:44 GMT\r\n"))
+    assert (code, err) == (0, "")
+    assert [(f["part"], f["name"]) for f in row["findings"]] == [("trailer", "Allow")]  # type: ignore[attr-defined] # a list
+    code, _, err = scanned(head + chunked(PAGE) + b"and more")
     assert code == 2
-    assert "trailer" in err
+    assert "behind its trailer section" in err
 
 
 def test_many_tiny_chunks_take_linear_time() -> None:
