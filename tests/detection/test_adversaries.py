@@ -259,12 +259,14 @@ def test_framing_does_not_matter() -> None:
     assert untyped.content_class == "html"
 
 
-def test_trailers_are_named_as_not_scanned(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_trailers_are_judged_as_heads_are(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
     body = document(RNG)
-    chunked = b"%x\r\n" % len(body) + body + b"\r\n0\r\nX-Trail: " + WHO.session.encode() + b"\r\n\r\n"
+    memory = b"Allow: GET,,:09:44 GMT, " + WHO.session.encode()
     path = tmp_path / "saved"
-    path.write_bytes(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked)
-    assert main(["scan", str(path)]) == 2
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    path.write_bytes(head + b"%x\r\n" % len(body) + body + b"\r\n0\r\n" + memory + b"\r\n\r\n")
+    assert main(["scan", str(path)]) == 0
     shown = "".join(capsys.readouterr())
     assert "trailer" in shown
+    assert "place.head-list" in shown
     assert WHO.session not in shown
