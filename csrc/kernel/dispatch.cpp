@@ -29,6 +29,7 @@ const Kernel KERNELS[] = {
     // Never run on its own CPU so far: chosen by name only.
     {"avx512", scan_avx512, structure_avx512, has_avx512},
 #elif defined(__aarch64__)
+    // Its very instructions run in the tests, under qemu; every AArch64 CPU has them.
     {"neon", scan_neon, structure_neon, always},
 #endif
     {"scalar", scan_scalar, structure_scalar, always},
