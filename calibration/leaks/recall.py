@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .. import page
 from ..bodies import Body, bodies, download
-from ..counting import CONTAINER, TEXT, package_list
+from ..counting import CONTAINER, TEXT, ends_well, package_list
 from . import people, servers
 from .windows import Window, cut
 
@@ -155,7 +155,9 @@ def measure(windows: Sequence[Window], bases: Sequence[Body], seed: int) -> str:
         elif where == "text" and w.stratum == "c-string":
             keys += ["text, C-string near a request head", f"text, C-string near a request head, {w.server}"]
         elif container and based and at == len(base.data):
-            keys += ["container, length-based, behind the end", *(["container, length-based, behind the end, ≥ 64 B"] if n >= 64 else [])]
+            # Some clean images are cut off: what follows them stands inside, as far as anyone can tell.
+            behind = "behind the end" if ends_well(scanner, base.content_type, base.data) else "behind an image that is cut off"
+            keys += [f"container, length-based, {behind}", *([f"container, length-based, {behind}, ≥ 64 B"] if n >= 64 else [])]
         table.add(keys, v.bits)
         if v.bits >= 22:
             escaped.append(left)
