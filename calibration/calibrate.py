@@ -21,7 +21,9 @@ from .counting import BINARY, CONTAINER, FAMILY, TEXT, Mixtures, Row, count, pac
 
 HERE = Path(__file__).parent
 LEVELS = {"raw": 3, "http": 6, "place": 3, "escaped": 2}  # the raw group's fourth level is chained
-THICK = 30_000  # a class with fewer bodies borrows from its pool where at most one project of its own showed the level
+THICK = (
+    3 << 14
+)  # bodies that support the weak tier, 14 bits, without a hit: a class with fewer borrows from its pool where at most one project of its own showed the level
 PER_KIND = 1000  # bodies that one kind of mixture counts as, at most
 HTTP_CAP = 17.0  # docs/evidence.md: http and secret together, in a text class
 ESCAPED_CAPS = {1: 3.0, 2: 8.0}  # docs/evidence.md: U+FFFD runs, escaped bytes

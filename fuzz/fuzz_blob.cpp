@@ -22,10 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const ovr_bytes shipped = ovr_ruleset_default_blob();
     std::vector<uint8_t> blob(shipped.data, shipped.data + shipped.size);
     for (size_t i = 0; i + 3 <= size; i += 3) blob[(data[i] | data[i + 1] << 8) % blob.size()] = data[i + 2];
-    std::memcpy(blob.data(), "OVRBLOB1", 8);
-    store(&blob[8], 1);
-    store(&blob[12], uint32_t(blob.size()));
-    store(&blob[20], 0);
+    std::memcpy(blob.data(), shipped.data, 24);  // magic, version and size as this loader wants them
     store(&blob[16], overread::crc32(blob.data() + 24, blob.size() - 24));
     if (ovr_ruleset_load(blob.data(), blob.size(), &rules, &err) != OVR_OK) return 0;
     ovr_scanner* scanner = nullptr;
