@@ -58,7 +58,7 @@ def body(kind: str, size: int) -> bytes:
     ]
     out = bytearray()
     if kind == "png":
-        return (b"\x89PNG\r\n\x1a\n" + (size - 33).to_bytes(4, "big") + b"IDAT" + zlib.compress(rng.randbytes(size), 1))[:size]
+        return (b"\x89PNG\r\n\x1a\n" + size.to_bytes(4, "big") + b"IDAT" + zlib.compress(rng.randbytes(size), 1))[:size]
     while len(out) < size:
         text = " ".join(rng.choices(words, k=9))
         n = rng.randrange(1000)
