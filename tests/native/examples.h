@@ -32,6 +32,11 @@ inline std::vector<Example> short_examples() {
                             "B`\x82tail of 16 bytes\r\nCookie: session=x\r\n")},
         {"image/gif", BYTES("GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\1\0\0;a tail of 16 bytes")},
         {"image/jpeg", BYTES("\xff\xd8\xff\xe0\0\4ab\xff\xda\0\4cd\x11\x22\xff\0\x33\xff\xd9\0a tail of 16 bytes")},
+        // Tails no longer than what is gathered of one, which end as the format does.
+        {"image/png", BYTES("\x89PNG\r\n\x1a\n\0\0\0\x02IDATab....\0\0\0\0IEND\xae"
+                            "B`\x82its restIEND\xae"
+                            "B`\x82")},
+        {"image/jpeg", BYTES("\xff\xd8\xff\xe0\0\4ab\xff\xda\0\4cd\x11\x22\xff\0\x33\xff\xd9the older rest\xff\xd9")},
         {"", BYTES("\x1f\x8b\x08\0Cookie")},
         {"text/html", "<html></html>\n\n tail eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc \r\nCookie"},
         {"text/html; charset=utf-8", "x" + wide("\r\nCookie: sid=0123456789abcdef\r\n") + wide("\tsession=Zk3Yx8QmZr7LwPvB2nHs5 ")},
