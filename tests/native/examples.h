@@ -90,6 +90,16 @@ inline std::vector<Example> leaking_bodies() {
     std::string settled = leaking_page().substr(0, 2000);
     for (int i = 0; i < 60; i++) settled += memory() + (i % 7 ? "" : std::string(size_t(i) * 8, 'e') + "\xe6\x9d\xb1");
     for (const size_t text : {size_t(300), size_t(600), size_t(511), size_t(513)}) settled += std::string(text, 't') + memory();
+    // Raw from the start and for long, then complete: what follows is raw bytes behind a document.
+    std::string raw = "{\"a\":\"";
+    while (raw.size() < 5000) raw += BYTES("\0\1\xff ab");
+    raw += "\",\"b\":\"" + std::string(700, 't') + "\"}\n" + std::string(700, ' ') + memory();
+    // Nothing changes any more from the cut character at a unit's end on, which the clean unit behind it breaks.
+    std::string cut(128, 't');
+    cut += memory();
+    while (cut.size() < 4096) cut += BYTES("\0\1\xff ab");
+    cut.resize(4543, 'q');
+    cut += "\xe6" + std::string(64, 'q') + "\xff\1" + std::string(62, 'q');
     std::string cjk = "<p>";
     while (cjk.size() < 9000) cjk += "\xe6\x9d\xb1\xe4\xba\xac, caf\xc3\xa9 \xf0\x9f\x98\x80.";
     return {{html, pages},
@@ -98,6 +108,8 @@ inline std::vector<Example> leaking_bodies() {
             {html, cjk + "\xe6\x9d" + memory() + cjk},
             {"application/json", inside},
             {"application/json", behind},
+            {"application/json", raw},
+            {html, cut},
             {"image/png", png},
             {"image/png", broken},
             {"font/woff2", font + memory() + memory()},
