@@ -67,10 +67,10 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
 }
 
 void Filter::body(const uint8_t* data, size_t size, ovr_action* action) {
-    if (policy_.mode != OVR_MODE_OFF && !stopped_)
-        stream_.feed(data, size);
-    else
+    if (policy_.mode == OVR_MODE_OFF)
         released_ += size;
+    else if (!stopped_)
+        stream_.feed(data, size);
     act(action, false);
 }
 
@@ -113,7 +113,7 @@ void Filter::act(ovr_action* action, bool at_end) {
     action->verb = verb_;
     action->release_head = head_out_;
     action->released = policy_.mode == OVR_MODE_MONITOR ? std::numeric_limits<uint64_t>::max() : released_;
-    action->hold_ms = !stopped_ && !at_end && stream_.holds() ? (policy_.hold_ms ? policy_.hold_ms : 50) : 0;
+    action->hold_ms = policy_.mode == OVR_MODE_ENFORCE && !stopped_ && !at_end && stream_.holds() ? (policy_.hold_ms ? policy_.hold_ms : 50) : 0;
     if (!reported_ && (stopped_ || (at_end && stream_.bits() >= WEAK_BITS))) {
         reported_ = true;
         action->wants_event = 1;

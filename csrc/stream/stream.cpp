@@ -403,10 +403,10 @@ void Stream::reassess() {
     const bool behind_page = content_.cls == ContentClass::html && html_end_ && raw.first >= html_end_;
     const bool behind_json = place_.state().sign == Builtin::json_tail && raw.first >= place_.state().first;
     const bool typed = content_.charset == Charset::legacy || !(raw.invalid_utf8 || behind_page || behind_json);
+    if (raw.level) last_sign_ = std::max(last_sign_, raw.last);
     if (raw.level != levels_.raw || typed != levels_.typed || place != levels_.place) dirty_ = true;
     if (!dirty_) return;
     dirty_ = false;
-    if (raw.level) last_sign_ = std::max(last_sign_, raw.last);
     levels_.raw = raw.level;
     levels_.typed = typed;
     levels_.embedded = raw.open || raw.file;
@@ -417,6 +417,11 @@ void Stream::reassess() {
 
 void Stream::release(bool flushing) {
     if (frozen_) return;
+    if (content_.sniff) {
+        // A body that begins slower than its class shows must flow: at most 15 bytes leave before they are judged.
+        if (flushing) released_ = sniffed_;
+        return;
+    }
     if (flushing) {
         // Evidence above 8 bits close to the end is not resolved yet: it waits for more bytes.
         const bool unresolved = assessment_.bits > UNRESOLVED_BITS && total_ - std::min(total_, last_sign_) < TEXT_RUN;

@@ -36,7 +36,7 @@ class Stream {
     ovr_progress progress() const;
     const Scanner& scanner() const { return scanner_; }
     // Held bytes that a flush would let go.
-    bool holds() const { return hold_ > 0 && !finished_ && released_ < total_ && !frozen_; }
+    bool holds() const { return !finished_ && !frozen_ && (content_.sniff ? released_ < sniffed_ : hold_ > 0 && released_ < total_); }
     uint32_t hold() const { return hold_; }
     double bits() const { return assessment_.bits; }
 
