@@ -10,7 +10,8 @@
 namespace overread {
 namespace {
 
-// Decoding is dear, and no more of these signs adds evidence: after so many a response's further ones are not looked at.
+// Decoding is dear, and no more of these signs adds evidence: after so many of a kind a response's further ones are not
+// looked at. Runs do not stand for header lines, and what the client itself sent stands for nothing.
 constexpr uint16_t MAX_ESCAPED = 64;
 
 bool is_escaped(Check check) { return check == Check::escaped_run || check == Check::escaped_header; }
@@ -61,7 +62,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     freeze_bits_ = freeze_bits;
     finished_ = frozen_ = start_resolved_ = dirty_ = encoded_ = has_header_ = has_credential_ = has_crlf_ = false;
     sniffed_ = 0;
-    escaped_ = 0;
+    escaped_[0] = escaped_[1] = 0;
     total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = exempt_ = 0;
     html_end_ = last_text_ = last_sign_ = 0;
     carry_size_ = 0;
@@ -262,7 +263,8 @@ bool Stream::resolve(const View& view, int64_t window) {
             const size_t present = size_t(std::min<uint64_t>(span, view.end() - start));
             if (!same_text(view.at(start), a, present)) continue;
             const uint32_t where = rs.rules[a.rule].where;
-            if (escaped_ >= MAX_ESCAPED && is_escaped(rs.rules[a.rule].check)) continue;
+            const Check check = rs.rules[a.rule].check;
+            if (is_escaped(check) && escaped_[check == Check::escaped_header] >= MAX_ESCAPED) continue;
             if (!(where >> uint32_t(content_.cls) & 1)) continue;
             Match match;
             NarrowText narrow;
@@ -290,7 +292,6 @@ bool Stream::resolve(const View& view, int64_t window) {
 
 // start, end: of the match in the body. The match itself is in the view's offsets, which differ for wide text.
 void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t start, uint64_t end) {
-    escaped_ += is_escaped(scanner_.rules->rules[a.rule].check);
     if (m.sign == Sign::html_end) {
         html_end_ = end;
         return;
@@ -302,6 +303,8 @@ void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t 
         exempt_++;
         return;
     }
+    const Check check = scanner_.rules->rules[a.rule].check;
+    if (is_escaped(check)) escaped_[check == Check::escaped_header]++;
     auto add = [&](Group group, uint8_t level) {
         last_sign_ = end;
         dirty_ = true;

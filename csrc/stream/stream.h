@@ -90,7 +90,7 @@ class Stream {
     OwnRequest own_;
     Levels levels_;
     bool dirty_ = false;
-    uint16_t escaped_ = 0;  // signs of escaped text accepted
+    uint16_t escaped_[2] = {};  // signs of escaped text that count: runs, header lines
     bool has_header_ = false, has_credential_ = false, has_crlf_ = false;
     uint64_t last_header_ = 0, last_credential_ = 0, last_crlf_ = 0;
     uint64_t html_end_ = 0, last_text_ = 0;  // offset behind the last byte that is not white space

@@ -153,6 +153,14 @@ void own_request() {
     ovr_response unknown = response_of(type);
     EXPECT(suite, bits(foreign, unknown) > 0 && exempt == 0);
     EXPECT(suite, bits(echo + foreign, r) == bits(foreign, r));
+    // Nor do many echoes or runs of escapes keep an escaped header line behind them from being looked at.
+    const std::string line = "%0D%0ACookie:%20session=Foreign8QmZr7LwPvB2nHs5T%0D%0A ";
+    std::string echoes, runs;
+    for (int i = 0; i < 100; i++) echoes += "%0D%0ACookie:%20" + value.substr(0, 32) + "%0D%0A\n", runs += "\\x00\\x00\\1\\x02\\x03\\x04\\x05\\x06\\x07 ";
+    EXPECT(suite, bits(line, r) > 0);
+    EXPECT(suite, bits(echoes, r) == 0 && exempt == 100);
+    EXPECT(suite, bits(echoes + line, r) == bits(line, r));
+    EXPECT(suite, bits(runs + line, r) == bits(line + runs, r) && bits(line + runs, r) > bits(runs, r));
 }
 
 void over_reads_nothing(const char* kernel) {
