@@ -253,7 +253,9 @@ bool Stream::resolve(const View& view, int64_t window) {
     const uint64_t limit = uint64_t(window + int64_t(LOOK_AHEAD));
     const uint8_t* p = view.at(uint64_t(window + 1));
     const uint32_t head = rs.window_head[Ruleset::window_hash(window < 0 ? uint8_t('\n') : p[-1], p[0], p[1]) % Ruleset::HASH_SIZE];
+    bool any = false;
     for (const bool accepting : {false, true}) {
+        if (accepting && !any) break;
         for (uint32_t i = head; i != NO_ANCHOR; i = rs.anchors[i].next) {
             const Anchor& a = rs.anchors[i];
             if (window < a.window) continue;
@@ -280,6 +282,7 @@ bool Stream::resolve(const View& view, int64_t window) {
                 open_ = start;
                 return false;
             }
+            any |= answer == Answer::yes;
             if (!accepting || answer != Answer::yes) continue;
             if (a.stride == 2)
                 accept(a, narrow.view, match, narrow.offset(match.start), narrow.offset(match.end));
