@@ -1,4 +1,5 @@
 // Any chunking on any kernel gives the same verdict; bad input has documented answers; nothing over-reads.
+#include <clocale>
 #include <cstddef>
 #include <cstring>
 #include <limits>
@@ -269,6 +270,14 @@ void filter_policy() {
         EXPECT(suite, ovr_filter_event(f, &x, json, sizeof json, &n) == OVR_OK && n == std::strlen(json));
         EXPECT(suite, std::strstr(json, "\"/page\"") && !std::strstr(json, "Secret8") && !std::strstr(json, "Zk3Yx8"));
         EXPECT(suite, ovr_filter_event(f, &x, json, 16, &n) == OVR_E_SPACE);
+        // A host may have chosen a locale with another decimal point, where one is installed.
+        for (const char* locale : {"C", "de_DE.UTF-8", "fr_FR.UTF-8"}) {
+            std::setlocale(LC_NUMERIC, locale);
+            EXPECT(suite, ovr_filter_event(f, &x, json, sizeof json, &n) == OVR_OK);
+            const char* bits = std::strstr(json, "\"bits\":");
+            EXPECT(suite, bits && std::strspn(bits + 7, "0123456789") > 0 && bits[7 + std::strspn(bits + 7, "0123456789")] == '.');
+        }
+        std::setlocale(LC_NUMERIC, "C");
         ovr_filter_close(f);
     }
     ovr_scanner_free(s);
