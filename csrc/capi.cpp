@@ -107,7 +107,13 @@ const char* ovr_kernel_active(void) {
     return k ? k->name : nullptr;
 }
 
-const ovr_ruleset* ovr_ruleset_default(void) { return static_cast<const ovr_ruleset*>(default_ruleset()); }
+const ovr_ruleset* ovr_ruleset_default(void) {
+    try {
+        return static_cast<const ovr_ruleset*>(default_ruleset());
+    } catch (...) {
+        return nullptr;
+    }
+}
 ovr_bytes ovr_ruleset_default_blob(void) { return {overread::DEFAULT_BLOB, overread::DEFAULT_BLOB_SIZE}; }
 
 int ovr_ruleset_load(const void* blob, size_t size, ovr_ruleset** out, ovr_error* err) {
@@ -137,28 +143,35 @@ int ovr_ruleset_rule(const ovr_ruleset* r, size_t i, ovr_rule_info* out) {
 int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options, ovr_scanner** out, ovr_error* err) {
     if (!out) return fail(err, OVR_E_ARGUMENT, "ovr_scanner_new: out is NULL");
     *out = nullptr;
-    if (options && options->struct_size < sizeof *options) return fail(err, OVR_E_ARGUMENT, "ovr_scanner_new: options.struct_size is not that of this header");
-    const char* wanted = options ? options->kernel : nullptr;
-    const overread::Kernel* kernel = wanted ? overread::kernel_named(wanted) : overread::kernel_default();
-    if (!kernel) {
-        std::string text = wanted ? wanted : "the value of OVERREAD_KERNEL";
-        text += " is no usable kernel here; usable are:";
-        for (size_t i = 0; ovr_kernel_name(i); i++) text += std::string(" ") + ovr_kernel_name(i);
-        return fail(err, OVR_E_KERNEL, "%s", text.c_str());
+    try {
+        if (options && options->struct_size < sizeof *options)
+            return fail(err, OVR_E_ARGUMENT, "ovr_scanner_new: options.struct_size is not that of this header");
+        const char* wanted = options ? options->kernel : nullptr;
+        const overread::Kernel* kernel = wanted ? overread::kernel_named(wanted) : overread::kernel_default();
+        if (!kernel) {
+            std::string text = wanted ? wanted : "the value of OVERREAD_KERNEL";
+            text += " is no usable kernel here; usable are:";
+            for (size_t i = 0; ovr_kernel_name(i); i++) text += std::string(" ") + ovr_kernel_name(i);
+            return fail(err, OVR_E_KERNEL, "%s", text.c_str());
+        }
+        const double threshold = options && options->threshold > 0 ? options->threshold : overread::STRONG_BITS;
+        const uint32_t hold = !options || options->hold == OVR_HOLD_DEFAULT ? overread::DEFAULT_HOLD : options->hold;
+        const overread::Ruleset* use = rules ? static_cast<const overread::Ruleset*>(rules) : default_ruleset();
+        if (!use) return fail(err, OVR_E_INTERNAL, "ovr_scanner_new: the embedded ruleset does not load");
+        auto* s = new (std::nothrow) ovr_scanner;
+        if (!s) return fail(err, OVR_E_MEMORY, "ovr_scanner_new: out of memory");
+        s->rules = use;
+        s->kernel = kernel;
+        s->threshold = threshold;
+        s->hold = hold;
+        s->key = overread::random_key();
+        *out = s;
+        return ok(err);
+    } catch (const std::bad_alloc&) {
+        return fail(err, OVR_E_MEMORY, "ovr_scanner_new: out of memory");
+    } catch (...) {
+        return fail(err, OVR_E_INTERNAL, "ovr_scanner_new: internal error");
     }
-    const double threshold = options && options->threshold > 0 ? options->threshold : overread::STRONG_BITS;
-    const uint32_t hold = !options || options->hold == OVR_HOLD_DEFAULT ? overread::DEFAULT_HOLD : options->hold;
-    const overread::Ruleset* use = rules ? static_cast<const overread::Ruleset*>(rules) : default_ruleset();
-    if (!use) return fail(err, OVR_E_INTERNAL, "ovr_scanner_new: the embedded ruleset does not load");
-    auto* s = new (std::nothrow) ovr_scanner;
-    if (!s) return fail(err, OVR_E_MEMORY, "ovr_scanner_new: out of memory");
-    s->rules = use;
-    s->kernel = kernel;
-    s->threshold = threshold;
-    s->hold = hold;
-    s->key = overread::random_key();
-    *out = s;
-    return ok(err);
 }
 void ovr_scanner_free(ovr_scanner* s) { delete s; }
 const char* ovr_scanner_kernel(const ovr_scanner* s) { return s ? s->kernel->name : nullptr; }

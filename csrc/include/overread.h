@@ -166,7 +166,7 @@ typedef struct ovr_rule_info {
     uint8_t family;
 } ovr_rule_info;
 
-/* The shipped rules and weights, embedded. Never NULL, never freed. */
+/* The shipped rules and weights, embedded. Never freed; NULL only when the first call finds no memory. */
 OVR_API const ovr_ruleset* ovr_ruleset_default(void);
 /* The embedded blob itself. */
 OVR_API ovr_bytes ovr_ruleset_default_blob(void);

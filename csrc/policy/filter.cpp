@@ -1,5 +1,6 @@
 #include "policy/filter.h"
 
+#include <cmath>
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -28,6 +29,11 @@ struct Text {
         std::vsnprintf(b, sizeof b, f, args);
         va_end(args);
         raw(b);
+    }
+    // A number with so many decimals, 0 <= v: printf takes the decimal point from the host's locale, and JSON has one only.
+    void decimal(double v, int places) {
+        const long long unit = places == 1 ? 10 : 1000000, n = std::llround(v * double(unit));
+        format("%lld.%0*lld", n / unit, places, n % unit);
     }
     // A JSON string of printable ASCII; everything else becomes "?", so the line is valid whatever arrives.
     void quoted(const uint8_t* s, size_t n) {
@@ -67,10 +73,10 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
 }
 
 void Filter::body(const uint8_t* data, size_t size, ovr_action* action) {
-    if (policy_.mode != OVR_MODE_OFF && !stopped_)
-        stream_.feed(data, size);
-    else
+    if (policy_.mode == OVR_MODE_OFF)
         released_ += size;
+    else if (!stopped_)
+        stream_.feed(data, size);
     act(action, false);
 }
 
@@ -113,7 +119,7 @@ void Filter::act(ovr_action* action, bool at_end) {
     action->verb = verb_;
     action->release_head = head_out_;
     action->released = policy_.mode == OVR_MODE_MONITOR ? std::numeric_limits<uint64_t>::max() : released_;
-    action->hold_ms = !stopped_ && !at_end && stream_.holds() ? (policy_.hold_ms ? policy_.hold_ms : 50) : 0;
+    action->hold_ms = policy_.mode == OVR_MODE_ENFORCE && !stopped_ && !at_end && stream_.holds() ? (policy_.hold_ms ? policy_.hold_ms : 50) : 0;
     if (!reported_ && (stopped_ || (at_end && stream_.bits() >= WEAK_BITS))) {
         reported_ = true;
         action->wants_event = 1;
@@ -135,14 +141,19 @@ size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     t.quoted(x.host.data, x.host.size < 255 ? x.host.size : 255);
     t.raw(",\"path\":");
     t.quoted(x.target.data, path);
-    t.format(",\"status\":%u,\"tier\":\"%s\",\"bits\":%.1f,\"probability\":%.6f,\"content_class\":\"%s\",\"body_bytes\":%llu,\"released\":%llu", status_,
-             ovr_tier_name(v.tier), v.bits, v.probability, v.content_class, static_cast<unsigned long long>(v.body_bytes),
+    t.format(",\"status\":%u,\"tier\":\"%s\",\"bits\":", status_, ovr_tier_name(v.tier));
+    t.decimal(v.bits, 1);
+    t.raw(",\"probability\":");
+    t.decimal(v.probability, 6);
+    t.format(",\"content_class\":\"%s\",\"body_bytes\":%llu,\"released\":%llu", v.content_class, static_cast<unsigned long long>(v.body_bytes),
              static_cast<unsigned long long>(released_));
     t.raw(",\"terms\":[");
     for (size_t i = 0; i < v.term_count; i++) {
         t.format("%s{\"group\":\"%s\",\"level\":", i ? "," : "", v.terms[i].group);
         t.quoted(v.terms[i].level);
-        t.format(",\"bits\":%.1f}", double(v.terms[i].bits));
+        t.raw(",\"bits\":");
+        t.decimal(double(v.terms[i].bits), 1);
+        t.put('}');
     }
     t.raw("],\"findings\":[");
     for (size_t i = 0; i < v.finding_count; i++) {

@@ -10,7 +10,8 @@
 namespace overread {
 namespace {
 
-// Decoding is dear, and no more of these signs adds evidence: after so many a response's further ones are not looked at.
+// Decoding is dear, and no more of these signs adds evidence: after so many of a kind a response's further ones are not
+// looked at. Runs do not stand for header lines, and what the client itself sent stands for nothing.
 constexpr uint16_t MAX_ESCAPED = 64;
 
 bool is_escaped(Check check) { return check == Check::escaped_run || check == Check::escaped_header; }
@@ -61,7 +62,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     freeze_bits_ = freeze_bits;
     finished_ = frozen_ = start_resolved_ = dirty_ = encoded_ = has_header_ = has_credential_ = has_crlf_ = false;
     sniffed_ = 0;
-    escaped_ = 0;
+    escaped_[0] = escaped_[1] = 0;
     total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = exempt_ = 0;
     html_end_ = last_text_ = last_sign_ = 0;
     carry_size_ = 0;
@@ -252,7 +253,9 @@ bool Stream::resolve(const View& view, int64_t window) {
     const uint64_t limit = uint64_t(window + int64_t(LOOK_AHEAD));
     const uint8_t* p = view.at(uint64_t(window + 1));
     const uint32_t head = rs.window_head[Ruleset::window_hash(window < 0 ? uint8_t('\n') : p[-1], p[0], p[1]) % Ruleset::HASH_SIZE];
+    bool any = false;
     for (const bool accepting : {false, true}) {
+        if (accepting && !any) break;
         for (uint32_t i = head; i != NO_ANCHOR; i = rs.anchors[i].next) {
             const Anchor& a = rs.anchors[i];
             if (window < a.window) continue;
@@ -262,7 +265,8 @@ bool Stream::resolve(const View& view, int64_t window) {
             const size_t present = size_t(std::min<uint64_t>(span, view.end() - start));
             if (!same_text(view.at(start), a, present)) continue;
             const uint32_t where = rs.rules[a.rule].where;
-            if (escaped_ >= MAX_ESCAPED && is_escaped(rs.rules[a.rule].check)) continue;
+            const Check check = rs.rules[a.rule].check;
+            if (is_escaped(check) && escaped_[check == Check::escaped_header] >= MAX_ESCAPED) continue;
             if (!(where >> uint32_t(content_.cls) & 1)) continue;
             Match match;
             NarrowText narrow;
@@ -278,6 +282,7 @@ bool Stream::resolve(const View& view, int64_t window) {
                 open_ = start;
                 return false;
             }
+            any |= answer == Answer::yes;
             if (!accepting || answer != Answer::yes) continue;
             if (a.stride == 2)
                 accept(a, narrow.view, match, narrow.offset(match.start), narrow.offset(match.end));
@@ -290,7 +295,6 @@ bool Stream::resolve(const View& view, int64_t window) {
 
 // start, end: of the match in the body. The match itself is in the view's offsets, which differ for wide text.
 void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t start, uint64_t end) {
-    escaped_ += is_escaped(scanner_.rules->rules[a.rule].check);
     if (m.sign == Sign::html_end) {
         html_end_ = end;
         return;
@@ -302,6 +306,8 @@ void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t 
         exempt_++;
         return;
     }
+    const Check check = scanner_.rules->rules[a.rule].check;
+    if (is_escaped(check)) escaped_[check == Check::escaped_header]++;
     auto add = [&](Group group, uint8_t level) {
         last_sign_ = end;
         dirty_ = true;
@@ -403,10 +409,10 @@ void Stream::reassess() {
     const bool behind_page = content_.cls == ContentClass::html && html_end_ && raw.first >= html_end_;
     const bool behind_json = place_.state().sign == Builtin::json_tail && raw.first >= place_.state().first;
     const bool typed = content_.charset == Charset::legacy || !(raw.invalid_utf8 || behind_page || behind_json);
+    if (raw.level) last_sign_ = std::max(last_sign_, raw.last);
     if (raw.level != levels_.raw || typed != levels_.typed || place != levels_.place) dirty_ = true;
     if (!dirty_) return;
     dirty_ = false;
-    if (raw.level) last_sign_ = std::max(last_sign_, raw.last);
     levels_.raw = raw.level;
     levels_.typed = typed;
     levels_.embedded = raw.open || raw.file;
@@ -417,6 +423,11 @@ void Stream::reassess() {
 
 void Stream::release(bool flushing) {
     if (frozen_) return;
+    if (content_.sniff) {
+        // A body that begins slower than its class shows must flow: at most 15 bytes leave before they are judged.
+        if (flushing) released_ = sniffed_;
+        return;
+    }
     if (flushing) {
         // Evidence above 8 bits close to the end is not resolved yet: it waits for more bytes.
         const bool unresolved = assessment_.bits > UNRESOLVED_BITS && total_ - std::min(total_, last_sign_) < TEXT_RUN;

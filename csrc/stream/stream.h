@@ -36,7 +36,7 @@ class Stream {
     ovr_progress progress() const;
     const Scanner& scanner() const { return scanner_; }
     // Held bytes that a flush would let go.
-    bool holds() const { return hold_ > 0 && !finished_ && released_ < total_ && !frozen_; }
+    bool holds() const { return !finished_ && !frozen_ && (content_.sniff ? released_ < sniffed_ : hold_ > 0 && released_ < total_); }
     uint32_t hold() const { return hold_; }
     double bits() const { return assessment_.bits; }
 
@@ -90,7 +90,7 @@ class Stream {
     OwnRequest own_;
     Levels levels_;
     bool dirty_ = false;
-    uint16_t escaped_ = 0;  // signs of escaped text accepted
+    uint16_t escaped_[2] = {};  // signs of escaped text that count: runs, header lines
     bool has_header_ = false, has_credential_ = false, has_crlf_ = false;
     uint64_t last_header_ = 0, last_credential_ = 0, last_crlf_ = 0;
     uint64_t html_end_ = 0, last_text_ = 0;  // offset behind the last byte that is not white space

@@ -113,11 +113,11 @@ Answer escaped_header(const Ruleset& rs, const Anchor& a, const View& v, uint64_
     for (const uint32_t i : rs.header_names[first - 'a']) {
         const Anchor& h = rs.anchors[i];
         if (stop - name <= h.length) continue;
+        const uint8_t separator = *v.at(name + h.length);
+        if (separator != ':' && separator != kind) continue;
         size_t n = 0;
         while (n < h.length && Ruleset::fold(*v.at(name + n)) == Ruleset::fold(h.bytes[n])) n++;
         if (n < h.length) continue;
-        const uint8_t separator = *v.at(name + n);
-        if (separator != ':' && separator != kind) continue;
         // A value that cannot be one shows it at once: floods of names must not be decoded to the end of the look-ahead.
         if (name + n + FIRST_LOOK < stop) {
             Decoded first_part(v, start, name, n, name + n + FIRST_LOOK, kind);

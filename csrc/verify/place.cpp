@@ -106,7 +106,8 @@ void PlaceTracker::feed(const uint8_t* data, size_t size) {
         }
     }
     if (tail_ != UINT64_MAX && kind_ != Kind::none && !foreign_) gather(data, size);
-    if (foreign_)
+    // From the tail's start on: its first bytes may be its last ones.
+    if (tail_ != UINT64_MAX)
         for (size_t i = size < 8 ? 0 : size - 8; i < size; i++) last_ = last_ << 8 | data[i];
     at_ += size;
 }

@@ -73,7 +73,8 @@ void RawTracker::raw_event(uint64_t offset, uint8_t kind, bool cut) {
 
 void RawTracker::settle() {
     if (best_.first != region_ || last_raw_ - region_ < SETTLES_AFTER) return;
-    const uint8_t most = starts_raw_ && !tail_ && document_end_ == UINT64_MAX ? 2 : embedded_ ? 3 : 4;
+    // What stands behind a JSON document counts however the body began, and where it ends is not known yet.
+    const uint8_t most = starts_raw_ && !tail_ && cls_ != ContentClass::json ? 2 : embedded_ ? 3 : 4;
     settled_ = best_.level == most && (best_.invalid_utf8 || charset_ == Charset::legacy);
 }
 
@@ -313,6 +314,10 @@ void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes
             continue;
         }
         skip_to(begin);
+        if (settled_) {  // by a sequence that the skipped bytes broke
+            extend(base + begin, bytes);
+            continue;
+        }
         if (classes[i].control == 0) {
             if (charset_ == Charset::legacy) continue;
             if (is_multibyte(charset_) ? !in_region_ || base + begin - last_raw_ >= TEXT_RUN : valid_text(data, base, begin, end)) continue;

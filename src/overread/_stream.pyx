@@ -433,7 +433,7 @@ cdef class Scanner:
             name = kernel.encode()
             options.kernel = PyBytes_AS_STRING(name)
         if api.scanner_new(rules, &options, &self.handle, &error) != 0:
-            message = (<bytes>error.message).decode()
+            message = (<bytes>error.message).decode(errors="replace")
             raise (KernelError if error.status == 4 else OverreadError)(message)
 
     def __dealloc__(self):
@@ -454,7 +454,7 @@ cdef class Scanner:
             self.pooled -= 1
             return stream
         if api.stream_open(self.handle, response, &stream, &error) != 0:
-            raise OverreadError((<bytes>error.message).decode())
+            raise OverreadError((<bytes>error.message).decode(errors="replace"))
         return stream
 
     cdef void put_back(self, ovr_stream *stream) noexcept:

@@ -32,6 +32,11 @@ inline std::vector<Example> short_examples() {
                             "B`\x82tail of 16 bytes\r\nCookie: session=x\r\n")},
         {"image/gif", BYTES("GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\1\0\0;a tail of 16 bytes")},
         {"image/jpeg", BYTES("\xff\xd8\xff\xe0\0\4ab\xff\xda\0\4cd\x11\x22\xff\0\x33\xff\xd9\0a tail of 16 bytes")},
+        // Tails no longer than what is gathered of one, which end as the format does.
+        {"image/png", BYTES("\x89PNG\r\n\x1a\n\0\0\0\x02IDATab....\0\0\0\0IEND\xae"
+                            "B`\x82its restIEND\xae"
+                            "B`\x82")},
+        {"image/jpeg", BYTES("\xff\xd8\xff\xe0\0\4ab\xff\xda\0\4cd\x11\x22\xff\0\x33\xff\xd9the older rest\xff\xd9")},
         {"", BYTES("\x1f\x8b\x08\0Cookie")},
         {"text/html", "<html></html>\n\n tail eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc \r\nCookie"},
         {"text/html; charset=utf-8", "x" + wide("\r\nCookie: sid=0123456789abcdef\r\n") + wide("\tsession=Zk3Yx8QmZr7LwPvB2nHs5 ")},
@@ -85,6 +90,16 @@ inline std::vector<Example> leaking_bodies() {
     std::string settled = leaking_page().substr(0, 2000);
     for (int i = 0; i < 60; i++) settled += memory() + (i % 7 ? "" : std::string(size_t(i) * 8, 'e') + "\xe6\x9d\xb1");
     for (const size_t text : {size_t(300), size_t(600), size_t(511), size_t(513)}) settled += std::string(text, 't') + memory();
+    // Raw from the start and for long, then complete: what follows is raw bytes behind a document.
+    std::string raw = "{\"a\":\"";
+    while (raw.size() < 5000) raw += BYTES("\0\1\xff ab");
+    raw += "\",\"b\":\"" + std::string(700, 't') + "\"}\n" + std::string(700, ' ') + memory();
+    // Nothing changes any more from the cut character at a unit's end on, which the clean unit behind it breaks.
+    std::string cut(128, 't');
+    cut += memory();
+    while (cut.size() < 4096) cut += BYTES("\0\1\xff ab");
+    cut.resize(4543, 'q');
+    cut += "\xe6" + std::string(64, 'q') + "\xff\1" + std::string(62, 'q');
     std::string cjk = "<p>";
     while (cjk.size() < 9000) cjk += "\xe6\x9d\xb1\xe4\xba\xac, caf\xc3\xa9 \xf0\x9f\x98\x80.";
     return {{html, pages},
@@ -93,6 +108,8 @@ inline std::vector<Example> leaking_bodies() {
             {html, cjk + "\xe6\x9d" + memory() + cjk},
             {"application/json", inside},
             {"application/json", behind},
+            {"application/json", raw},
+            {html, cut},
             {"image/png", png},
             {"image/png", broken},
             {"font/woff2", font + memory() + memory()},

@@ -1,4 +1,5 @@
 // Any chunking on any kernel gives the same verdict; bad input has documented answers; nothing over-reads.
+#include <clocale>
 #include <cstddef>
 #include <cstring>
 #include <limits>
@@ -153,6 +154,14 @@ void own_request() {
     ovr_response unknown = response_of(type);
     EXPECT(suite, bits(foreign, unknown) > 0 && exempt == 0);
     EXPECT(suite, bits(echo + foreign, r) == bits(foreign, r));
+    // Nor do many echoes or runs of escapes keep an escaped header line behind them from being looked at.
+    const std::string line = "%0D%0ACookie:%20session=Foreign8QmZr7LwPvB2nHs5T%0D%0A ";
+    std::string echoes, runs;
+    for (int i = 0; i < 100; i++) echoes += "%0D%0ACookie:%20" + value.substr(0, 32) + "%0D%0A\n", runs += "\\x00\\x00\\1\\x02\\x03\\x04\\x05\\x06\\x07 ";
+    EXPECT(suite, bits(line, r) > 0);
+    EXPECT(suite, bits(echoes, r) == 0 && exempt == 100);
+    EXPECT(suite, bits(echoes + line, r) == bits(line, r));
+    EXPECT(suite, bits(runs + line, r) == bits(line + runs, r) && bits(line + runs, r) > bits(runs, r));
 }
 
 void over_reads_nothing(const char* kernel) {
@@ -261,9 +270,78 @@ void filter_policy() {
         EXPECT(suite, ovr_filter_event(f, &x, json, sizeof json, &n) == OVR_OK && n == std::strlen(json));
         EXPECT(suite, std::strstr(json, "\"/page\"") && !std::strstr(json, "Secret8") && !std::strstr(json, "Zk3Yx8"));
         EXPECT(suite, ovr_filter_event(f, &x, json, 16, &n) == OVR_E_SPACE);
+        // A host may have chosen a locale with another decimal point, where one is installed.
+        for (const char* locale : {"C", "de_DE.UTF-8", "fr_FR.UTF-8"}) {
+            std::setlocale(LC_NUMERIC, locale);
+            EXPECT(suite, ovr_filter_event(f, &x, json, sizeof json, &n) == OVR_OK);
+            const char* bits = std::strstr(json, "\"bits\":");
+            EXPECT(suite, bits && std::strspn(bits + 7, "0123456789") > 0 && bits[7 + std::strspn(bits + 7, "0123456789")] == '.');
+        }
+        std::setlocale(LC_NUMERIC, "C");
         ovr_filter_close(f);
     }
     ovr_scanner_free(s);
+}
+
+// What is held: nothing leaves after a stop, a body that begins slowly flows, and a flush waits while raw bytes go on.
+void holding() {
+    ovr_scanner* s = nullptr;
+    ovr_error err;
+    ovr_scanner_new(nullptr, nullptr, &s, &err);
+    const std::string html = "text/html; charset=utf-8", json = "application/json", page = leaking_page();
+    for (const uint32_t hold : {OVR_HOLD_DEFAULT, 0u}) {
+        ovr_policy policy{};
+        policy.struct_size = sizeof policy;
+        policy.mode = OVR_MODE_ENFORCE;
+        policy.block_from = OVR_TIER_STRONG;
+        policy.hold = hold;
+        ovr_filter* f = nullptr;
+        EXPECT(suite, ovr_filter_open(s, &policy, &f, &err) == OVR_OK);
+        ovr_response r = response_of(html);
+        ovr_action a;
+        ovr_filter_head(f, &r, &a);
+        ovr_filter_body(f, page.data(), page.size(), &a);
+        EXPECT(suite, a.verb != OVR_PASS && a.released == 0);
+        ovr_filter_body(f, page.data(), page.size(), &a);
+        EXPECT(suite, a.verb != OVR_PASS && a.released == 0);
+
+        r = response_of(json);
+        ovr_filter_head(f, &r, &a);
+        ovr_filter_body(f, " \n", 2, &a);
+        EXPECT(suite, a.released == 0 && a.hold_ms > 0);
+        ovr_filter_flush(f, &a);
+        EXPECT(suite, a.released == 2 && a.release_head == 1 && a.hold_ms == 0);
+        ovr_filter_body(f, "{\"a\":[1,2,3,4,5,6,7,8]}", 23, &a);
+        EXPECT(suite, a.released == (hold ? 2 : 25));
+        ovr_filter_close(f);
+    }
+    ovr_policy monitor{};
+    monitor.struct_size = sizeof monitor;
+    monitor.mode = OVR_MODE_MONITOR;
+    ovr_filter* f = nullptr;
+    ovr_filter_open(s, &monitor, &f, &err);
+    const ovr_response r = response_of(json);
+    ovr_action a;
+    ovr_filter_head(f, &r, &a);
+    ovr_filter_body(f, " \n", 2, &a);
+    EXPECT(suite, a.hold_ms == 0);
+    ovr_filter_close(f);
+    ovr_scanner_free(s);
+
+    Scan scan(nullptr);
+    const ovr_response h = response_of(html);
+    ovr_progress p{};
+    ovr_stream_reset(scan.stream, &h);
+    const std::string text(600, 't');
+    ovr_stream_feed(scan.stream, text.data(), text.size(), &p);
+    uint64_t fed = text.size();
+    for (int i = 0; i < 200; i++, fed += 8) ovr_stream_feed(scan.stream, "\0\1typed!", 8, &p);
+    EXPECT(suite, p.bits > 8 && !p.leaked && p.released == 0);
+    ovr_stream_flush(scan.stream, &p);
+    EXPECT(suite, p.released == 0);
+    ovr_stream_feed(scan.stream, text.data(), text.size(), &p);
+    ovr_stream_flush(scan.stream, &p);
+    EXPECT(suite, p.released == fed + text.size());
 }
 
 // A budget's bits take the place of the tier; a caller of an older header has no such field.
@@ -391,6 +469,7 @@ int main(int argc, char** argv) {
     suite.run("trailers", trailers);
     suite.run("bad input", bad_input);
     suite.run("filter under monitor and enforce", filter_policy);
+    suite.run("what is held", holding);
     suite.run("a budget's bits block", block_bits);
     if (slow) suite.run("offsets beyond 4 GiB", beyond_4_gib);
     std::printf("kernels run:");

@@ -76,6 +76,8 @@ def test_wrong_types_have_clear_errors() -> None:
         overread.Scanner(threshold=0)
     with pytest.raises(overread.KernelError, match="scalar"):
         overread.Scanner(kernel="sse9")
+    with pytest.raises(overread.KernelError, match="é"):  # the message is cut, perhaps in mid-character
+        overread.Scanner(kernel="é" * 200)
     with pytest.raises(overread.BlobError, match="truncated"):
         overread.Ruleset.load(b"OVRBLOB1")
     with pytest.raises(overread.ConfigError, match="mode"):
