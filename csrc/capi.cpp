@@ -240,16 +240,19 @@ int ovr_filter_head(ovr_filter* f, const ovr_response* r, ovr_action* a) {
 }
 int ovr_filter_body(ovr_filter* f, const void* data, size_t size, ovr_action* a) {
     if (!f || !a || (!data && size) || !f->filter.started()) return OVR_E_ARGUMENT;
+    if (f->filter.ended()) return OVR_E_FINISHED;
     f->filter.body(static_cast<const uint8_t*>(data), size, a);
     return OVR_OK;
 }
 int ovr_filter_flush(ovr_filter* f, ovr_action* a) {
     if (!f || !a || !f->filter.started()) return OVR_E_ARGUMENT;
+    if (f->filter.ended()) return OVR_E_FINISHED;
     f->filter.flush(a);
     return OVR_OK;
 }
 int ovr_filter_trailers(ovr_filter* f, const ovr_header* fields, size_t count, ovr_action* a) {
     if (!f || !a || !good_fields(fields, count) || !f->filter.started()) return OVR_E_ARGUMENT;
+    if (f->filter.ended()) return OVR_E_FINISHED;
     f->filter.trailers(fields, count, a);
     return OVR_OK;
 }

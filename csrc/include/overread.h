@@ -237,6 +237,7 @@ typedef struct ovr_exchange {
 OVR_API int ovr_filter_open(const ovr_scanner*, const ovr_policy*, ovr_filter** out, ovr_error* err);
 /* Starts a response (also on a reused filter). May already BLOCK: heads are scanned too. */
 OVR_API int ovr_filter_head(ovr_filter*, const ovr_response*, ovr_action*);
+/* After ovr_filter_end body, flush and trailers are OVR_E_FINISHED. */
 OVR_API int ovr_filter_body(ovr_filter*, const void* data, size_t size, ovr_action*);
 OVR_API int ovr_filter_flush(ovr_filter*, ovr_action*);
 /* The trailer section, before ovr_filter_end: held body bytes can still be stopped with it. */

@@ -86,7 +86,7 @@ void Filter::flush(ovr_action* action) {
 }
 
 void Filter::trailers(const ovr_header* fields, size_t count, ovr_action* action) {
-    if (policy_.mode != OVR_MODE_OFF && !stopped_ && !ended_) stream_.trailers(fields, count);
+    if (policy_.mode != OVR_MODE_OFF && !stopped_) stream_.trailers(fields, count);
     act(action, false);
 }
 

@@ -17,6 +17,7 @@ class Filter {
     const char* id() const { return id_; }
     bool stopped() const { return stopped_; }
     bool started() const { return started_; }
+    bool ended() const { return ended_; }
     // Returns the length of the JSON, which may exceed capacity (nothing is cut: the caller is told).
     size_t event(const ovr_exchange& exchange, char* buffer, size_t capacity);
 

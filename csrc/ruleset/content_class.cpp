@@ -217,6 +217,25 @@ Charset legacy_charset(const char* parameters, size_t size) {
     return Charset::legacy;
 }
 
+bool is_space(uint8_t c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
+// Text that begins with a tag, a declaration or a comment; in JSON with an object or a list and what may stand in it first.
+bool begins_as(ContentClass cls, const uint8_t* p, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if ((p[i] < 0x20 && !is_space(p[i]) && p[i] != '\f') || p[i] == 0x7f) return false;
+    size_t i = n >= 3 && std::memcmp(p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    while (i < n && is_space(p[i])) i++;
+    if (i == n) return false;
+    const uint8_t opens = p[i++];
+    if (cls == ContentClass::json) {
+        if (opens != '{' && opens != '[') return false;
+        while (i < n && is_space(p[i])) i++;
+        return i == n || p[i] == '"' || p[i] == (opens == '{' ? '}' : ']') || (opens == '[' && (p[i] == '{' || p[i] == '['));
+    }
+    if (opens != '<' || i == n) return false;
+    return p[i] == '!' || p[i] == '?' || (p[i] | 0x20) - 'a' < 26u;
+}
+
 }  // namespace
 
 Content classify_type(const uint8_t* type, size_t size) {
@@ -229,7 +248,7 @@ Content classify_type(const uint8_t* type, size_t size) {
     }
     size_t m = 0;
     while (m < n && buffer[m] != ';') m++;
-    Content r{ContentClass::other, Charset::unknown, true, false};
+    Content r{ContentClass::other, Charset::unknown, true, false, false};
     bool known = false;
     for (const TypeName& t : TYPES)
         if (m == std::strlen(t.type) && std::memcmp(buffer, t.type, m) == 0) {
@@ -287,7 +306,7 @@ Content sniff(Content c, const uint8_t* p, size_t n) {
     }
     if (untyped) {
         size_t i = 0;
-        while (i < n && (p[i] == ' ' || p[i] == '\n' || p[i] == '\r' || p[i] == '\t')) i++;
+        while (i < n && is_space(p[i])) i++;
         bool text = true;
         for (size_t j = 0; j < n; j++) text &= p[j] >= 0x20 || p[j] == '\t' || p[j] == '\n' || p[j] == '\r' || p[j] == '\f';
         if (!text)
@@ -303,6 +322,17 @@ Content sniff(Content c, const uint8_t* p, size_t n) {
         c.cls = ContentClass::other;  // declared binary without its magic: nothing is known of its bytes
     }
     if (n >= 3 && std::memcmp(p, "\xef\xbb\xbf", 3) == 0 && is_text(c.cls) && c.charset == Charset::unknown) c.charset = Charset::utf8;
+    switch (c.cls) {
+        case ContentClass::html:
+        case ContentClass::xml:
+        case ContentClass::svg:
+        case ContentClass::legacy:
+        case ContentClass::json:
+            c.markup = n == SNIFF_BYTES && begins_as(c.cls, p, n);
+            break;
+        default:
+            break;  // scripts, styles and plain text have no beginning that tells them from other files
+    }
     return c;
 }
 

@@ -46,8 +46,9 @@ inline bool is_container(ContentClass c) { return c >= ContentClass::png && c <=
 struct Content {
     ContentClass cls;
     Charset charset;
-    bool sniff;  // the first bytes may still change the class
-    bool lines;  // newline-delimited JSON: many documents in a row
+    bool sniff;           // the first bytes may still change the class
+    bool lines;           // newline-delimited JSON: many documents in a row
+    bool markup = false;  // the first SNIFF_BYTES are text that begins as its class does: an element, an object
 };
 
 // From the Content-Type alone; `type` may be empty.

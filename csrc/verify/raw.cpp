@@ -31,25 +31,26 @@ bool all_nul(const uint8_t* p) {
 
 }  // namespace
 
-void RawTracker::reset(ContentClass cls, Charset charset) {
+void RawTracker::reset(const Content& content) {
     *this = RawTracker();
-    cls_ = cls;
-    charset_ = charset;
+    cls_ = content.cls;
+    charset_ = content.charset;
+    if (content.markup) text_head_ = MARKUP_HEAD;
 }
 
 void RawTracker::start_tail(ContentClass cls, uint64_t offset) {
-    reset(cls, Charset::utf8);
+    reset({cls, Charset::utf8, false, false});
     tail_ = true;
     origin_ = at_ = offset;
 }
 
 void RawTracker::raw_event(uint64_t offset, uint8_t kind, bool cut) {
     const bool behind = offset >= document_end_;
-    if (kind != RAW_UTF8 && offset < TEXT_HEAD && !behind) starts_raw_ = true;
+    if (kind != RAW_UTF8 && offset < text_head_ && !behind) starts_raw_ = true;
     const uint64_t before = raw_seen_ ? last_raw_ + 1 : 0;
     if (!in_region_ || (offset > before && offset - before >= TEXT_RUN)) {
         in_region_ = true;
-        after_text_ = tail_ || behind || (!starts_raw_ && offset >= before && offset - before >= (raw_seen_ ? TEXT_RUN : TEXT_HEAD));
+        after_text_ = tail_ || behind || (!starts_raw_ && offset >= before && offset - before >= (raw_seen_ ? TEXT_RUN : text_head_));
         region_ = offset;
         kinds_ = 0;
         invalid_ = false;

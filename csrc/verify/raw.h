@@ -15,8 +15,9 @@ enum RawKind : uint8_t { RAW_NUL = 1, RAW_CONTROL = 2, RAW_UTF8 = 4, RAW_PAIR = 
 constexpr uint64_t TEXT_RUN = 512;
 // So many bytes of text at a body's start make what follows a transition: longer than the text heads of most binary
 // formats (ar has 68 bytes, binary STL an 80-byte free-text head and a count), shorter than nearly every page. What
-// clean bodies show is counted.
-constexpr uint64_t TEXT_HEAD = 96;
+// clean bodies show is counted. A body that begins as markup has shown itself text with the bytes that were sniffed: nothing
+// a visitor has echoed in a page's title makes it a binary file.
+constexpr uint64_t TEXT_HEAD = 96, MARKUP_HEAD = SNIFF_BYTES;
 
 // Whether a little-endian word looks like a user-space pointer: x86-64, ARM64 and the Go heap by their fixed upper bytes.
 inline bool user_pointer(uint64_t word) {
@@ -47,7 +48,7 @@ struct RawState {
 
 class RawTracker {
   public:
-    void reset(ContentClass cls, Charset charset);
+    void reset(const Content& content);
     // What follows a complete document at `offset`: no text need stand before it.
     void start_tail(ContentClass cls, uint64_t offset);
     // A document is complete at `offset`: no more text need stand before what follows, however short it was.
@@ -80,6 +81,7 @@ class RawTracker {
 
     ContentClass cls_ = ContentClass::other;
     Charset charset_ = Charset::unknown;
+    uint64_t text_head_ = TEXT_HEAD;
     uint64_t at_ = 0;                  // bytes seen
     uint64_t recent_ = 0, older_ = 0;  // the last 16 bytes, newest lowest in recent_
     uint64_t utf8_start_ = 0;          // offset of the open sequence's first byte
@@ -88,7 +90,7 @@ class RawTracker {
     uint64_t origin_ = 0;     // offset of the first byte seen
     uint64_t document_end_ = UINT64_MAX;
     bool tail_ = false;        // the bytes stand behind a complete document
-    bool starts_raw_ = false;  // NUL or control bytes within the first TEXT_HEAD bytes: a binary file, whatever its type says
+    bool starts_raw_ = false;  // NUL or control bytes within the first text_head_ bytes: a binary file, whatever its type says
     bool in_region_ = false, after_text_ = false, raw_seen_ = false, invalid_ = false;
     uint8_t kinds_ = 0;
     uint64_t region_ = 0, last_raw_ = 0;

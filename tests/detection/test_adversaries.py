@@ -197,6 +197,21 @@ def test_control_characters_in_json_count_as_typed() -> None:
     assert SCANNER.scan(inside, JSON).bits < 22
 
 
+@pytest.mark.parametrize("typed", ["\x01", "\0", "\0\0\0\0\x02"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_an_echoed_control_character_in_the_title_hides_nothing(typed: str, bom: bytes) -> None:
+    title = bom + b"<!DOCTYPE html><html><head><title>" + typed.encode() + b" - search</title></head><body>"
+    leak = b"<p>An ordinary paragraph.</p>\n" * 100 + heap(RNG, 900, WHO.lines()) + b"</body></html>"
+    assert SCANNER.scan(title + leak, HTML).bits == SCANNER.scan(title.replace(typed.encode(), b"q") + leak, HTML).bits >= 22
+
+
+def test_an_echoed_control_character_at_the_start_of_a_script_hides_the_alarm() -> None:
+    """Described in docs/detection.md: text that does not begin as markup passes for a binary file under a wrong type."""
+    leak = b"callback({});\n" * 100 + heap(RNG, 900, WHO.lines())
+    assert SCANNER.scan(b"/**/" + leak, "text/javascript").bits >= 22
+    assert SCANNER.scan(b"/**/\x01" + leak, "text/javascript").tier == "weak"
+
+
 def test_a_magic_right_before_the_leak_costs_the_alarm() -> None:
     assert SCANNER.scan(page(RNG, inside=b"PK\x03\x04" + heap(RNG, 900, WHO.lines()) + b"</p>\n"), HTML).tier == "weak"
 

@@ -257,6 +257,8 @@ void filter_policy() {
             EXPECT(suite, a.verb == OVR_PASS && a.released >= page.size());
             ovr_filter_end(f, &a);
             EXPECT(suite, a.verb == OVR_PASS && a.wants_event == 1);
+            EXPECT(suite, ovr_filter_body(f, "x", 1, &a) == OVR_E_FINISHED && ovr_filter_flush(f, &a) == OVR_E_FINISHED);
+            EXPECT(suite, ovr_filter_trailers(f, nullptr, 0, &a) == OVR_E_FINISHED);
         }
         const std::string method = "GET", host = "a.example", target = "/page?token=Secret8QmZr7LwPv";
         ovr_exchange x{};
