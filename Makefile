@@ -7,7 +7,7 @@ BLOCK_FROM ?=
 HOLD ?=
 UPSTREAM ?=
 
-.PHONY: run test test-full soak bench calibrate reliability recall peers evaluate fuzz lint rules
+.PHONY: run test test-full soak bench calibrate reliability recall peers evaluate fuzz lint rules fingerprints
 
 run:
 	@bash scripts/setup.sh run
@@ -66,3 +66,9 @@ lint:
 # The embedded default: compiled from the packs and the calibration, committed, checked by the tests.
 rules:
 	$(PYTHON) scripts/embed_rules.py
+
+# Where in each anchor the kernel looks: chosen on text sampled from packages, then part of the blob.
+fingerprints:
+	@bash scripts/setup.sh test
+	$(PYTHON) -m calibration.fingerprints
+	@$(MAKE) --no-print-directory rules

@@ -5,31 +5,42 @@
 
 namespace overread {
 
-// Nibble tables of all anchors' 3-byte windows (Teddy, see Hyperscan, NSDI 2019): bit k of
-// low[j][x] is set when some window of bucket k has low nibble x in its byte j.
+constexpr size_t WINDOW = 4;        // bytes of an anchor that are looked for
+constexpr size_t NIBBLE_BYTES = 3;  // of them, the first ones: tested with nibble tables; then all by their hash
+// Nibble tables of all anchors' windows (Teddy, see Hyperscan, NSDI 2019): bit k of low[j][x] is set when some window of
+// bucket k has low nibble x in its byte j. What they let through by chance, nine of ten, ends at the hash set.
 struct FingerprintTable {
-    uint8_t low[3][16];
-    uint8_t high[3][16];
+    uint8_t low[NIBBLE_BYTES][16];
+    uint8_t high[NIBBLE_BYTES][16];
+    uint64_t windows[1024];  // a Bloom filter of one word and two bits an entry: 1,000 anchors let 0.2 % of others through
+
+    // Of four bytes in memory order, letters of both cases alike: where bit 6 is set, bit 5 is set as well.
+    static uint32_t hash(uint32_t four) { return (four | (four & 0x40404040u) >> 1) * 0x9E3779B1u; }
+    void set(uint32_t four) {
+        const uint32_t h = hash(four);
+        windows[h >> 22] |= uint64_t(1) << (h >> 16 & 63) | uint64_t(1) << (h >> 10 & 63);
+    }
+    uint32_t has(uint32_t four) const {
+        const uint32_t h = hash(four);
+        const uint64_t word = windows[h >> 22];
+        return uint32_t(word >> (h >> 16 & 63) & word >> (h >> 10 & 63)) & 1;
+    }
 };
 
 constexpr size_t UNIT = 64;    // one mask word covers this many bytes
 constexpr size_t TILE = 8192;  // bytes per kernel call: lists stay in L1 and on the stack
 constexpr size_t TILE_UNITS = TILE / UNIT;
 
-struct CandidateUnit {
-    uint32_t unit;  // index of the unit in the tile
-    uint64_t mask;  // bit i: the window at byte i of the unit may belong to an anchor
-};
 struct ClassUnit {
     uint32_t unit;
     uint64_t control;  // C0 controls but TAB LF FF CR SUB (the end of a DOS text) ESC, and DEL
     uint64_t high;     // bytes >= 0x80
 };
 struct KernelOutput {
-    uint32_t candidate_units;
+    uint32_t candidate_count;
     uint32_t class_units;
     // One slot more than can be filled: the kernel writes first and counts afterwards, without a branch.
-    CandidateUnit candidates[TILE_UNITS + 1];
+    uint16_t candidates[TILE + 1];  // ascending places in the tile where an anchor's window may begin
     ClassUnit classes[TILE_UNITS + 1];
 };
 

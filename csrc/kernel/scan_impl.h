@@ -17,7 +17,7 @@ struct Tables {
           control_high(Block::table16(CONTROL_HIGH)) {}
 };
 
-// Precondition: p[0, UNIT + 2) is readable.
+// Precondition: p[0, UNIT + WINDOW - 1) is readable.
 template <class Block>
 inline void scan_unit(const Tables<Block>& t, const uint8_t* p, uint64_t& candidates, uint64_t& control, uint64_t& high) {
     candidates = control = high = 0;
@@ -32,15 +32,39 @@ inline void scan_unit(const Tables<Block>& t, const uint8_t* p, uint64_t& candid
     }
 }
 
+struct CandidateUnit {
+    uint32_t unit;
+    uint64_t mask;
+};
+
+// The places of `units` whose four bytes an anchor's window may have, into out; their number. No branch hangs on a byte.
+inline uint32_t filter(const FingerprintTable& table, const uint8_t* data, const CandidateUnit* units, uint32_t count, uint16_t* out) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const uint32_t base = units[i].unit * uint32_t(UNIT);
+        uint64_t mask = units[i].mask;
+        do {
+            const uint32_t at = base + uint32_t(__builtin_ctzll(mask));
+            uint32_t four;
+            std::memcpy(&four, data + at, sizeof four);
+            out[n] = uint16_t(at);
+            n += table.has(four);
+            mask &= mask - 1;
+        } while (mask);
+    }
+    return n;
+}
+
 template <class Block>
 inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, KernelOutput& out) {
     const Tables<Block> t(table);
+    CandidateUnit units[TILE_UNITS + 1];
     uint32_t nc = 0, nk = 0, unit = 0;
     size_t at = 0;
-    for (; at + UNIT <= size && at + UNIT + 2 <= readable; at += UNIT, unit++) {
+    for (; at + UNIT <= size && at + UNIT + WINDOW - 1 <= readable; at += UNIT, unit++) {
         uint64_t c, k, h;
         scan_unit<Block>(t, data + at, c, k, h);
-        out.candidates[nc] = {unit, c};
+        units[nc] = {unit, c};
         nc += c != 0;
         out.classes[nk] = {unit, k, h};
         nk += (k | h) != 0;
@@ -49,23 +73,23 @@ inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t
     for (; at < size; at += UNIT, unit++) {
         const size_t left = size - at;
         const size_t in_unit = left < UNIT ? left : UNIT;
-        uint8_t padded[UNIT + 2] = {};
+        uint8_t padded[UNIT + WINDOW - 1] = {};
         const size_t may_read = readable - at;
-        std::memcpy(padded, data + at, may_read < UNIT + 2 ? may_read : UNIT + 2);
+        std::memcpy(padded, data + at, may_read < sizeof padded ? may_read : sizeof padded);
         uint64_t c, k, h;
         scan_unit<Block>(t, padded, c, k, h);
         const uint64_t inside = in_unit == UNIT ? ~uint64_t(0) : (uint64_t(1) << in_unit) - 1;
-        const size_t whole = may_read < 3 ? 0 : may_read - 2;  // windows that end inside the input
+        const size_t whole = may_read < WINDOW ? 0 : may_read - (WINDOW - 1);  // windows that end inside the input
         c &= inside;
         c &= whole >= UNIT ? ~uint64_t(0) : (uint64_t(1) << whole) - 1;
         k &= inside;
         h &= inside;
-        out.candidates[nc] = {unit, c};
+        units[nc] = {unit, c};
         nc += c != 0;
         out.classes[nk] = {unit, k, h};
         nk += (k | h) != 0;
     }
-    out.candidate_units = nc;
+    out.candidate_count = filter(table, data, units, nc, out.candidates);
     out.class_units = nk;
 }
 

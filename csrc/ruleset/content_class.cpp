@@ -233,7 +233,7 @@ bool begins_as(ContentClass cls, const uint8_t* p, size_t n) {
         return i == n || p[i] == '"' || p[i] == (opens == '{' ? '}' : ']') || (opens == '[' && (p[i] == '{' || p[i] == '['));
     }
     if (opens != '<' || i == n) return false;
-    return p[i] == '!' || p[i] == '?' || (p[i] | 0x20) - 'a' < 26u;
+    return p[i] == '!' || p[i] == '?' || uint8_t((p[i] | 0x20) - 'a') < 26;
 }
 
 }  // namespace

@@ -29,10 +29,6 @@ const uint16_t FREQUENCY[256] = {
 constexpr double UNLISTED = 0.19;
 
 constexpr size_t WORDS = TRIGRAM_COUNT / 64;
-constexpr size_t BUCKETS = 8;
-// Windows that start with a line's end, wide ones with their NUL amid and all others do not share buckets: the products of
-// their nibbles would let through most text.
-constexpr uint8_t TEXT_BUCKETS = 6, LINE_BUCKETS = 1;
 constexpr size_t TRIED = 12;  // windows of an anchor that are tried in every bucket: its rarest
 constexpr size_t ROUNDS = 2;  // of moving single anchors to a better bucket
 
@@ -77,37 +73,32 @@ const uint8_t LINE_ENDS[] = {'\n', '\r', 0};
 // their nibbles is just they.
 struct Window {
     uint16_t low[3] = {}, high[3] = {};  // nibbles
-    double alone = 0;                    // its rate in web text
     Window() = default;
     // at: -1 for the line end before the anchor.
     Window(const Anchor& a, int at) {
-        uint8_t any[3][3];
-        size_t count[3];
-        for (int j = 0; j < 3; j++) {
-            uint8_t b = 0;  // of a wide anchor every second byte is zero
-            if (a.stride == 1 && at + j >= 0)
-                b = a.bytes[at + j];
-            else if (a.stride == 2 && j != 1)
-                b = a.bytes[at + j / 2];
-            const uint8_t folded = b | 0x20;
-            if (at + j < 0) {
-                std::memcpy(any[j], LINE_ENDS, count[j] = sizeof LINE_ENDS);
-            } else if (a.nocase && folded >= 'a' && folded <= 'z') {
-                any[j][0] = folded;
-                any[j][1] = folded & ~0x20;
-                count[j] = 2;
-            } else {
-                any[j][0] = b;
-                count[j] = 1;
-            }
-            for (size_t i = 0; i < count[j]; i++) {
-                low[j] = uint16_t(low[j] | 1u << (any[j][i] & 15));
-                high[j] = uint16_t(high[j] | 1u << (any[j][i] >> 4));
-            }
+        for (int j = 0; j < 3; j++)
+            for_each(a, at + j, [&](uint8_t b) {
+                low[j] = uint16_t(low[j] | 1u << (b & 15));
+                high[j] = uint16_t(high[j] | 1u << (b >> 4));
+            });
+    }
+    // Each byte that may stand there.
+    template <class F>
+    static void for_each(const Anchor& a, int at, F f) {
+        if (at < 0) {
+            for (const uint8_t b : LINE_ENDS) f(b);
+            return;
         }
-        for (size_t x = 0; x < count[0]; x++)
-            for (size_t y = 0; y < count[1]; y++)
-                for (size_t z = 0; z < count[2]; z++) alone += listed().of(any[0][x], any[1][y], any[2][z]);
+        const uint8_t b = a.stride == 1 ? a.bytes[at] : at % 2 ? uint8_t(0) : a.bytes[at / 2];  // of a wide anchor every second byte is zero
+        const uint8_t folded = b | 0x20;
+        f(b);
+        if (a.nocase && folded >= 'a' && folded <= 'z') f(uint8_t(b ^ 0x20));
+    }
+    // Its rate in web text.
+    static double rate(const Anchor& a, int at) {
+        double sum = 0;
+        for_each(a, at, [&](uint8_t x) { for_each(a, at + 1, [&](uint8_t y) { for_each(a, at + 2, [&](uint8_t z) { sum += listed().of(x, y, z); }); }); });
+        return sum;
     }
 };
 
@@ -188,64 +179,41 @@ struct Bucket {
 };
 
 struct Choice {
+    uint32_t anchor = 0;
     Window window[TRIED];  // rarest first
-    int16_t offset[TRIED];
+    double rate[TRIED] = {};
+    uint8_t offset[TRIED] = {};
     uint8_t windows = 0, chosen = 0, bucket = 0;
-    uint8_t from = 0, to = 0;  // the buckets it may be in
 };
 
-Choice rarest_windows(const Anchor& a, bool header) {
+Choice rarest_windows(const Anchor& a, uint32_t index) {
     Choice c;
-    // A header's name stands at the start of a line, and so do names behind a NUL: hundreds share few such windows.
-    if ((header || a.bytes[0] == 0) && a.stride == 1) {
-        const int at = header ? -1 : 0;
-        c.window[0] = Window(a, at);
-        c.offset[0] = int16_t(at);
-        c.windows = 1;
-        c.from = TEXT_BUCKETS;
-        c.to = TEXT_BUCKETS + LINE_BUCKETS;
-        return c;
-    }
-    c.from = a.stride == 2 ? TEXT_BUCKETS + LINE_BUCKETS : 0;
-    c.to = a.stride == 2 ? BUCKETS : TEXT_BUCKETS;
-    if (a.stride == 2) {
-        for (size_t at = 0; at + 2 <= a.length; at++) {
-            // The rarest letters by themselves: no such window stands in web text.
-            const auto rarity = [&](size_t i) { return double(FREQUENCY[a.bytes[i]]) * FREQUENCY[a.bytes[i + 1]]; };
-            if (at == 0 || rarity(at) < rarity(size_t(c.offset[0]))) c.offset[0] = int16_t(at);
-        }
-        c.window[0] = Window(a, c.offset[0]);
-        c.windows = 1;
-        return c;
-    }
-    const size_t bytes = 3;
+    c.anchor = index;
+    const size_t bytes = std::min<size_t>(WINDOW, a.length);
     for (size_t at = 0; at + bytes <= a.length; at++) {
-        const Window w(a, int(at));
+        const double rate = Window::rate(a, int(at));
         size_t slot = c.windows;
-        if (slot == TRIED && c.window[TRIED - 1].alone <= w.alone) continue;
+        if (slot == TRIED && c.rate[TRIED - 1] <= rate) continue;
         if (slot == TRIED)
             slot--;
         else
             c.windows++;
-        for (; slot && c.window[slot - 1].alone > w.alone; slot--) {
+        for (; slot && c.rate[slot - 1] > rate; slot--) {
             c.window[slot] = c.window[slot - 1];
+            c.rate[slot] = c.rate[slot - 1];
             c.offset[slot] = c.offset[slot - 1];
         }
-        c.window[slot] = w;
-        c.offset[slot] = int16_t(at);
+        c.window[slot] = Window(a, int(at));
+        c.rate[slot] = rate;
+        c.offset[slot] = uint8_t(at);
     }
     return c;
 }
 
 void place(Choice& c, std::vector<Bucket>& buckets) {
     double best = 1e9;
-    if (c.to - c.from == 1) {
-        c.bucket = c.from;
-        buckets[c.bucket].add(c.window[0]);
-        return;
-    }
     for (uint8_t s = 0; s < c.windows; s++)
-        for (uint8_t b = c.from; b < c.to; b++) {
+        for (uint8_t b = 0; b < TEXT_BUCKETS; b++) {
             const double cost = buckets[b].cost(c.window[s], best);
             if (cost < best) {
                 best = cost;
@@ -256,63 +224,121 @@ void place(Choice& c, std::vector<Bucket>& buckets) {
     buckets[c.bucket].add(c.window[c.chosen]);
 }
 
-}  // namespace
+struct Nibbles {
+    uint16_t low[3] = {}, high[3] = {};
+    void add(const Window& w) {
+        for (size_t j = 0; j < 3; j++) {
+            low[j] |= w.low[j];
+            high[j] |= w.high[j];
+        }
+    }
+};
 
 // Greedy, the anchors with the commonest windows first, then single anchors move to where they cost least. The same
-// anchors always give the same table.
-void choose_fingerprints(Ruleset& r) {
+// anchors always give the same choice.
+void choose(Ruleset& r, const std::vector<uint32_t>& open, const Nibbles (&given)[BUCKETS]) {
     std::vector<Choice> choices;
-    choices.reserve(r.anchors.size());
-    for (const Anchor& a : r.anchors) choices.push_back(rarest_windows(a, r.rules[a.rule].check == Check::header_line));
-    std::vector<uint32_t> order(choices.size());
-    for (uint32_t i = 0; i < order.size(); i++) order[i] = i;
-    std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return choices[a].window[0].alone > choices[b].window[0].alone; });
-    std::vector<Bucket> buckets(BUCKETS);
-    for (const uint32_t i : order) place(choices[i], buckets);
+    for (const uint32_t i : open) choices.push_back(rarest_windows(r.anchors[i], i));
+    std::stable_sort(choices.begin(), choices.end(), [](const Choice& a, const Choice& b) { return a.rate[0] > b.rate[0]; });
+    std::vector<Bucket> buckets(TEXT_BUCKETS);
+    for (size_t b = 0; b < TEXT_BUCKETS; b++) buckets[b].rebuild(given[b].low, given[b].high);
+    for (Choice& c : choices) place(c, buckets);
     // A ruleset of thousands of rules saturates the table whatever is done: there moving is not worth its time.
-    for (size_t round = 0; round < ROUNDS && order.size() <= 1000; round++)
-        for (const uint32_t i : order) {
-            const uint8_t from = choices[i].bucket;
-            if (choices[i].to - choices[i].from == 1) continue;
-            uint16_t low[3] = {}, high[3] = {};
-            for (const uint32_t o : order) {
-                if (o == i || choices[o].bucket != from) continue;
-                const Window& w = choices[o].window[choices[o].chosen];
-                for (size_t j = 0; j < 3; j++) {
-                    low[j] |= w.low[j];
-                    high[j] |= w.high[j];
-                }
-            }
-            if (std::memcmp(low, buckets[from].low, sizeof low) != 0 || std::memcmp(high, buckets[from].high, sizeof high) != 0) {
-                buckets[from].rebuild(low, high);
-                place(choices[i], buckets);
+    for (size_t round = 0; round < ROUNDS && choices.size() <= 1000; round++)
+        for (Choice& c : choices) {
+            Nibbles without = given[c.bucket];
+            for (const Choice& o : choices)
+                if (&o != &c && o.bucket == c.bucket) without.add(o.window[o.chosen]);
+            Bucket& from = buckets[c.bucket];
+            if (std::memcmp(without.low, from.low, sizeof from.low) != 0 || std::memcmp(without.high, from.high, sizeof from.high) != 0) {
+                from.rebuild(without.low, without.high);
+                place(c, buckets);
             }
         }
+    for (const Choice& c : choices) {
+        r.anchors[c.anchor].bucket = int8_t(c.bucket);
+        r.anchors[c.anchor].window = c.offset[c.chosen];
+    }
+}
+
+// The bytes that may stand behind the anchor: all, or those of the rule's `after` where its match goes on with one at once.
+const CharClass* follows(const Ruleset& r, const Anchor& a) {
+    const Rule& rule = r.rules[a.rule];
+    switch (rule.check) {
+        case Check::none:
+        case Check::jwt:
+        case Check::entropy:
+        case Check::github_crc:
+        case Check::basic:
+        case Check::session_cookie:
+        case Check::pem:
+        case Check::letters:
+            break;
+        default:
+            return nullptr;
+    }
+    if (rule.after_count == 0) return nullptr;
+    const Element& e = r.elements[rule.after_first];
+    return e.min && !(e.flags & ELEMENT_EDGE) ? &r.classes[e.cls] : nullptr;
+}
+
+}  // namespace
+
+void choose_fingerprints(Ruleset& r) {
+    Nibbles nibbles[BUCKETS];
+    std::vector<uint32_t> open;
+    for (size_t i = 0; i < r.anchors.size(); i++) {
+        Anchor& a = r.anchors[i];
+        const bool header = r.rules[a.rule].check == Check::header_line;
+        if (a.stride == 2) {
+            // The rarest letters by themselves: no such window stands in web text.
+            const auto rarity = [&](int k) { return double(FREQUENCY[a.bytes[k]]) * FREQUENCY[a.bytes[k + 1]]; };
+            int best = 0;
+            for (int k = 1; k + 2 <= a.length; k++)
+                if (rarity(k) < rarity(best)) best = k;
+            a.window = int16_t(2 * best);
+            a.bucket = WIDE_BUCKET;
+        } else if (header || a.bytes[0] == 0) {
+            // A header's name stands at the start of a line, and so do names behind a NUL: hundreds share few such windows.
+            a.window = header ? -1 : 0;
+            a.bucket = LINE_BUCKET;
+        }
+        if (a.bucket < 0)
+            open.push_back(uint32_t(i));
+        else
+            nibbles[a.bucket].add(Window(a, a.window));
+    }
+    if (!open.empty()) choose(r, open, nibbles);
+    for (const uint32_t i : open) nibbles[r.anchors[i].bucket].add(Window(r.anchors[i], r.anchors[i].window));
 
     std::memset(&r.fingerprint, 0, sizeof r.fingerprint);
     for (uint32_t& h : r.window_head) h = NO_ANCHOR;
-    r.three = r.four = {};
     for (size_t i = 0; i < r.anchors.size(); i++) {
         Anchor& a = r.anchors[i];
-        const int at = choices[i].offset[choices[i].chosen];
-        a.window = int16_t(at * a.stride);
-        const uint8_t first = at < 0 ? '\n' : a.bytes[at], second = a.stride == 2 ? 0 : a.bytes[at + 1], third = a.bytes[a.stride == 2 ? at + 1 : at + 2];
-        const uint32_t hash = Ruleset::window_hash(first, second, third);
-        const int fourth = at + (a.stride == 2 ? 2 : 3);
-        if (a.stride == 1 && fourth < a.length)
-            r.four.set(Ruleset::window_hash(first, second, third, a.bytes[fourth]));
-        else if (a.stride == 2)
-            r.four.set(Ruleset::window_hash(first, second, third, 0));
-        else
-            r.three.set(hash);
-        a.next = r.window_head[hash % Ruleset::HASH_SIZE];
-        r.window_head[hash % Ruleset::HASH_SIZE] = uint32_t(i);
+        const int span = a.length * a.stride;
+        uint8_t four[WINDOW] = {'\n'};
+        for (int j = a.window < 0; j < int(WINDOW); j++) {
+            const int k = a.window + j;
+            four[j] = k >= span || (a.stride == 2 && k % 2) ? uint8_t(0) : a.bytes[k / a.stride];
+        }
+        const bool beyond = a.window + int(WINDOW) > span;
+        const CharClass* next = beyond ? follows(r, a) : nullptr;
+        for (const uint8_t first : {four[0], uint8_t('\r'), uint8_t(0)}) {
+            if (first != four[0] && a.window >= 0) continue;
+            for (int last = 0; last < 256; last++) {
+                if (beyond ? next && !next->has(uint8_t(last)) : last != four[3]) continue;
+                r.fingerprint.set(uint32_t(first) | uint32_t(four[1]) << 8 | uint32_t(four[2]) << 16 | uint32_t(last) << 24);
+            }
+        }
+        uint32_t& head = r.window_head[Ruleset::window_hash(four[0], four[1], four[2])];
+        a.next = head;
+        head = uint32_t(i);
     }
     for (size_t b = 0; b < BUCKETS; b++)
         for (size_t j = 0; j < 3; j++)
             for (size_t x = 0; x < 16; x++) {
-                if (buckets[b].low[j] >> x & 1) r.fingerprint.low[j][x] |= uint8_t(1u << b);
-                if (buckets[b].high[j] >> x & 1) r.fingerprint.high[j][x] |= uint8_t(1u << b);
+                if (nibbles[b].low[j] >> x & 1) r.fingerprint.low[j][x] |= uint8_t(1u << b);
+                if (nibbles[b].high[j] >> x & 1) r.fingerprint.high[j][x] |= uint8_t(1u << b);
             }
 }
 

@@ -109,12 +109,16 @@ std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::str
         const uint16_t rule = u16(p + 6);
         const uint8_t first = Ruleset::fold(at[STRINGS][o]);
         if (r->rules[rule].check == Check::header_line && first >= 'a' && first <= 'z') r->header_names[first - 'a'].push_back(uint32_t(r->anchors.size()));
-        r->anchors.push_back({at[STRINGS] + o, length, rule, p[8] == 1, 1, 0, NO_ANCHOR});
+        // A chosen window lies in the anchor, but for its fourth byte, and its bucket is one of those for text.
+        const int8_t bucket = int8_t(p[9] - 1);
+        if (p[9] > TEXT_BUCKETS || (bucket < 0 ? p[10] != 0 : p[10] + MIN_ANCHOR > length || r->rules[rule].check == Check::header_line))
+            return bad("anchor " + std::to_string(i) + " has a window outside it");
+        r->anchors.push_back({at[STRINGS] + o, length, rule, p[8] == 1, 1, bucket, p[10], NO_ANCHOR});
         if (!wide[rule]) continue;
         const Check check = r->rules[rule].check;
         if (length + reach[rule] > WIDE_BEHIND || check == Check::request_line || check == Check::field || check >= Check::replacement_run)
             return bad("anchor " + std::to_string(i) + " cannot be looked for in UTF-16");
-        r->anchors.push_back({at[STRINGS] + o, length, rule, p[8] == 1, 2, 0, NO_ANCHOR});
+        r->anchors.push_back({at[STRINGS] + o, length, rule, p[8] == 1, 2, -1, 0, NO_ANCHOR});
     }
     for (size_t i = 0; i < count[WEIGHTS]; i++) {
         const uint8_t* p = at[WEIGHTS] + i * 24;

@@ -6,7 +6,7 @@
 //   24 seven sections of (u32 offset, u32 count): strings (bytes), classes (32 B bitmaps),
 //      elements (8 B), anchors (12 B), rules (32 B), weights (24 B), parameters (8 B); data from byte 80
 //   element  u16 class, u16 min, u16 max, u16 flags (1: the edge of the body satisfies it)
-//   anchor   u32 string offset, u16 length, u16 rule, u8 nocase, u8[3] zero
+//   anchor   u32 string offset, u16 length, u16 rule, u8 nocase, u8 bucket + 1 (0: the loader chooses), u8 window, u8 zero
 //   rule     u32 id, u32 title, u32 reference (string offsets), u8 family, u8 check, u16 builtin,
 //            u32 where, u16 before first, u16 before count, u16 after first, u16 after count, u32 flags (1: UTF-16LE too)
 //   weight   u8 class, u8 group, u8 level, u8 basis, f32 bits, u32 n, u32 k, u32 sources, u8 counted class, u8[3] zero
@@ -26,6 +26,9 @@ namespace overread {
 constexpr uint16_t MAX_REPEAT = 512;  // longest run one element may take: bounds the look-ahead
 constexpr size_t MAX_ANCHOR = 48;
 constexpr size_t MIN_ANCHOR = 3;
+// Of the kernel's eight buckets. Windows that start with a line's end, wide ones with their NUL amid and all others do not
+// share buckets: the products of their nibbles would let through most text.
+constexpr uint8_t BUCKETS = 8, TEXT_BUCKETS = 6, LINE_BUCKET = 6, WIDE_BUCKET = 7;
 
 enum class Family : uint8_t { raw = 0, http = 1, secret = 2, place = 3 };
 enum class Check : uint8_t {
@@ -91,7 +94,8 @@ struct Anchor {
     uint16_t length, rule;
     bool nocase;
     uint8_t stride;  // bytes of the body per byte of the anchor: 1, or 2 for UTF-16LE
-    int16_t window;  // of the 3-byte fingerprint, in the body, from the anchor's start; -1: it begins at the line end before
+    int8_t bucket;   // of the kernel's tables; -1: not chosen yet
+    int16_t window;  // in the body, from the anchor's start; -1: it begins at the line end before
     uint32_t next;   // next anchor of the same window hash, or NO_ANCHOR
 };
 constexpr uint32_t NO_ANCHOR = UINT32_MAX;
@@ -114,14 +118,6 @@ struct Weight {
     uint8_t basis = 0, counted_class = 0;
 };
 
-struct FoldTable {
-    uint8_t byte[256];
-    constexpr FoldTable() : byte() {
-        for (int i = 0; i < 256; i++) byte[i] = uint8_t(i >= 'A' && i <= 'Z' ? i | 0x20 : i == '\r' || i == 0 ? '\n' : i);
-    }
-};
-inline constexpr FoldTable FOLDED;
-
 struct Ruleset {
     std::vector<uint8_t> blob;
     std::vector<CharClass> classes;
@@ -134,31 +130,20 @@ struct Ruleset {
     uint16_t builtin_rule[size_t(Builtin::count)];  // index of the rule that names it, or UINT16_MAX
 
     FingerprintTable fingerprint;
-    static constexpr size_t HASH_SIZE = 4096;
-    uint32_t window_head[HASH_SIZE];
+    uint32_t window_head[1 << 12];  // by window_hash()
 
-    // Of the three window bytes, or of them and the next, letters folded to one case and a line's ends to one.
-    static uint32_t window_hash(uint8_t a, uint8_t b, uint8_t c, uint8_t d = 0) {
-        const uint8_t* f = FOLDED.byte;
-        return ((uint32_t(f[a]) | uint32_t(f[b]) << 8 | uint32_t(f[c]) << 16 | uint32_t(f[d]) << 24) * 0x9E3779B1u) >> 16;
+    // Of a window's first three bytes, letters of both cases alike and a line's ends, with NUL, too.
+    static uint32_t window_hash(uint8_t a, uint8_t b, uint8_t c) {
+        const uint8_t first = a == '\r' || a == 0 ? uint8_t('\n') : a;
+        return FingerprintTable::hash(uint32_t(first) | uint32_t(b) << 8 | uint32_t(c) << 16) >> 20;
     }
-    // Windows of anchors, by hash: those whose next byte the anchor fixes, and the rest. Nine of ten candidates of the
-    // kernel, which sees products of nibbles, end here.
-    struct HashSet {
-        uint64_t bits[1024] = {};
-        void set(uint32_t hash) { bits[hash >> 6] |= uint64_t(1) << (hash & 63); }
-        bool has(uint32_t hash) const { return bits[hash >> 6] >> (hash & 63) & 1; }
-    };
-    HashSet three, four;
-    // p[0, 4) is readable.
-    bool may_be_window(const uint8_t* p) const { return four.has(window_hash(p[0], p[1], p[2], p[3])) || three.has(window_hash(p[0], p[1], p[2])); }
     static uint8_t fold(uint8_t c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; }
 };
 
 // Checks every offset, count and reference of a hostile blob before use. On failure returns nullptr and says why.
 std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::string& why);
 
-// Chooses every anchor's 3-byte window and its bucket, and fills the kernel's table and the window hash.
+// Chooses the window and the bucket of each anchor that has none yet, and fills the kernel's table and the window hash.
 void choose_fingerprints(Ruleset&);
 
 uint32_t crc32(const uint8_t* data, size_t size);

@@ -177,44 +177,36 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     resume_ = std::max(resume_, carry_base_);
     bool open = false;
     if (carry_size_) {
-        uint8_t seam[2 * (LOOK_BEHIND + LOOK_AHEAD)];
+        // Behind the body's last byte zeros stand: the window of an anchor there may be longer than it.
+        uint8_t seam[2 * (LOOK_BEHIND + LOOK_AHEAD) + WINDOW] = {};
         const size_t more = std::min(size, LOOK_BEHIND + LOOK_AHEAD);
         std::memcpy(seam, carry_, carry_size_);
         if (more) std::memcpy(seam + carry_size_, data, more);
-        const View view{seam, carry_base_, carry_size_ + more, final && more == size};
+        const View view{seam, carry_base_, carry_size_ + more, final};
         direct_from = more == size ? end : start + LOOK_BEHIND;
         open = !scan_candidates(view, resume_, direct_from);
     } else if (size == 0) {
         direct_from = end;
     }
 
-    const View view{data, start, size, final};
+    const View view{data, start, size, false};
     if (start == 0 && !open && !resolve_start(view)) open = true;
     for (size_t at = 0; at < size; at += TILE) {
         KernelOutput out;
         const size_t n = std::min(TILE, size - at);
-        scanner_.kernel->scan(scanner_.rules->fingerprint, data + at, n, std::min(size - at, n + 2), out);
+        scanner_.kernel->scan(scanner_.rules->fingerprint, data + at, n, std::min(size - at, n + WINDOW - 1), out);
         place_.feed(data + at, n);
         raw_.document_end(place_.document_end());
         if (raw) raw_.feed(data + at, n, out.classes, out.class_units);
         if (place_.tail_start() < start + at + n) feed_tail(data + at, start + at, n, out);
-        for (uint32_t i = 0; i < out.candidate_units && !open; i++) {
-            const size_t unit = at + size_t(out.candidates[i].unit) * UNIT;
-            for (uint64_t mask = out.candidates[i].mask; mask; mask &= mask - 1) {
-                const size_t place = unit + size_t(__builtin_ctzll(mask));
-                if (place + 4 <= size && !scanner_.rules->may_be_window(data + place)) continue;
-                const uint64_t window = start + place;
-                if (window < direct_from || window < resume_) continue;
-                if (!resolve(view, int64_t(window))) {
-                    open = true;
-                    break;
-                }
-            }
+        for (uint32_t i = 0; i < out.candidate_count && !open; i++) {
+            const uint64_t window = start + at + out.candidates[i];
+            if (window >= direct_from && window >= resume_) open = !resolve(view, int64_t(window));
         }
     }
     if (!open) {
-        // The last two bytes start windows that are not complete.
-        resume_ = final ? end : std::max(resume_, end >= 2 ? end - 2 : 0);
+        // The last three bytes start windows that are not complete.
+        resume_ = final ? end : std::max(resume_, end >= WINDOW - 1 ? end - (WINDOW - 1) : 0);
         open_ = end;
     }
     total_ = end;
@@ -228,12 +220,10 @@ bool Stream::scan_candidates(const View& view, uint64_t from, uint64_t to) {
     while (from < to && from < view.end()) {
         KernelOutput out;
         const size_t n = size_t(std::min<uint64_t>(TILE, std::min(to, view.end()) - from));
-        scanner_.kernel->scan(scanner_.rules->fingerprint, view.at(from), n, std::min<size_t>(size_t(view.end() - from), n + 2), out);
-        for (uint32_t i = 0; i < out.candidate_units; i++)
-            for (uint64_t mask = out.candidates[i].mask; mask; mask &= mask - 1) {
-                const uint64_t window = from + uint64_t(out.candidates[i].unit) * UNIT + uint64_t(__builtin_ctzll(mask));
-                if (!resolve(view, int64_t(window))) return false;
-            }
+        const size_t there = size_t(view.end() - from) + (view.final ? WINDOW - 1 : 0);
+        scanner_.kernel->scan(scanner_.rules->fingerprint, view.at(from), n, std::min(there, n + WINDOW - 1), out);
+        for (uint32_t i = 0; i < out.candidate_count; i++)
+            if (!resolve(view, int64_t(from + out.candidates[i]))) return false;
         from += n;
     }
     return true;
@@ -252,7 +242,7 @@ bool Stream::resolve(const View& view, int64_t window) {
     const Ruleset& rs = *scanner_.rules;
     const uint64_t limit = uint64_t(window + int64_t(LOOK_AHEAD));
     const uint8_t* p = view.at(uint64_t(window + 1));
-    const uint32_t head = rs.window_head[Ruleset::window_hash(window < 0 ? uint8_t('\n') : p[-1], p[0], p[1]) % Ruleset::HASH_SIZE];
+    const uint32_t head = rs.window_head[Ruleset::window_hash(window < 0 ? uint8_t('\n') : p[-1], p[0], p[1])];
     bool any = false;
     for (const bool accepting : {false, true}) {
         if (accepting && !any) break;
@@ -465,10 +455,9 @@ void Stream::finish(ovr_verdict* out) {
     if (!finished_) {
         if (content_.sniff) {
             choose_class();
-            ingest(sniff_, sniffed_, true);
-        } else {
-            ingest(nullptr, 0, true);
+            ingest(sniff_, sniffed_, false);
         }
+        ingest(nullptr, 0, true);
         raw_.finish();
         place_.finish();
         dirty_ = true;

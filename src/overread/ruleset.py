@@ -6,6 +6,7 @@ never sees TOML.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import struct
@@ -425,8 +426,16 @@ def read_calibration(path: Path | str) -> tuple[list[Weight], dict[str, float]]:
         raise RulesetError(f"no calibration: {e}", file=str(path), line=0, key="") from None
 
 
+@functools.cache
+def chosen_windows() -> dict[tuple[bytes, bool], tuple[int, int]]:
+    """Where in an anchor (its bytes, whether its case is free) the kernel looks, and in which bucket. Others are placed on loading."""
+    rows = (line.split() for line in (Path(__file__).parent / "fingerprints.txt").read_text("ascii").splitlines() if not line.startswith("#"))
+    return {(bytes.fromhex(text), nocase == "1"): (int(window), int(bucket)) for text, nocase, window, bucket in rows}
+
+
 def encode(rules: Sequence[Rule], weights: Sequence[Weight], pair_cap: Mapping[str, float]) -> bytes:
     """Blob of checked rules and weights; equal input gives equal bytes."""
+    placed = chosen_windows()
     strings = bytearray(b"\0")
     if len(rules) > MAX_RULES:
         raise RulesetError(f"{len(rules)} rules; a ruleset holds at most {MAX_RULES}", file=rules[-1].file, line=rules[-1].line, key="")
@@ -468,7 +477,8 @@ def encode(rules: Sequence[Rule], weights: Sequence[Weight], pair_cap: Mapping[s
             )
         )
         for a in r.anchor:
-            anchors.append(struct.pack("<I2HB3x", put(a), len(a), number, int(r.nocase)))
+            window, bucket = placed.get((a, r.nocase), (0, -1)) if r.check != "header-line" else (0, -1)
+            anchors.append(struct.pack("<I2H3Bx", put(a), len(a), number, int(r.nocase), bucket + 1, window))
     for what, count in (("anchors", len(anchors)), ("byte classes", len(classes)), ("sequence elements", len(elements))):
         if count > MAX_ENTRIES:
             raise RulesetError(f"{count} {what} in all packs; a ruleset holds at most {MAX_ENTRIES}", file="", line=0, key="")

@@ -269,3 +269,24 @@ def test_calibration_that_is_none(tmp_path: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", path)
     with pytest.raises(overread.RulesetError, match="no calibration"):
         ruleset.read_calibration(path)
+
+
+def test_every_text_anchor_has_a_chosen_window() -> None:
+    listed = ruleset.chosen_windows()
+    rules = ruleset.load(ruleset.shipped_packs())
+    anchors = {(a, r.nocase) for r in rules if r.check != "header-line" for a in r.anchor if a[0] != 0}
+    assert listed.keys() == anchors, "stale: run `make fingerprints`"
+    assert all(0 <= window <= len(text) - 3 and 0 <= bucket < 6 for (text, _), (window, bucket) in listed.items())
+
+
+def test_anchors_without_a_chosen_window_are_found_all_the_same(tmp_path: Path) -> None:
+    pack = tmp_path / "own.toml"
+    names = [f"zq{a}{b}" for a in "abcdefghijklmnopqrst" for b in "abcdefghi"] + ["qqq"]  # the last is shorter than a window
+    anchors = GOOD.replace('["x-thing"]', str(names)).replace('after = "[!-~]{2}"\n', "").replace('check = "header-line"\n', "")
+    pack.write_text(anchors.replace("nocase = true", "").replace("a\\r\\nX-Thing: yes\\r\\n", "qqq").replace("an x-thing", "zq"))
+    scanner = overread.Scanner(overread.Ruleset.from_toml(pack, extend=False))
+    for name in names:
+        for before in (b"", b"ordinary text ", b"zq" * 40):
+            for after in (b"", b"\0", b" and more"):
+                found = scanner.scan(before + name.encode() + after, "text/plain").findings
+                assert (len(before), len(name)) in {(f.offset, f.length) for f in found}, (before, name, after)

@@ -1,0 +1,202 @@
+"""Where in an anchor the kernel looks, and in which of its buckets: ``make fingerprints``.
+
+The kernel tests three bytes of each place against nibble tables of eight buckets; a bucket lets through every mix of its
+anchors' nibbles. Which four bytes of an anchor are looked for (the fourth only in the hash set behind the tables), and
+which anchors share a bucket, decides how many places of clean text must be looked at again. Simulated annealing over
+windows sampled from packages chooses both and writes src/overread/fingerprints.txt, which ``overread rules compile`` puts
+into the blob; anchors it does not list are placed when the blob is loaded. A bad choice costs speed, never a finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import math
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from overread import ruleset
+
+from . import bodies as packages
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE.parent / "src/overread/fingerprints.txt"
+TYPES = {
+    "text/html": "html", "text/javascript": "js", "application/typescript": "js", "text/css": "css", "application/json": "json",
+    "image/svg+xml": "svg", "text/plain": "text", "text/markdown": "text",
+}  # fmt: skip
+EVERY = 8  # of the calibration's packages
+PER_BODY = 16  # windows: many bodies say more than much of one
+PER_CLASS = 8192  # windows
+WINDOW = 4
+TEXT_BUCKETS = 6  # of eight; the loader keeps one for names at the start of a line and one for UTF-16
+# A place that passes the tables costs about 1 ns; one whose four bytes are an anchor's, as much as this many.
+VERIFIED = 15
+# Checks whose match goes on behind the anchor with what the rule says.
+FOLLOWED = {"none", "jwt", "entropy", "github-crc", "basic", "session-cookie", "pem", "letters"}
+HOT = 4000  # the first temperature is 1/HOT of the sample: hotter runs give up a bucket and do not come back
+
+
+def sample(cache: Path) -> dict[str, list[bytes]]:
+    """Windows of four bytes by content class, from every ``EVERY``-th package; the same ones each time."""
+    rng = random.Random(20170218)
+    found: dict[str, list[bytes]] = {}
+    rows = [line.split()[:2] for line in (HERE / "packages.txt").read_text().splitlines() if not line.startswith("#")]
+    for number, (registry, name) in enumerate(rows[::EVERY]):
+        print(f"\r{number * EVERY * 100 // len(rows)} %", end="", file=sys.stderr, flush=True)
+        path = packages.download(registry, name, cache)
+        if path is None:
+            continue
+        for body in packages.bodies(registry, name, path):
+            kind = TYPES.get(body.content_type.split(";")[0])
+            if kind and len(body.data) > 64:
+                places = (rng.randrange(len(body.data) - WINDOW) for _ in range(PER_BODY))
+                found.setdefault(kind, []).extend(body.data[i : i + WINDOW] for i in places)
+    return {kind: rng.sample(windows, min(len(windows), PER_CLASS)) for kind, windows in sorted(found.items())}
+
+
+@dataclass(frozen=True, order=True)
+class Anchor:
+    """An anchor of the shipped packs that may stand anywhere; ``follows``: the bytes that may stand behind it."""
+
+    text: bytes
+    nocase: bool
+    follows: frozenset[int]
+
+    def windows(self) -> list[tuple[int, list[frozenset[int]]]]:
+        """Each place in the anchor where a window may lie, with the bytes it may have; its last one may lie behind the anchor."""
+        each = [frozenset({b, b ^ 0x20}) if self.nocase and chr(b).isalpha() else frozenset({b}) for b in self.text] + [self.follows]
+        return [(at, each[at : at + WINDOW]) for at in range(len(each) - WINDOW + 1)]
+
+
+def anchors() -> list[Anchor]:
+    """Of all rules but those on header lines, whose window is the line's start, and on names behind a NUL."""
+    follows: dict[tuple[bytes, bool], frozenset[int]] = {}
+    for r in ruleset.load(ruleset.shipped_packs()):
+        need = r.after[0].members if r.check in FOLLOWED and r.after and r.after[0].min and not r.after[0].edge else frozenset(range(256))
+        for a in r.anchor:
+            if r.check != "header-line" and a[0] != 0:
+                follows[a, r.nocase] = follows.get((a, r.nocase), frozenset()) | need
+    return sorted(Anchor(*a, f) for a, f in follows.items())
+
+
+class Buckets:
+    """The kernel's tables over a sample: one bit a sampled window, all windows at once in one long integer."""
+
+    def __init__(self, windows: Sequence[bytes]) -> None:
+        self.low = [[0] * 16 for _ in range(3)]
+        self.high = [[0] * 16 for _ in range(3)]
+        for j in range(3):
+            for x in range(16):
+                self.low[j][x] = sum(1 << i for i, w in enumerate(windows) if w[j] & 15 == x)
+                self.high[j][x] = sum(1 << i for i, w in enumerate(windows) if w[j] >> 4 == x)
+        self.count = [[[0] * 32 for _ in range(3)] for _ in range(TEXT_BUCKETS)]
+        self.hit = [0] * TEXT_BUCKETS
+
+    def change(self, bucket: int, four: Sequence[frozenset[int]], by: int) -> None:
+        """Adds an anchor's window to a bucket, or takes it out."""
+        for j in range(3):
+            for nibble in {b & 15 for b in four[j]} | {16 + (b >> 4) for b in four[j]}:
+                self.count[bucket][j][nibble] += by
+
+    def rebuild(self, bucket: int) -> None:
+        """What the bucket lets through."""
+        hit = -1
+        for j in range(3):
+            low = high = 0
+            for x in range(16):
+                if self.count[bucket][j][x]:
+                    low |= self.low[j][x]
+                if self.count[bucket][j][16 + x]:
+                    high |= self.high[j][x]
+            hit &= low & high
+        self.hit[bucket] = hit
+
+    def cost(self) -> float:
+        """Of the sample: half by the windows that any bucket lets through, half by each bucket's, so that none is given up."""
+        union = each = 0
+        for hit in self.hit:
+            union |= hit
+            each += hit.bit_count()
+        return (union.bit_count() + each) / 2
+
+
+def anneal(anchors: Sequence[Anchor], windows: Sequence[bytes], rounds: int, seed: int) -> list[tuple[int, int]]:
+    """Window and bucket of each anchor."""
+    rng = random.Random(seed)
+    buckets = Buckets(windows)
+    seen = collections.Counter(w.lower() for w in windows)
+    options = [a.windows() for a in anchors]
+    verified = [[VERIFIED * sum(seen[w] for w in {bytes([*map(max, four[:3]), last]).lower() for last in four[3]}) for _, four in o] for o in options]
+    window, bucket = [0] * len(anchors), [0] * len(anchors)
+    # First greedily, those with the least choice first.
+    for i in sorted(range(len(anchors)), key=lambda i: (len(options[i]), i)):
+        tried = []
+        for b in range(TEXT_BUCKETS):
+            kept_hit = buckets.hit[b]
+            for w, (_, four) in enumerate(options[i]):
+                buckets.change(b, four, 1)
+                buckets.rebuild(b)
+                tried.append((buckets.cost() + verified[i][w], w, b))
+                buckets.change(b, four, -1)
+            buckets.hit[b] = kept_hit
+        _, window[i], bucket[i] = min(tried)
+        buckets.change(bucket[i], options[i][window[i]][1], 1)
+        buckets.rebuild(bucket[i])
+    exact = sum(costs[w] for costs, w in zip(verified, window, strict=True))
+    now = buckets.cost() + exact
+    best, chosen = now, list(zip(window, bucket, strict=True))
+    hot, cold = len(windows) / HOT, len(windows) / 200_000
+    for step in range(rounds):
+        heat = hot * (cold / hot) ** (step / rounds)
+        i = rng.randrange(len(anchors))
+        old_window, old_bucket = window[i], bucket[i]
+        new_window, new_bucket = rng.choice([(old_window, rng.randrange(TEXT_BUCKETS)), (rng.randrange(len(options[i])), rng.randrange(TEXT_BUCKETS))])
+        if (new_window, new_bucket) == (old_window, old_bucket):
+            continue
+        kept = buckets.hit[old_bucket], buckets.hit[new_bucket]
+        buckets.change(old_bucket, options[i][old_window][1], -1)
+        buckets.change(new_bucket, options[i][new_window][1], 1)
+        buckets.rebuild(old_bucket)
+        if new_bucket != old_bucket:
+            buckets.rebuild(new_bucket)
+        moved = exact + verified[i][new_window] - verified[i][old_window]
+        cost = buckets.cost() + moved
+        if cost <= now or rng.random() < math.exp((now - cost) / heat):
+            now, exact = cost, moved
+            window[i], bucket[i] = new_window, new_bucket
+            if cost < best:
+                best, chosen = cost, list(zip(window, bucket, strict=True))
+        else:
+            buckets.change(new_bucket, options[i][new_window][1], -1)
+            buckets.change(old_bucket, options[i][old_window][1], 1)
+            buckets.hit[old_bucket], buckets.hit[new_bucket] = kept
+        if step % max(1, rounds // 20) == 0:
+            print(f"{step}: {now * 1024 / len(windows):.2f}, best {best * 1024 / len(windows):.2f} a KiB", file=sys.stderr)
+    return [(options[i][w][0], b) for i, (w, b) in enumerate(chosen)]
+
+
+def write(anchors: Sequence[Anchor], placed: Sequence[tuple[int, int]]) -> None:
+    """One line an anchor: its bytes in hex, whether its case is free, the window's place, the bucket."""
+    lines = ["# Written by `make fingerprints`: anchor in hex, 1 when its case is free, place of the window in it, bucket."]
+    lines += [f"{a.text.hex()} {a.nocase:d} {at} {bucket}" for a, (at, bucket) in zip(anchors, placed, strict=True)]
+    OUT.write_text("\n".join(lines) + "\n")
+
+
+def main() -> int:
+    """Samples, chooses and writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, default=HERE.parent / ".cache/calibration")
+    parser.add_argument("--rounds", type=int, default=1_200_000)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    found = anchors()
+    write(found, anneal(found, [w for windows in sample(args.cache).values() for w in windows], args.rounds, args.seed))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
