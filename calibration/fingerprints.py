@@ -1,6 +1,6 @@
 """Where in an anchor the kernel looks, and in which of its buckets: ``make fingerprints``.
 
-The kernel tests three bytes of each place against nibble tables of eight buckets; a bucket lets through every mix of its
+The kernel tests three bytes of each place against nibble tables of sixteen buckets; a bucket lets through every mix of its
 anchors' nibbles. Which four bytes of an anchor are looked for (the fourth only in the hash set behind the tables), and
 which anchors share a bucket, decides how many places of clean text must be looked at again. Simulated annealing over
 windows sampled from packages chooses both and writes src/overread/fingerprints.txt, which ``overread rules compile`` puts
@@ -32,7 +32,7 @@ EVERY = 8  # of the calibration's packages
 PER_BODY = 16  # windows: many bodies say more than much of one
 PER_CLASS = 8192  # windows
 WINDOW = 4
-TEXT_BUCKETS = 6  # of eight; the loader keeps one for names at the start of a line and one for UTF-16
+TEXT_BUCKETS = 14  # of sixteen; the loader keeps one for names at the start of a line and one for UTF-16
 # A place that passes the tables costs about 1 ns; one whose four bytes are an anchor's, as much as this many.
 VERIFIED = 15
 # Checks whose match goes on behind the anchor with what the rule says.

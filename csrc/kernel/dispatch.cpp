@@ -9,33 +9,40 @@ namespace overread {
 const uint8_t CONTROL_LOW[16] = {3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 0, 1, 2, 2, 3, 7};
 const uint8_t CONTROL_HIGH[16] = {1, 2, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0};
 
-const uint8_t STRUCTURE_LOW[16] = {0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 16, 4, 2, 24, 0, 0};
-const uint8_t STRUCTURE_HIGH[16] = {16, 0, 1, 0, 0, 14, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0};
+// Bits: 0 a lead without a continuation, 1 a continuation without a lead, 2, 5 and 6 a form longer than needed, 3 and 6 a code
+// point above U+10FFFF, 4 a surrogate, 7 two continuations, which are right where a lead two or three bytes before asks for it.
+const uint8_t UTF8_FIRST_HIGH[16] = {2, 2, 2, 2, 2, 2, 2, 2, 128, 128, 128, 128, 33, 1, 21, 73};
+const uint8_t UTF8_FIRST_LOW[16] = {231, 163, 131, 131, 139, 203, 203, 203, 203, 203, 203, 203, 203, 219, 203, 203};
+const uint8_t UTF8_SECOND_HIGH[16] = {1, 1, 1, 1, 1, 1, 1, 1, 230, 174, 186, 186, 1, 1, 1, 1};
 
 namespace {
 
 bool always() { return true; }
 #if defined(__x86_64__)
 // The compiler's run-time check asks the operating system too: registers it does not save are not used.
-bool has_avx512() { return __builtin_cpu_supports("avx512bw"); }
-bool has_avx2() { return __builtin_cpu_supports("avx2"); }
+bool has_avx2() {
+    // Every CPU with AVX2 so far has the others as well.
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt") &&
+           __builtin_cpu_supports("pclmul");
+}
+bool has_avx512() { return has_avx2() && __builtin_cpu_supports("avx512bw"); }
 bool has_sse42() { return __builtin_cpu_supports("sse4.2"); }
 #endif
 
 const Kernel KERNELS[] = {
 #if defined(__x86_64__)
-    {"avx2", scan_avx2, structure_avx2, has_avx2},
-    {"sse42", scan_sse42, structure_sse42, has_sse42},
+    {"avx2", scan_avx2, json_avx2, utf8_avx2, has_avx2},
+    {"sse42", scan_sse42, json_sse42, utf8_sse42, has_sse42},
     // Never run on its own CPU so far: chosen by name only.
-    {"avx512", scan_avx512, structure_avx512, has_avx512},
+    {"avx512", scan_avx512, json_avx512, utf8_avx512, has_avx512},
 #elif defined(__aarch64__)
     // Its very instructions run in the tests, under qemu; every AArch64 CPU has them.
-    {"neon", scan_neon, structure_neon, always},
+    {"neon", scan_neon, json_neon, utf8_neon, always},
 #endif
-    {"scalar", scan_scalar, structure_scalar, always},
-    {"emulated16", scan_emulated16, structure_emulated16, always},
-    {"emulated32", scan_emulated32, structure_emulated32, always},
-    {"emulated64", scan_emulated64, structure_emulated64, always},
+    {"scalar", scan_scalar, json_scalar, utf8_scalar, always},
+    {"emulated16", scan_emulated16, json_emulated16, utf8_emulated16, always},
+    {"emulated32", scan_emulated32, json_emulated32, utf8_emulated32, always},
+    {"emulated64", scan_emulated64, json_emulated64, utf8_emulated64, always},
 };
 
 }  // namespace

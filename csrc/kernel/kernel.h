@@ -7,11 +7,12 @@ namespace overread {
 
 constexpr size_t WINDOW = 4;        // bytes of an anchor that are looked for
 constexpr size_t NIBBLE_BYTES = 3;  // of them, the first ones: tested with nibble tables; then all by their hash
-// Nibble tables of all anchors' windows (Teddy, see Hyperscan, NSDI 2019): bit k of low[j][x] is set when some window of
-// bucket k has low nibble x in its byte j. What they let through by chance, nine of ten, ends at the hash set.
+constexpr size_t BUCKETS = 16;      // of anchors: a table byte has bits for eight
+// Nibble tables of all anchors' windows (Teddy, see Hyperscan, NSDI 2019): bit k of low[s][j][x] is set when some window of
+// bucket 8 s + k has low nibble x in its byte j. What they let through by chance, most of it, ends at the hash set.
 struct FingerprintTable {
-    uint8_t low[NIBBLE_BYTES][16];
-    uint8_t high[NIBBLE_BYTES][16];
+    uint8_t low[BUCKETS / 8][NIBBLE_BYTES][16];
+    uint8_t high[BUCKETS / 8][NIBBLE_BYTES][16];
     uint64_t windows[1024];  // a Bloom filter of one word and two bits an entry: 1,000 anchors let 0.2 % of others through
 
     // Of four bytes in memory order, letters of both cases alike: where bit 6 is set, bit 5 is set as well.
@@ -48,17 +49,27 @@ struct KernelOutput {
 // Windows that would cross `readable` are not reported. Precondition: readable >= size.
 using KernelFunction = void (*)(const FingerprintTable&, const uint8_t* data, size_t size, size_t readable, KernelOutput&);
 
-// What JSON's structure is made of, one mask bit a byte.
-struct StructureUnit {
-    uint64_t quote, backslash, open, close, line_break;
+// Where a JSON text stands (RFC 8259): inside how many objects and lists, inside a string, behind a backslash.
+struct JsonState {
+    enum Event : uint8_t { none, complete, line_break };
+    uint64_t in_string = 0;  // all bits or none
+    uint64_t escaped = 0;    // 1: the next byte is
+    uint32_t depth = 0;
+    Event event = none;
 };
-// Classifies data[0, size), size <= TILE, into one unit per UNIT bytes; bits past `size` are clear.
-using StructureFunction = void (*)(const uint8_t* data, size_t size, StructureUnit* out);
+// Reads on in data[0, size) until the outermost object or list is complete or a line breaks inside a string, and tells
+// where: behind the last byte read, `size` when there is no event.
+using JsonFunction = size_t (*)(const uint8_t* data, size_t size, JsonState&);
+
+// Whether no byte of data[0, UNIT) is wrong UTF-8 (RFC 3629), as far as it and the three before it show; what is open at
+// the end is not wrong yet. Where those three are wrong themselves, the answer may be no. Precondition: data[-3, UNIT) is readable.
+using Utf8Function = bool (*)(const uint8_t* data);
 
 struct Kernel {
     const char* name;
     KernelFunction scan;
-    StructureFunction structure;
+    JsonFunction json;
+    Utf8Function utf8;
     bool (*supported)();
 };
 
@@ -71,9 +82,10 @@ const Kernel* kernel_default();
 // Nibble tables that classify control bytes the way the kernels do.
 extern const uint8_t CONTROL_LOW[16];
 extern const uint8_t CONTROL_HIGH[16];
-// The same for JSON: bit 0 quote, 1 backslash, 2 [ {, 3 ] }, 4 CR LF (as simdjson classifies, Langdale and Lemire 2019).
-extern const uint8_t STRUCTURE_LOW[16];
-extern const uint8_t STRUCTURE_HIGH[16];
+// UTF-8 by the nibbles of two neighbours: Keiser and Lemire, Validating UTF-8 in less than one instruction per byte, 2021.
+extern const uint8_t UTF8_FIRST_HIGH[16];
+extern const uint8_t UTF8_FIRST_LOW[16];
+extern const uint8_t UTF8_SECOND_HIGH[16];
 
 void scan_scalar(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
 void scan_emulated16(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
@@ -86,16 +98,24 @@ void scan_sse42(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelO
 #elif defined(__aarch64__)
 void scan_neon(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
 #endif
-void structure_scalar(const uint8_t*, size_t, StructureUnit*);
-void structure_emulated16(const uint8_t*, size_t, StructureUnit*);
-void structure_emulated32(const uint8_t*, size_t, StructureUnit*);
-void structure_emulated64(const uint8_t*, size_t, StructureUnit*);
+size_t json_scalar(const uint8_t*, size_t, JsonState&);
+bool utf8_scalar(const uint8_t*);
+size_t json_emulated16(const uint8_t*, size_t, JsonState&);
+bool utf8_emulated16(const uint8_t*);
+size_t json_emulated32(const uint8_t*, size_t, JsonState&);
+bool utf8_emulated32(const uint8_t*);
+size_t json_emulated64(const uint8_t*, size_t, JsonState&);
+bool utf8_emulated64(const uint8_t*);
 #if defined(__x86_64__)
-void structure_avx512(const uint8_t*, size_t, StructureUnit*);
-void structure_avx2(const uint8_t*, size_t, StructureUnit*);
-void structure_sse42(const uint8_t*, size_t, StructureUnit*);
+size_t json_avx512(const uint8_t*, size_t, JsonState&);
+bool utf8_avx512(const uint8_t*);
+size_t json_avx2(const uint8_t*, size_t, JsonState&);
+bool utf8_avx2(const uint8_t*);
+size_t json_sse42(const uint8_t*, size_t, JsonState&);
+bool utf8_sse42(const uint8_t*);
 #elif defined(__aarch64__)
-void structure_neon(const uint8_t*, size_t, StructureUnit*);
+size_t json_neon(const uint8_t*, size_t, JsonState&);
+bool utf8_neon(const uint8_t*);
 #endif
 
 }  // namespace overread

@@ -5,5 +5,6 @@ namespace overread {
 void scan_avx2(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, KernelOutput& out) {
     scan_tile<Avx2Block>(t, data, size, readable, out);
 }
-void structure_avx2(const uint8_t* data, size_t size, StructureUnit* out) { structure_tile<Avx2Block>(data, size, out); }
+size_t json_avx2(const uint8_t* data, size_t size, JsonState& state) { return json_tile<Avx2Block>(data, size, state); }
+bool utf8_avx2(const uint8_t* data) { return utf8_unit<Avx2Block>(data); }
 }  // namespace overread

@@ -11,7 +11,10 @@ void scan_emulated32(const FingerprintTable& t, const uint8_t* data, size_t size
 void scan_emulated64(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, KernelOutput& out) {
     scan_tile<EmulatedBlock<64>>(t, data, size, readable, out);
 }
-void structure_emulated16(const uint8_t* data, size_t size, StructureUnit* out) { structure_tile<EmulatedBlock<16>>(data, size, out); }
-void structure_emulated32(const uint8_t* data, size_t size, StructureUnit* out) { structure_tile<EmulatedBlock<32>>(data, size, out); }
-void structure_emulated64(const uint8_t* data, size_t size, StructureUnit* out) { structure_tile<EmulatedBlock<64>>(data, size, out); }
+size_t json_emulated16(const uint8_t* data, size_t size, JsonState& state) { return json_tile<EmulatedBlock<16>>(data, size, state); }
+bool utf8_emulated16(const uint8_t* data) { return utf8_unit<EmulatedBlock<16>>(data); }
+size_t json_emulated32(const uint8_t* data, size_t size, JsonState& state) { return json_tile<EmulatedBlock<32>>(data, size, state); }
+bool utf8_emulated32(const uint8_t* data) { return utf8_unit<EmulatedBlock<32>>(data); }
+size_t json_emulated64(const uint8_t* data, size_t size, JsonState& state) { return json_tile<EmulatedBlock<64>>(data, size, state); }
+bool utf8_emulated64(const uint8_t* data) { return utf8_unit<EmulatedBlock<64>>(data); }
 }  // namespace overread

@@ -9,10 +9,12 @@ namespace {
 
 template <class Block>
 struct Tables {
-    Block low[3], high[3], control_low, control_high;
+    Block low[2][3], high[2][3], control_low, control_high;
     explicit Tables(const FingerprintTable& t)
-        : low{Block::table16(t.low[0]), Block::table16(t.low[1]), Block::table16(t.low[2])},
-          high{Block::table16(t.high[0]), Block::table16(t.high[1]), Block::table16(t.high[2])},
+        : low{{Block::table16(t.low[0][0]), Block::table16(t.low[0][1]), Block::table16(t.low[0][2])},
+              {Block::table16(t.low[1][0]), Block::table16(t.low[1][1]), Block::table16(t.low[1][2])}},
+          high{{Block::table16(t.high[0][0]), Block::table16(t.high[0][1]), Block::table16(t.high[0][2])},
+               {Block::table16(t.high[1][0]), Block::table16(t.high[1][1]), Block::table16(t.high[1][2])}},
           control_low(Block::table16(CONTROL_LOW)),
           control_high(Block::table16(CONTROL_HIGH)) {}
 };
@@ -23,10 +25,11 @@ inline void scan_unit(const Tables<Block>& t, const uint8_t* p, uint64_t& candid
     candidates = control = high = 0;
     for (size_t i = 0; i < UNIT; i += Block::width) {
         const Block b0 = Block::load(p + i), b1 = Block::load(p + i + 1), b2 = Block::load(p + i + 2);
-        const Block l0 = b0.low_nibble(), h0 = b0.high_nibble();
-        const Block buckets = l0.lookup16(t.low[0]) & h0.lookup16(t.high[0]) & b1.low_nibble().lookup16(t.low[1]) & b1.high_nibble().lookup16(t.high[1]) &
-                              b2.low_nibble().lookup16(t.low[2]) & b2.high_nibble().lookup16(t.high[2]);
-        candidates |= buckets.nonzero_mask() << i;
+        const Block l0 = b0.low_nibble(), h0 = b0.high_nibble(), l1 = b1.low_nibble(), h1 = b1.high_nibble(), l2 = b2.low_nibble(), h2 = b2.high_nibble();
+        auto buckets = [&](const Block(&low)[3], const Block(&high)[3]) {
+            return l0.lookup16(low[0]) & h0.lookup16(high[0]) & l1.lookup16(low[1]) & h1.lookup16(high[1]) & l2.lookup16(low[2]) & h2.lookup16(high[2]);
+        };
+        candidates |= (buckets(t.low[0], t.high[0]) | buckets(t.low[1], t.high[1])).nonzero_mask() << i;
         control |= (l0.lookup16(t.control_low) & h0.lookup16(t.control_high)).nonzero_mask() << i;
         high |= b0.sign_mask() << i;
     }
@@ -93,33 +96,92 @@ inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t
     out.class_units = nk;
 }
 
-template <class Block>
-inline void structure_unit(const Block& low, const Block& high, const Block (&bits)[5], const uint8_t* p, StructureUnit& u) {
-    u = {};
-    for (size_t i = 0; i < UNIT; i += Block::width) {
-        const Block b = Block::load(p + i);
-        // A byte from 0x80 on has a high nibble whose entry is clear.
-        const Block c = b.low_nibble().lookup16(low) & b.high_nibble().lookup16(high);
-        u.quote |= (c & bits[0]).nonzero_mask() << i;
-        u.backslash |= (c & bits[1]).nonzero_mask() << i;
-        u.open |= (c & bits[2]).nonzero_mask() << i;
-        u.close |= (c & bits[3]).nonzero_mask() << i;
-        u.line_break |= (c & bits[4]).nonzero_mask() << i;
+// Which bytes of a unit are escaped, from its backslashes (simdjson's json_escape_scanner, Langdale and Lemire 2019).
+inline uint64_t escaped_bytes(uint64_t backslash, uint64_t& next_escaped) {
+    if (!backslash) {
+        const uint64_t escaped = next_escaped;
+        next_escaped = 0;
+        return escaped;
     }
+    constexpr uint64_t ODD = 0xaaaaaaaaaaaaaaaau;
+    // Subtracting the start of each run of backslashes turns every second bit behind it on.
+    const uint64_t maybe = (backslash & ~next_escaped) << 1;
+    const uint64_t codes = ((maybe | ODD) - (backslash & ~next_escaped)) ^ ODD;
+    const uint64_t escaped = codes ^ (backslash | next_escaped);
+    next_escaped = (codes & backslash) >> 63;
+    return escaped;
+}
+
+// Bytes of a unit up to and with the first break inside a string or the document's end; UNIT when there is neither.
+inline size_t json_event(uint64_t opens, uint64_t closes, uint64_t breaks, JsonState& s) {
+    const uint64_t before_break = breaks ? (breaks & (~breaks + 1)) - 1 : ~uint64_t(0);
+    for (uint64_t m = (opens | closes) & before_break; m; m &= m - 1) {
+        s.depth += opens & m & (~m + 1) ? 1u : ~0u;
+        if (s.depth == 0) {
+            s.event = JsonState::complete;
+            return size_t(__builtin_ctzll(m)) + 1;
+        }
+    }
+    if (!breaks) return UNIT;
+    s.event = JsonState::line_break;
+    return size_t(__builtin_ctzll(breaks)) + 1;
 }
 
 template <class Block>
-inline void structure_tile(const uint8_t* data, size_t size, StructureUnit* out) {
-    uint8_t each[5][16];
-    for (int i = 0; i < 5; i++) std::memset(each[i], 1 << i, 16);
-    const Block low = Block::table16(STRUCTURE_LOW), high = Block::table16(STRUCTURE_HIGH);
-    const Block bits[5] = {Block::table16(each[0]), Block::table16(each[1]), Block::table16(each[2]), Block::table16(each[3]), Block::table16(each[4])};
-    size_t at = 0;
-    for (; at + UNIT <= size; at += UNIT) structure_unit<Block>(low, high, bits, data + at, *out++);
-    if (at == size) return;
-    uint8_t padded[UNIT] = {};
-    std::memcpy(padded, data + at, size - at);
-    structure_unit<Block>(low, high, bits, padded, *out);
+inline size_t json_tile(const uint8_t* data, size_t size, JsonState& s) {
+    const Block quote_byte = Block::splat('"'), backslash_byte = Block::splat('\\'), case_bit = Block::splat(0x20), open_byte = Block::splat('{'),
+                close_byte = Block::splat('}'), lf = Block::splat('\n'), cr = Block::splat('\r');
+    uint64_t in_string = s.in_string, next_escaped = s.escaped;
+    for (size_t at = 0; at < size; at += UNIT) {
+        uint8_t padded[UNIT];
+        const uint8_t* p = data + at;
+        const size_t left = size - at;
+        if (left < UNIT) {
+            std::memset(padded, ' ', UNIT);
+            std::memcpy(padded, p, left);
+            p = padded;
+        }
+        uint64_t quote = 0, backslash = 0, open = 0, close = 0, line_break = 0;
+        for (size_t i = 0; i < UNIT; i += Block::width) {
+            const Block b = Block::load(p + i), folded = b | case_bit;  // [ is { without the case bit, ] is }
+            quote |= b.equal_mask(quote_byte) << i;
+            backslash |= b.equal_mask(backslash_byte) << i;
+            open |= folded.equal_mask(open_byte) << i;
+            close |= folded.equal_mask(close_byte) << i;
+            line_break |= b.either_mask(lf, cr) << i;
+        }
+        const uint64_t escaped = escaped_bytes(backslash, next_escaped);
+        if (left < UNIT) next_escaped = escaped >> left & 1;  // of the byte that follows, not of the spaces put in its place
+        const uint64_t quotes = quote & ~escaped;
+        const uint64_t inside = Block::prefix_xor(quotes) ^ in_string;  // bit i: an odd number of quotes up to byte i
+        in_string = uint64_t(int64_t(inside) >> 63);
+        const uint64_t opens = open & ~inside, closes = close & ~inside, breaks = line_break & inside;
+        const uint32_t closed = uint32_t(__builtin_popcountll(closes));
+        if (closed < s.depth && !breaks) {
+            s.depth += uint32_t(__builtin_popcountll(opens)) - closed;
+            continue;
+        }
+        const size_t read = json_event(opens, closes, breaks, s);
+        if (s.event) return at + read;
+    }
+    s.in_string = in_string;
+    s.escaped = next_escaped;
+    return size;
+}
+
+template <class Block>
+inline bool utf8_unit(const uint8_t* p) {
+    const Block first_high = Block::table16(UTF8_FIRST_HIGH), first_low = Block::table16(UTF8_FIRST_LOW), second_high = Block::table16(UTF8_SECOND_HIGH);
+    const Block high_bit = Block::splat(0x80);
+    Block wrong = Block::splat(0);
+    for (size_t i = 0; i < UNIT; i += Block::width) {
+        const Block b = Block::load(p + i), b1 = Block::load(p + i - 1), b2 = Block::load(p + i - 2), b3 = Block::load(p + i - 3);
+        const Block pairs = b1.high_nibble().lookup16(first_high) & b1.low_nibble().lookup16(first_low) & b.high_nibble().lookup16(second_high);
+        // The third byte behind E0 to FF and the fourth behind F0 to FF must be continuations: bit 7 is then set.
+        const Block must = (b2.minus(0xe0 - 0x80) | b3.minus(0xf0 - 0x80)) & high_bit;
+        wrong = wrong | (must ^ pairs);
+    }
+    return wrong.nonzero_mask() == 0;
 }
 
 }  // namespace

@@ -5,5 +5,6 @@ namespace overread {
 void scan_neon(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, KernelOutput& out) {
     scan_tile<NeonBlock>(t, data, size, readable, out);
 }
-void structure_neon(const uint8_t* data, size_t size, StructureUnit* out) { structure_tile<NeonBlock>(data, size, out); }
+size_t json_neon(const uint8_t* data, size_t size, JsonState& state) { return json_tile<NeonBlock>(data, size, state); }
+bool utf8_neon(const uint8_t* data) { return utf8_unit<NeonBlock>(data); }
 }  // namespace overread

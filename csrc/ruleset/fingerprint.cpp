@@ -337,8 +337,8 @@ void choose_fingerprints(Ruleset& r) {
     for (size_t b = 0; b < BUCKETS; b++)
         for (size_t j = 0; j < 3; j++)
             for (size_t x = 0; x < 16; x++) {
-                if (nibbles[b].low[j] >> x & 1) r.fingerprint.low[j][x] |= uint8_t(1u << b);
-                if (nibbles[b].high[j] >> x & 1) r.fingerprint.high[j][x] |= uint8_t(1u << b);
+                if (nibbles[b].low[j] >> x & 1) r.fingerprint.low[b / 8][j][x] |= uint8_t(1u << b % 8);
+                if (nibbles[b].high[j] >> x & 1) r.fingerprint.high[b / 8][j][x] |= uint8_t(1u << b % 8);
             }
 }
 

@@ -26,9 +26,9 @@ namespace overread {
 constexpr uint16_t MAX_REPEAT = 512;  // longest run one element may take: bounds the look-ahead
 constexpr size_t MAX_ANCHOR = 48;
 constexpr size_t MIN_ANCHOR = 3;
-// Of the kernel's eight buckets. Windows that start with a line's end, wide ones with their NUL amid and all others do not
+// Of the kernel's buckets. Windows that start with a line's end, wide ones with their NUL amid and all others do not
 // share buckets: the products of their nibbles would let through most text.
-constexpr uint8_t BUCKETS = 8, TEXT_BUCKETS = 6, LINE_BUCKET = 6, WIDE_BUCKET = 7;
+constexpr uint8_t TEXT_BUCKETS = BUCKETS - 2, LINE_BUCKET = BUCKETS - 2, WIDE_BUCKET = BUCKETS - 1;
 
 enum class Family : uint8_t { raw = 0, http = 1, secret = 2, place = 3 };
 enum class Check : uint8_t {

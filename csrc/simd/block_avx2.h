@@ -17,10 +17,23 @@ struct Avx2Block {
     // Precondition: table[0, 16) is readable.
     static Avx2Block table16(const uint8_t* table) { return {_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)))}; }
     Avx2Block operator&(const Avx2Block& o) const { return {_mm256_and_si256(v, o.v)}; }
+    Avx2Block operator|(const Avx2Block& o) const { return {_mm256_or_si256(v, o.v)}; }
+    Avx2Block operator^(const Avx2Block& o) const { return {_mm256_xor_si256(v, o.v)}; }
+    static Avx2Block splat(uint8_t byte) { return {_mm256_set1_epi8(char(byte))}; }
+    // Never below zero.
+    Avx2Block minus(uint8_t byte) const { return {_mm256_subs_epu8(v, _mm256_set1_epi8(char(byte)))}; }
+    uint64_t equal_mask(const Avx2Block& o) const { return Avx2Block{_mm256_cmpeq_epi8(v, o.v)}.sign_mask(); }
+    uint64_t either_mask(const Avx2Block& a, const Avx2Block& b) const {
+        return Avx2Block{_mm256_or_si256(_mm256_cmpeq_epi8(v, a.v), _mm256_cmpeq_epi8(v, b.v))}.sign_mask();
+    }
     Avx2Block low_nibble() const { return {_mm256_and_si256(v, _mm256_set1_epi8(15))}; }
     Avx2Block high_nibble() const { return {_mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15))}; }
     Avx2Block lookup16(const Avx2Block& table) const { return {_mm256_shuffle_epi8(table.v, v)}; }
     uint64_t nonzero_mask() const { return uint32_t(~_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()))); }
+    // Bit i: the exclusive or of bits 0 to i.
+    static uint64_t prefix_xor(uint64_t bits) {
+        return uint64_t(_mm_cvtsi128_si64(_mm_clmulepi64_si128(_mm_set_epi64x(0, int64_t(bits)), _mm_set1_epi8(char(0xff)), 0)));
+    }
     uint64_t sign_mask() const { return uint32_t(_mm256_movemask_epi8(v)); }
 };
 

@@ -18,10 +18,21 @@ struct Avx512Block {
     // Precondition: table[0, 16) is readable.
     static Avx512Block table16(const uint8_t* table) { return {_mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)))}; }
     Avx512Block operator&(const Avx512Block& o) const { return {_mm512_and_si512(v, o.v)}; }
+    Avx512Block operator|(const Avx512Block& o) const { return {_mm512_or_si512(v, o.v)}; }
+    Avx512Block operator^(const Avx512Block& o) const { return {_mm512_xor_si512(v, o.v)}; }
+    static Avx512Block splat(uint8_t byte) { return {_mm512_set1_epi8(char(byte))}; }
+    // Never below zero.
+    Avx512Block minus(uint8_t byte) const { return {_mm512_subs_epu8(v, _mm512_set1_epi8(char(byte)))}; }
+    uint64_t equal_mask(const Avx512Block& o) const { return _mm512_cmpeq_epi8_mask(v, o.v); }
+    uint64_t either_mask(const Avx512Block& a, const Avx512Block& b) const { return equal_mask(a) | equal_mask(b); }
     Avx512Block low_nibble() const { return {_mm512_and_si512(v, _mm512_set1_epi8(15))}; }
     Avx512Block high_nibble() const { return {_mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15))}; }
     Avx512Block lookup16(const Avx512Block& table) const { return {_mm512_shuffle_epi8(table.v, v)}; }
     uint64_t nonzero_mask() const { return _mm512_test_epi8_mask(v, v); }
+    // Bit i: the exclusive or of bits 0 to i.
+    static uint64_t prefix_xor(uint64_t bits) {
+        return uint64_t(_mm_cvtsi128_si64(_mm_clmulepi64_si128(_mm_set_epi64x(0, int64_t(bits)), _mm_set1_epi8(char(0xff)), 0)));
+    }
     uint64_t sign_mask() const { return _mm512_movepi8_mask(v); }
 };
 

@@ -28,6 +28,29 @@ struct EmulatedBlock {
         for (size_t i = 0; i < W; i++) r.b[i] = b[i] & o.b[i];
         return r;
     }
+    EmulatedBlock operator|(const EmulatedBlock& o) const {
+        EmulatedBlock r;
+        for (size_t i = 0; i < W; i++) r.b[i] = b[i] | o.b[i];
+        return r;
+    }
+    EmulatedBlock operator^(const EmulatedBlock& o) const {
+        EmulatedBlock r;
+        for (size_t i = 0; i < W; i++) r.b[i] = b[i] ^ o.b[i];
+        return r;
+    }
+    static EmulatedBlock splat(uint8_t byte) {
+        EmulatedBlock r;
+        std::memset(r.b, byte, W);
+        return r;
+    }
+    // Never below zero.
+    EmulatedBlock minus(uint8_t byte) const {
+        EmulatedBlock r;
+        for (size_t i = 0; i < W; i++) r.b[i] = b[i] > byte ? uint8_t(b[i] - byte) : uint8_t(0);
+        return r;
+    }
+    uint64_t equal_mask(const EmulatedBlock& o) const { return ~(*this ^ o).nonzero_mask() & (W == 64 ? ~uint64_t(0) : (uint64_t(1) << W % 64) - 1); }
+    uint64_t either_mask(const EmulatedBlock& x, const EmulatedBlock& y) const { return equal_mask(x) | equal_mask(y); }
     EmulatedBlock low_nibble() const {
         EmulatedBlock r;
         for (size_t i = 0; i < W; i++) r.b[i] = b[i] & 15;
@@ -48,6 +71,11 @@ struct EmulatedBlock {
         uint64_t m = 0;
         for (size_t i = 0; i < W; i++) m |= uint64_t(b[i] != 0) << i;
         return m;
+    }
+    // Bit i: the exclusive or of bits 0 to i.
+    static uint64_t prefix_xor(uint64_t bits) {
+        for (int shift = 1; shift < 64; shift *= 2) bits ^= bits << shift;
+        return bits;
     }
     uint64_t sign_mask() const {
         uint64_t m = 0;

@@ -17,10 +17,22 @@ struct NeonBlock {
     // Precondition: table[0, 16) is readable.
     static NeonBlock table16(const uint8_t* table) { return load(table); }
     NeonBlock operator&(const NeonBlock& o) const { return {vandq_u8(v, o.v)}; }
+    NeonBlock operator|(const NeonBlock& o) const { return {vorrq_u8(v, o.v)}; }
+    NeonBlock operator^(const NeonBlock& o) const { return {veorq_u8(v, o.v)}; }
+    static NeonBlock splat(uint8_t byte) { return {vdupq_n_u8(byte)}; }
+    // Never below zero.
+    NeonBlock minus(uint8_t byte) const { return {vqsubq_u8(v, vdupq_n_u8(byte))}; }
+    uint64_t equal_mask(const NeonBlock& o) const { return bits(vceqq_u8(v, o.v)); }
+    uint64_t either_mask(const NeonBlock& a, const NeonBlock& b) const { return bits(vorrq_u8(vceqq_u8(v, a.v), vceqq_u8(v, b.v))); }
     NeonBlock low_nibble() const { return {vandq_u8(v, vdupq_n_u8(15))}; }
     NeonBlock high_nibble() const { return {vshrq_n_u8(v, 4)}; }
     NeonBlock lookup16(const NeonBlock& table) const { return {vqtbl1q_u8(table.v, v)}; }
     uint64_t nonzero_mask() const { return bits(vtstq_u8(v, v)); }
+    // Bit i: the exclusive or of bits 0 to i.
+    static uint64_t prefix_xor(uint64_t bits) {
+        for (int shift = 1; shift < 64; shift *= 2) bits ^= bits << shift;
+        return bits;
+    }
     uint64_t sign_mask() const { return bits(vreinterpretq_u8_s8(vshrq_n_s8(vreinterpretq_s8_u8(v), 7))); }
 
   private:

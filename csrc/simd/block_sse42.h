@@ -18,10 +18,24 @@ struct Sse42Block {
     // Precondition: table[0, 16) is readable.
     static Sse42Block table16(const uint8_t* table) { return load(table); }
     Sse42Block operator&(const Sse42Block& o) const { return {_mm_and_si128(v, o.v)}; }
+    Sse42Block operator|(const Sse42Block& o) const { return {_mm_or_si128(v, o.v)}; }
+    Sse42Block operator^(const Sse42Block& o) const { return {_mm_xor_si128(v, o.v)}; }
+    static Sse42Block splat(uint8_t byte) { return {_mm_set1_epi8(char(byte))}; }
+    // Never below zero.
+    Sse42Block minus(uint8_t byte) const { return {_mm_subs_epu8(v, _mm_set1_epi8(char(byte)))}; }
+    uint64_t equal_mask(const Sse42Block& o) const { return Sse42Block{_mm_cmpeq_epi8(v, o.v)}.sign_mask(); }
+    uint64_t either_mask(const Sse42Block& a, const Sse42Block& b) const {
+        return Sse42Block{_mm_or_si128(_mm_cmpeq_epi8(v, a.v), _mm_cmpeq_epi8(v, b.v))}.sign_mask();
+    }
     Sse42Block low_nibble() const { return {_mm_and_si128(v, _mm_set1_epi8(15))}; }
     Sse42Block high_nibble() const { return {_mm_and_si128(_mm_srli_epi16(v, 4), _mm_set1_epi8(15))}; }
     Sse42Block lookup16(const Sse42Block& table) const { return {_mm_shuffle_epi8(table.v, v)}; }
     uint64_t nonzero_mask() const { return uint16_t(~_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128()))); }
+    // Bit i: the exclusive or of bits 0 to i.
+    static uint64_t prefix_xor(uint64_t bits) {
+        for (int shift = 1; shift < 64; shift *= 2) bits ^= bits << shift;
+        return bits;
+    }
     uint64_t sign_mask() const { return uint16_t(_mm_movemask_epi8(v)); }
 };
 

@@ -67,7 +67,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     html_end_ = last_text_ = last_sign_ = 0;
     carry_size_ = 0;
     kept_count_ = 0;
-    raw_.reset({ContentClass::other, Charset::unknown, false, false});
+    raw_.reset({ContentClass::other, Charset::unknown, false, false}, nullptr);
     place_.reset({ContentClass::other, Charset::unknown, false, false}, nullptr);
     levels_ = Levels();
     assessment_ = Assessment();
@@ -129,8 +129,8 @@ void Stream::trailers(const ovr_header* fields, size_t count) { scan_fields(fiel
 
 void Stream::choose_class() {
     content_ = content_.sniff ? sniff(content_, sniff_, sniffed_) : content_;
-    raw_.reset(content_);
-    place_.reset(content_, scanner_.kernel->structure);
+    raw_.reset(content_, scanner_.kernel);
+    place_.reset(content_, scanner_.kernel);
 }
 
 void Stream::feed(const uint8_t* data, size_t size) {

@@ -4,9 +4,9 @@
 
 namespace overread {
 
-void PlaceTracker::reset(const Content& content, StructureFunction structure) {
+void PlaceTracker::reset(const Content& content, const Kernel* kernel) {
     *this = PlaceTracker();
-    structure_ = structure;
+    kernel_ = kernel;
     switch (content.cls) {
         case ContentClass::json:
             kind_ = content.lines ? Kind::none : Kind::json;
@@ -118,68 +118,21 @@ void PlaceTracker::json(const uint8_t* data, size_t size) {
     for (; i < size && step_ == 0; i++) {
         const uint8_t c = data[i];
         if (c == '{' || c == '[')
-            step_ = 1, depth_ = 1;
+            step_ = 1, json_.depth = 1;
         else if (c != ' ' && c != '\n' && c != '\r' && c != '\t' && !(at_ + i < 3 && c >= 0x80)) {  // a BOM is let pass
             kind_ = Kind::none;  // a scalar, a JSON sequence or a guard prefix: nothing to follow
             return;
         }
     }
-    StructureUnit units[TILE_UNITS];
-    for (size_t tile = 0; tile < size && step_ == 1; tile += TILE) {
-        const size_t n = size - tile < TILE ? size - tile : TILE;
-        if (tile + n <= i) continue;
-        structure_(data + tile, n, units);
-        for (size_t base = 0; base < n && step_ == 1; base += UNIT) {
-            const size_t first = tile + base < i ? i - tile - base : 0;
-            if (first >= UNIT) continue;
-            json_unit(units[base / UNIT], tile + base, first, n - base < UNIT ? n - base : UNIT);
-            if (state_.level) return;
-            if (step_ == 4) i = at_end_, document_end_ = at_ + at_end_;
+    if (step_ == 1) {
+        i += kernel_->json(data + i, size - i, json_);
+        if (json_.event == JsonState::line_break) {
+            sign(at_ + i - 1, 2, Builtin::json_string_break);
+            return;
         }
+        if (json_.event == JsonState::complete) step_ = 4, document_end_ = at_ + i;
     }
     if (step_ == 4) json_rest(data, i, size);
-}
-
-// Bytes [first, end) of the unit that starts at data[base].
-void PlaceTracker::json_unit(const StructureUnit& unit, size_t base, size_t first, size_t end) {
-    const uint64_t valid = (end == 64 ? ~uint64_t(0) : (uint64_t(1) << end) - 1) & ~uint64_t(0) << first;
-    // A backslash escapes the next byte unless it is escaped itself.
-    uint64_t escaped = escaped_ ? uint64_t(1) << first : 0;
-    escaped_ = false;
-    for (uint64_t m = unit.backslash & valid & ~escaped; m;) {
-        const unsigned at = unsigned(__builtin_ctzll(m));
-        if (at + 1 >= end)
-            escaped_ = true;
-        else
-            escaped |= uint64_t(1) << (at + 1);
-        m &= m - 1;
-        m &= ~escaped;
-    }
-    const uint64_t quotes = unit.quote & valid & ~escaped;
-    // Bit i: an odd number of quotes up to byte i.
-    uint64_t inside = quotes;
-    for (int shift = 1; shift < 64; shift *= 2) inside ^= inside << shift;
-    if (in_string_) inside = ~inside;
-    in_string_ = inside >> (end - 1) & 1;
-    const uint64_t breaks = unit.line_break & inside & valid, opens = unit.open & ~inside & valid, closes = unit.close & ~inside & valid;
-    size_t stop = end;  // where the document is complete
-    if (uint32_t(__builtin_popcountll(closes)) < depth_) {
-        depth_ += uint32_t(__builtin_popcountll(opens)) - uint32_t(__builtin_popcountll(closes));
-    } else {
-        for (uint64_t m = opens | closes; m; m &= m - 1) {
-            depth_ += opens & m & (~m + 1) ? 1u : ~0u;
-            if (depth_ == 0) {
-                stop = size_t(__builtin_ctzll(m)) + 1;
-                step_ = 4;
-                at_end_ = base + stop;
-                break;
-            }
-        }
-    }
-    if (breaks && size_t(__builtin_ctzll(breaks)) < stop) {
-        step_ = 1;
-        sign(at_ + base + size_t(__builtin_ctzll(breaks)), 2, Builtin::json_string_break);
-    }
 }
 
 void PlaceTracker::json_rest(const uint8_t* data, size_t from, size_t size) {

@@ -16,7 +16,7 @@ struct PlaceState {
 
 class PlaceTracker {
   public:
-    void reset(const Content& content, StructureFunction structure);
+    void reset(const Content& content, const Kernel* kernel);
     void feed(const uint8_t* data, size_t size);
     // The body is over: only now is it known whether a tail is what an older, longer version of the file left behind.
     void finish();
@@ -30,7 +30,6 @@ class PlaceTracker {
   private:
     uint64_t document_end_ = UINT64_MAX;
     void json(const uint8_t* data, size_t size);
-    void json_unit(const StructureUnit& unit, size_t base, size_t first, size_t end);
     void json_rest(const uint8_t* data, size_t from, size_t size);
     void png(const uint8_t* data, size_t size);
     void jpeg(const uint8_t* data, size_t size);
@@ -42,14 +41,13 @@ class PlaceTracker {
     bool ends_itself() const;
 
     enum class Kind : uint8_t { none, json, png, jpeg, gif, webp, woff };
-    StructureFunction structure_ = nullptr;
+    const Kernel* kernel_ = nullptr;
     Kind kind_ = Kind::none;
     uint8_t step_ = 0;  // of the format's own state machine
     uint8_t flags_ = 0;
-    size_t at_end_ = 0;                         // in the bytes being fed: behind the complete JSON document
-    bool in_string_ = false, escaped_ = false;  // JSON, at the next byte
-    uint32_t depth_ = 0;                        // JSON nesting, or header bytes gathered
-    uint64_t skip_ = 0;                         // bytes to pass over unseen
+    JsonState json_;
+    uint32_t depth_ = 0;  // header bytes gathered
+    uint64_t skip_ = 0;   // bytes to pass over unseen
     uint64_t at_ = 0;
     uint64_t tail_ = UINT64_MAX;
     uint64_t last_ = 0;     // the last 8 bytes fed, newest lowest

@@ -31,15 +31,16 @@ bool all_nul(const uint8_t* p) {
 
 }  // namespace
 
-void RawTracker::reset(const Content& content) {
+void RawTracker::reset(const Content& content, const Kernel* kernel) {
     *this = RawTracker();
+    kernel_ = kernel;
     cls_ = content.cls;
     charset_ = content.charset;
     if (content.markup) text_head_ = MARKUP_HEAD;
 }
 
 void RawTracker::start_tail(ContentClass cls, uint64_t offset) {
-    reset({cls, Charset::utf8, false, false});
+    reset({cls, Charset::utf8, false, false}, kernel_);
     tail_ = true;
     origin_ = at_ = offset;
 }
@@ -235,6 +236,27 @@ bool RawTracker::valid_text(const uint8_t* data, uint64_t base, size_t begin, si
     return true;
 }
 
+// The same for a whole unit at once, when three bytes before it are there.
+bool RawTracker::valid_unit(const uint8_t* data, uint64_t base, size_t begin, size_t end) {
+    if (begin < 3 || end - begin != UNIT || !kernel_->utf8(data + begin)) return valid_text(data, base, begin, end);
+    // A character that the unit cuts stays open.
+    uint8_t need = 0;
+    for (size_t back = 1; back <= 3 && !need; back++) {
+        const uint8_t b = data[end - back];
+        if (b >= 0x80 && b < 0xc0) continue;
+        const size_t more = b < 0xc0 ? 0 : b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3;
+        if (more < back) break;
+        if (b < 0xc2 || b > 0xf4) return valid_text(data, base, begin, end);
+        need = uint8_t(more - back + 1);
+        utf8_start_ = base + end - back;
+        utf8_low_ = back > 1 ? 0x80 : b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80;
+        utf8_high_ = back > 1 ? 0xbf : b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
+    }
+    utf8_need_ = need;
+    utf8_next_ = base + end;
+    return true;
+}
+
 // The last 16 bytes before data[end], from the state at data[0].
 void RawTracker::remember(const uint8_t* data, size_t end, uint64_t recent, uint64_t older) {
     recent_ = recent;
@@ -321,7 +343,7 @@ void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes
         }
         if (classes[i].control == 0) {
             if (charset_ == Charset::legacy) continue;
-            if (is_multibyte(charset_) ? !in_region_ || base + begin - last_raw_ >= TEXT_RUN : valid_text(data, base, begin, end)) continue;
+            if (is_multibyte(charset_) ? !in_region_ || base + begin - last_raw_ >= TEXT_RUN : valid_unit(data, base, begin, end)) continue;
         }
         remember(data, begin, recent_before, older_before);
         constexpr uint8_t NULS = RAW_NUL | RAW_RUN;

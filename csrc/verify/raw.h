@@ -48,7 +48,7 @@ struct RawState {
 
 class RawTracker {
   public:
-    void reset(const Content& content);
+    void reset(const Content& content, const Kernel* kernel);
     // What follows a complete document at `offset`: no text need stand before it.
     void start_tail(ContentClass cls, uint64_t offset);
     // A document is complete at `offset`: no more text need stand before what follows, however short it was.
@@ -71,6 +71,7 @@ class RawTracker {
     void settle();
     void extend(uint64_t base, uint64_t mask);
     bool valid_text(const uint8_t* data, uint64_t base, size_t begin, size_t end);
+    bool valid_unit(const uint8_t* data, uint64_t base, size_t begin, size_t end);
     void find_magic();
     void shift(uint8_t byte) {
         older_ = older_ << 8 | recent_ >> 56;
@@ -79,6 +80,7 @@ class RawTracker {
     void remember(const uint8_t* data, size_t end, uint64_t recent, uint64_t older);
     void fill_head(const uint8_t* data, uint64_t base, size_t size);
 
+    const Kernel* kernel_ = nullptr;
     ContentClass cls_ = ContentClass::other;
     Charset charset_ = Charset::unknown;
     uint64_t text_head_ = TEXT_HEAD;

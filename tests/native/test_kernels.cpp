@@ -22,22 +22,29 @@ bool same(const KernelOutput& a, const KernelOutput& b) {
     return true;
 }
 
-bool same_structure(const Kernel& kernel, const uint8_t* p, size_t n) {
-    StructureUnit a[TILE_UNITS], b[TILE_UNITS];
-    kernel.structure(p, n, a);
-    structure_scalar(p, n, b);
-    return std::memcmp(a, b, (n + UNIT - 1) / UNIT * sizeof a[0]) == 0;
+// From inside and outside a string, shallow and deep, with the first byte escaped or not.
+bool same_json(const Kernel& kernel, const uint8_t* p, size_t n) {
+    for (const uint32_t depth : {1u, 3u, 100u})
+        for (const uint64_t in_string : {uint64_t(0), ~uint64_t(0)})
+            for (const uint64_t escaped : {0, 1}) {
+                JsonState a{in_string, escaped, depth, JsonState::none}, b = a;
+                const size_t read = kernel.json(p, n, a);
+                if (read != json_scalar(p, n, b) || a.event != b.event) return false;
+                // Behind an event nothing is read on.
+                if (!a.event && (a.in_string != b.in_string || a.escaped != b.escaped || a.depth != b.depth)) return false;
+            }
+    return true;
 }
 
 // Text rich in anchors' pieces, control and high bytes: random bytes alone would hit few buckets.
 std::vector<uint8_t> adversarial(std::mt19937_64& rng, size_t n) {
     static const char* const PIECES[] = {"Cookie",  "ookie:",  "\r\nauthorization", " HTTP/1.",     "eyJ", "AKIA",
-                                         "</html>", "bearer ", "session=",          "{\"a\\\\\":[", "]}"};
+                                         "</html>", "bearer ", "session=",          "{\"a\\\\\":[", "]}",  "\\\\\\"};
     std::vector<uint8_t> v;
     while (v.size() < n) {
         const uint64_t r = rng();
         if (r % 4 == 0) {
-            const char* p = PIECES[(r >> 8) % 11];
+            const char* p = PIECES[(r >> 8) % 12];
             v.insert(v.end(), p, p + std::strlen(p));
         } else if (r % 4 == 1) {
             v.push_back(uint8_t(r >> 16));
@@ -69,12 +76,46 @@ int main() {
                     const uint8_t* p = guard.at_end(text.data(), n);
                     kernel.scan(own->fingerprint, p, n, n, *a);
                     scan_scalar(own->fingerprint, p, n, n, *b);
-                    EXPECT_SEED(suite, same(*a, *b) && same_structure(kernel, p, n), n * 64 + align);
+                    EXPECT_SEED(suite, same(*a, *b) && same_json(kernel, p, n), n * 64 + align);
                     p = guard.at_start(text.data(), n + align) + align;
                     kernel.scan(own->fingerprint, p, n, n, *a);
                     scan_scalar(own->fingerprint, p, n, n, *b);
-                    EXPECT_SEED(suite, same(*a, *b) && same_structure(kernel, p, n), n * 64 + align);
+                    EXPECT_SEED(suite, same(*a, *b) && same_json(kernel, p, n), n * 64 + align);
                 }
+        });
+        suite.run((std::string(kernel.name) + ": JSON of brackets, quotes and backslashes").c_str(), [&] {
+            for (uint64_t seed = 0; seed < 20000; seed++) {
+                std::mt19937_64 rng(seed);
+                const size_t n = rng() % 260;
+                std::vector<uint8_t> text(n);
+                for (uint8_t& c : text) c = uint8_t("{}[]\"\\\\\\aa,:\n "[rng() % (seed % 2 ? 14 : 12)]);
+                EXPECT_SEED(suite, same_json(kernel, guard.at_end(text.data(), n), n), seed);
+            }
+        });
+        suite.run((std::string(kernel.name) + ": every sequence of four high bytes' kinds is UTF-8 or not").c_str(), [&] {
+            static const uint8_t KINDS[] = {'a',  0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf, 0xe0,
+                                            0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xff};
+            const size_t kinds = sizeof KINDS;
+            std::vector<uint8_t> text(UNIT + 3, 'x');
+            for (size_t i = 0; i < kinds * kinds * kinds * kinds; i++)
+                for (const size_t at : {size_t(0), size_t(30), UNIT - 1}) {
+                    if (at && i % 7) continue;
+                    size_t rest = i;
+                    for (size_t j = at; j < at + 4; j++, rest /= kinds) text[j] = KINDS[rest % kinds];
+                    const uint8_t* p = guard.at_end(text.data(), text.size()) + 3;
+                    EXPECT_SEED(suite, kernel.utf8(p) == utf8_scalar(p), i);
+                    std::fill_n(text.begin() + std::ptrdiff_t(at), 4, uint8_t('x'));
+                }
+            std::mt19937_64 rng(1);
+            for (uint64_t seed = 0; seed < 20000; seed++) {
+                for (uint8_t& c : text) c = KINDS[rng() % kinds];
+                const size_t broken = rng() % text.size();
+                // Mostly whole characters, one byte changed.
+                for (size_t j = 0; j + 3 <= text.size() && seed % 4; j += 3) text[j] = 0xe4, text[j + 1] = 0xb8, text[j + 2] = 0xad;
+                if (seed % 4 > 1) text[broken] = KINDS[rng() % kinds];
+                const uint8_t* p = guard.at_end(text.data(), text.size()) + 3;
+                EXPECT_SEED(suite, kernel.utf8(p) == utf8_scalar(p), seed);
+            }
         });
         suite.run((std::string(kernel.name) + ": random and adversarial tiles").c_str(), [&] {
             for (uint64_t seed = 0; seed < 400; seed++) {
@@ -86,7 +127,7 @@ int main() {
                 const uint8_t* p = guard.at_end(text.data(), n + extra);
                 kernel.scan(own->fingerprint, p, n, n + extra, *a);
                 scan_scalar(own->fingerprint, p, n, n + extra, *b);
-                EXPECT_SEED(suite, same(*a, *b) && same_structure(kernel, p, n), seed);
+                EXPECT_SEED(suite, same(*a, *b) && same_json(kernel, p, n), seed);
             }
         });
     }
