@@ -1,6 +1,7 @@
 #include "ruleset/content_class.h"
 
 #include <cstring>
+#include <string_view>
 
 namespace overread {
 namespace {
@@ -10,7 +11,7 @@ const char* const NAMES[CONTENT_CLASS_COUNT] = {"html",   "js",    "css", "json"
                                                 "ttf",    "wasm",  "pdf", "archive", "other", "head", "text-pool", "container-pool"};
 
 struct TypeName {
-    const char* type;
+    std::string_view type;
     ContentClass cls;
 };
 // WHATWG MIME Sniffing and the IANA registry; a suffix (+json, +xml) is handled below.
@@ -46,17 +47,9 @@ const TypeName TYPES[] = {{"text/html", ContentClass::html},
                           {"application/zstd", ContentClass::archive},
                           {"application/octet-stream", ContentClass::other}};
 
-bool contains(const char* s, size_t n, const char* what) {
-    const size_t m = std::strlen(what);
-    for (size_t i = 0; i + m <= n; i++)
-        if (std::memcmp(s + i, what, m) == 0) return true;
-    return false;
-}
+bool contains(const char* s, size_t n, const char* what) { return std::string_view(s, n).find(what) != std::string_view::npos; }
 
-bool ends_with(const char* s, size_t n, const char* what) {
-    const size_t m = std::strlen(what);
-    return n >= m && std::memcmp(s + n - m, what, m) == 0;
-}
+bool ends_with(const char* s, size_t n, std::string_view what) { return n >= what.size() && std::string_view(s + n - what.size(), what.size()) == what; }
 
 struct Magic {
     const char* bytes;
@@ -156,7 +149,7 @@ const char* content_class_name(ContentClass c) { return size_t(c) < CONTENT_CLAS
 
 const char* known_magic(const uint8_t* p, size_t size, ContentClass* cls) {
     for (const Magic& m : MAGICS)
-        if (size >= m.size && std::memcmp(p, m.bytes, m.size) == 0) {
+        if (size >= m.size && p[0] == uint8_t(m.bytes[0]) && std::memcmp(p, m.bytes, m.size) == 0) {
             if (cls) *cls = m.cls;
             return m.name;
         }
@@ -251,7 +244,7 @@ Content classify_type(const uint8_t* type, size_t size) {
     Content r{ContentClass::other, Charset::unknown, true, false, false};
     bool known = false;
     for (const TypeName& t : TYPES)
-        if (m == std::strlen(t.type) && std::memcmp(buffer, t.type, m) == 0) {
+        if (t.type == std::string_view(buffer, m)) {
             r.cls = t.cls;
             known = true;
             break;

@@ -131,6 +131,7 @@ struct Ruleset {
 
     FingerprintTable fingerprint;
     uint32_t window_head[1 << 12];  // by window_hash()
+    bool short_windows = false;     // some window's last byte may lie behind the body's end
 
     // Of a window's first three bytes, letters of both cases alike and a line's ends, with NUL, too.
     static uint32_t window_hash(uint8_t a, uint8_t b, uint8_t c) {

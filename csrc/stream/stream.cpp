@@ -67,8 +67,6 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     html_end_ = last_text_ = last_sign_ = 0;
     carry_size_ = 0;
     kept_count_ = 0;
-    raw_.reset({ContentClass::other, Charset::unknown, false, false}, nullptr);
-    place_.reset({ContentClass::other, Charset::unknown, false, false}, nullptr);
     levels_ = Levels();
     assessment_ = Assessment();
     own_.reset(scanner_.key, response ? response->request : nullptr);
@@ -136,10 +134,17 @@ void Stream::choose_class() {
 void Stream::feed(const uint8_t* data, size_t size) {
     if (content_.sniff) {
         // The class rests on the first bytes, so a short first chunk must not change it.
-        while (size && sniffed_ < SNIFF_BYTES) sniff_[sniffed_++] = *data++, size--;
+        const size_t more = std::min(size, SNIFF_BYTES - sniffed_);
+        std::memcpy(sniff_ + sniffed_, data, more);
+        const bool whole = sniffed_ == 0;  // what was sniffed stands before the rest
+        sniffed_ = uint8_t(sniffed_ + more);
         if (sniffed_ < SNIFF_BYTES) return;
         choose_class();
-        ingest(sniff_, SNIFF_BYTES, false);
+        if (!whole) {
+            ingest(sniff_, SNIFF_BYTES, false);
+            data += more;
+            size -= more;
+        }
     }
     if (size) ingest(data, size, false);
     reassess();
@@ -176,7 +181,9 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     uint64_t direct_from = start;
     resume_ = std::max(resume_, carry_base_);
     bool open = false;
-    if (carry_size_) {
+    // At the body's end the last bytes are too few for a window, unless a rule has an anchor of three bytes and no more.
+    const bool decided = final && resume_ + WINDOW > end && !scanner_.rules->short_windows;
+    if (carry_size_ && !decided) {
         // Behind the body's last byte zeros stand: the window of an anchor there may be longer than it.
         uint8_t seam[2 * (LOOK_BEHIND + LOOK_AHEAD) + WINDOW] = {};
         const size_t more = std::min(size, LOOK_BEHIND + LOOK_AHEAD);
@@ -391,8 +398,9 @@ void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t
 RawState Stream::raw_state() const { return is_text(content_.cls) || place_.state().level == PLACE_CONTAINER_TAIL ? raw_.state() : RawState(); }
 
 void Stream::reassess() {
-    const RawState raw = raw_state();
-    uint8_t place = place_.state().level;
+    // Before the class is chosen nothing of the body has been looked at.
+    const RawState raw = content_.sniff ? RawState() : raw_state();
+    uint8_t place = content_.sniff ? uint8_t(PLACE_NONE) : place_.state().level;
     if (html_end_ && last_text_ > html_end_) place = std::max<uint8_t>(place, PLACE_HTML_TAIL);
     // Visitors can type control characters, but not broken UTF-8, and nothing they type stands behind a page's or a JSON
     // document's end. In a charset of one byte a character every byte can be typed.

@@ -259,9 +259,16 @@ bool RawTracker::valid_unit(const uint8_t* data, uint64_t base, size_t begin, si
 
 // The last 16 bytes before data[end], from the state at data[0].
 void RawTracker::remember(const uint8_t* data, size_t end, uint64_t recent, uint64_t older) {
+    if (end >= HISTORY) {
+        std::memcpy(&older_, data + end - 16, 8);
+        std::memcpy(&recent_, data + end - 8, 8);
+        older_ = __builtin_bswap64(older_);
+        recent_ = __builtin_bswap64(recent_);
+        return;
+    }
     recent_ = recent;
     older_ = older;
-    for (size_t j = end >= HISTORY ? end - HISTORY : 0; j < end; j++) shift(data[j]);
+    for (size_t j = 0; j < end; j++) shift(data[j]);
 }
 
 void RawTracker::fill_head(const uint8_t* data, uint64_t base, size_t size) {
@@ -315,6 +322,35 @@ void RawTracker::step(uint64_t offset, uint8_t byte, bool control) {
     }
 }
 
+// Whether a unit of the open region adds at most to its length: its kinds are seen already, and it holds neither a run nor a
+// pointer that is still missing. Floods of raw bytes, compressed ones above all, pass so at a few bytes a nanosecond.
+bool RawTracker::shows_nothing_new(const uint8_t* data, uint64_t base, size_t begin, uint64_t control) const {
+    const uint8_t seen = RAW_NUL | RAW_CONTROL | (charset_ == Charset::legacy ? 0 : RAW_UTF8);
+    if (!in_region_ || (kinds_ & seen) != seen || !(invalid_ || charset_ == Charset::legacy) || is_multibyte(charset_)) return false;
+    // Only the last control byte is looked at: no text may seem to end the region before it.
+    if (base + begin + 63 - uint64_t(__builtin_clzll(control)) - last_raw_ > TEXT_RUN) return false;
+    if (kinds_ & RAW_PAIR && kinds_ & RAW_RUN) return true;
+    // A pointer's two upper bytes are NULs, and so are the last two of a run.
+    uint64_t last = recent_;
+    size_t at = begin;
+    for (uint64_t m = control; m; m &= m - 1) {
+        const size_t next = begin + size_t(__builtin_ctzll(m));
+        if (data[next] != 0) continue;
+        // The three bytes before it.
+        uint8_t b1, b2, b3;
+        if (next >= begin + 3) {
+            b1 = data[next - 1], b2 = data[next - 2], b3 = data[next - 3];
+        } else {
+            for (; at < next; at++) last = last << 8 | data[at];
+            b1 = uint8_t(last), b2 = uint8_t(last >> 8), b3 = uint8_t(last >> 16);
+        }
+        if (b1 != 0) continue;
+        if (!(kinds_ & RAW_RUN) && b2 == 0) return false;
+        if (b2 == 0x7f || b2 == 0x55 || b2 == 0x56 || b2 == 0xff || b2 == 0xaa || (b2 == 0 && b3 == 0xc0)) return false;
+    }
+    return true;
+}
+
 void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes, size_t class_count) {
     const uint64_t base = at_;
     const uint64_t recent_before = recent_, older_before = older_;
@@ -356,7 +392,14 @@ void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes
             fill_head(data, base, size);
             continue;
         }
-        for (size_t j = begin; j < end && !settled_; j++) {
+        size_t from = begin;
+        if (classes[i].control && shows_nothing_new(data, base, begin, classes[i].control)) {
+            // The last control byte ends any open character and stands behind whatever came before it.
+            from = begin + 63 - size_t(__builtin_clzll(classes[i].control));
+            remember(data, from, recent_before, older_before);
+            utf8_need_ = 0;
+        }
+        for (size_t j = from; j < end && !settled_; j++) {
             step(base + j, data[j], classes[i].control >> (j - begin) & 1);
             if (settled_) extend(base + begin, bytes & ~uint64_t(1) << (j - begin));
         }

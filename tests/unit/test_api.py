@@ -338,3 +338,17 @@ def test_memory_behind_a_short_json_document_needs_no_text_before_it() -> None:
     assert overread.Scanner().scan(short, "application/json").leaked
     assert not overread.Scanner().scan(inside, "application/json").leaked
     assert not overread.Scanner().scan(memory + short, "application/json").leaked
+
+
+@pytest.mark.parametrize("gap", range(440, 522, 9))
+def test_raw_regions_end_at_the_same_byte_however_the_body_is_cut(gap: int) -> None:
+    """Units that show nothing new are passed over by their last control byte: a text between two regions must not hide in one."""
+    memory = b"\x01\0\0\0\0\xff" + (0x7F12_3456_7810).to_bytes(8, "little") + (0x7F12_3456_7890).to_bytes(8, "little")
+    body = b"<!DOCTYPE html>" + b"a" * 200 + memory + b"b" * gap + b"\x02" + b"c" * 58 + b"\x03\0" + b"d" * 30 + memory + b"e" * gap + b"\xff\0"
+    scanner = overread.Scanner()
+    whole = [(f.rule, f.offset, f.length) for f in scanner.scan(body, "text/html").findings]
+    for size in (1, 7, 63, 64, 65, 200):
+        stream = scanner.stream("text/html")
+        for at in range(0, len(body), size):
+            stream.feed(body[at : at + size])
+        assert [(f.rule, f.offset, f.length) for f in stream.finish().findings] == whole
