@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from calibration import page
+
 from overread import ruleset
 
 from .. import corpora
@@ -76,10 +77,8 @@ def table(results: dict[str, dict[str, object]], cpu: str) -> str:
         assert isinstance(rates, dict)
         for name in ROWS:
             if name in rates:
-                r = rates[name]
-                lines.append(
-                    f"| {kind} | {name} | {r['overread']:.1f} | {r['hyperscan']:.1f} | {r['overread'] / r['hyperscan']:.2f} | {r['memcpy']:.0f} | {r['memchr']:.0f} |"
-                )
+                ours, theirs, copy, search = (rates[name][k] for k in ("overread", "hyperscan", "memcpy", "memchr"))
+                lines.append(f"| {kind} | {name} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.2f} | {copy:.0f} | {search:.0f} |")
     lines += ["", "| bodies | open, 64 B, close | reset, 64 B, finish | Hyperscan, 64 B | two threads over one |", "|---|---|---|---|---|"]
     for kind, result in results.items():
         ns = result["ns"]

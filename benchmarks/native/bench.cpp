@@ -191,7 +191,8 @@ int main(int argc, char** argv) {
                      }},
                     now);
     };
-    std::printf("{\n  \"hyperscan\": \"%s\", \"kernel\": \"%s\", \"files\": %zu, \"bytes\": %zu,", hs_version(), ovr_scanner_kernel(ours.scanner), files.size(), total);
+    std::printf("{\n  \"hyperscan\": \"%s\", \"kernel\": \"%s\", \"files\": %zu, \"bytes\": %zu,", hs_version(), ovr_scanner_kernel(ours.scanner), files.size(),
+                total);
     std::printf("\n  \"GB/s\": {");
     auto rates = [&](const char* name, const std::vector<Body>& bodies, size_t times, size_t chunk, double bytes) {
         if (bodies.empty()) return;
@@ -256,7 +257,9 @@ int main(int argc, char** argv) {
     }
     size_t alarms = 0;
     for (const Body& b : files) alarms += ours.scan(b, CHUNK) >= 22;
-    std::printf("\n  \"leaks\": {\"planted\": %zu, \"overread at 14 bits\": %zu, \"hyperscan, any hit\": %zu}, \"clean\": {\"overread at 22 bits\": %zu, \"hyperscan hits\": %llu}\n}\n",
-                leaks.size(), found, hyperscan_found, alarms, static_cast<unsigned long long>(clean_hits));
+    std::printf(
+        "\n  \"leaks\": {\"planted\": %zu, \"overread at 14 bits\": %zu, \"hyperscan, any hit\": %zu}, \"clean\": {\"overread at 22 bits\": %zu, \"hyperscan "
+        "hits\": %llu}\n}\n",
+        leaks.size(), found, hyperscan_found, alarms, static_cast<unsigned long long>(clean_hits));
     return sink == nullptr && argc == 0;
 }

@@ -147,7 +147,24 @@ bool is_message(const uint8_t* p, size_t n) {
 
 const char* content_class_name(ContentClass c) { return size_t(c) < CONTENT_CLASS_COUNT ? NAMES[size_t(c)] : ""; }
 
+namespace {
+
+// First bytes of all magics but those that are told by later ones: most bodies begin with none.
+struct FirstBytes {
+    bool any[256] = {};
+    FirstBytes() {
+        for (const Magic& m : MAGICS) any[uint8_t(m.bytes[0])] = true;
+        for (const char c : {'\x1f', 'B', '\0', 'R', 'P'}) any[uint8_t(c)] = true;  // gzip, bzip2, TrueType and icons, RIFF, Netpbm
+    }
+};
+
+}  // namespace
+
 const char* known_magic(const uint8_t* p, size_t size, ContentClass* cls) {
+    static const FirstBytes first;
+    const bool iso = size >= 12 && std::memcmp(p + 4, "ftyp", 4) == 0;
+    const bool eot = size >= 36 && p[34] == 'L' && p[35] == 'P' && p[10] == 2 && p[11] == 0;
+    if (size == 0 || !(first.any[p[0]] || iso || eot)) return nullptr;
     for (const Magic& m : MAGICS)
         if (size >= m.size && p[0] == uint8_t(m.bytes[0]) && std::memcmp(p, m.bytes, m.size) == 0) {
             if (cls) *cls = m.cls;
@@ -170,7 +187,7 @@ const char* known_magic(const uint8_t* p, size_t size, ContentClass* cls) {
         if (cls) *cls = ContentClass::webp;
         return "webp";
     }
-    if (size >= 12 && std::memcmp(p + 4, "ftyp", 4) == 0) {
+    if (iso) {
         if (cls) *cls = ContentClass::other;
         return "iso media";
     }
@@ -180,7 +197,7 @@ const char* known_magic(const uint8_t* p, size_t size, ContentClass* cls) {
         return "netpbm";
     }
     // Embedded OpenType has its version at byte 8 and its magic, "LP", at byte 34.
-    if (size >= 36 && p[34] == 'L' && p[35] == 'P' && p[10] == 2 && p[11] == 0) {
+    if (eot) {
         if (cls) *cls = ContentClass::ttf;
         return "eot";
     }

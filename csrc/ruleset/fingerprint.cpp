@@ -316,6 +316,13 @@ void choose_fingerprints(Ruleset& r) {
     for (size_t i = 0; i < r.anchors.size(); i++) {
         Anchor& a = r.anchors[i];
         const int span = a.length * a.stride;
+        for (int k = 0; k < 8 && k < span; k++) {
+            const uint8_t b = a.stride == 2 && k % 2 ? uint8_t(0) : a.bytes[k / a.stride], folded = b | 0x20;
+            const bool letter = a.nocase && folded >= 'a' && folded <= 'z';
+            a.mask |= uint64_t(0xff) << (8 * k);
+            a.fold |= uint64_t(letter ? 0x20 : 0) << (8 * k);
+            a.head |= uint64_t(letter ? folded : b) << (8 * k);
+        }
         uint8_t four[WINDOW] = {'\n'};
         for (int j = a.window < 0; j < int(WINDOW); j++) {
             const int k = a.window + j;

@@ -97,6 +97,8 @@ struct Anchor {
     int8_t bucket;   // of the kernel's tables; -1: not chosen yet
     int16_t window;  // in the body, from the anchor's start; -1: it begins at the line end before
     uint32_t next;   // next anchor of the same window hash, or NO_ANCHOR
+    // Its first eight bytes in the body: (bytes | fold) & mask == head. Most candidates of a window end here.
+    uint64_t head = 0, mask = 0, fold = 0;
 };
 constexpr uint32_t NO_ANCHOR = UINT32_MAX;
 

@@ -82,7 +82,12 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
             if (equals_nocase(h.name, "x-accel-buffering") && equals_nocase(h.value, "no")) flows = true;
         }
     }
-    content_ = classify_type(type.data, type.size);
+    if (type_size_ == NO_TYPE || type.size != type_size_ || (type.size && std::memcmp(type.data, type_, type.size) != 0)) {
+        type_content_ = classify_type(type.data, type.size);
+        type_size_ = type.size <= sizeof type_ ? uint8_t(type.size) : NO_TYPE;
+        if (type.size && type_size_ != NO_TYPE) std::memcpy(type_, type.data, type.size);
+    }
+    content_ = type_content_;
     if (starts_with(type, "application/grpc") || starts_with(type, "multipart/x-mixed-replace")) flows = true;
     if (flows || content_.lines || content_.cls == ContentClass::event_stream) {
         hold_ = 0;
@@ -98,6 +103,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
 void Stream::add_head_finding(Builtin sign, ovr_part part, const ovr_bytes& value, size_t at, const ovr_bytes* name) {
     const PlaceLevel level = head_level(sign);
     levels_.head = std::max(levels_.head, uint8_t(level));
+    dirty_ = true;
     add_finding(builtin(sign), part, at, uint32_t(value.size - at), keyed_digest(scanner_.key, value.data + at, value.size - at), name, GROUP_PLACE, level);
 }
 
@@ -112,7 +118,6 @@ void Stream::scan_fields(const ovr_header* fields, size_t count, ovr_part part) 
         else
             add_head_finding(sign, part, h.value, at, &h.name);
     }
-    dirty_ = true;
     reassess();
 }
 
@@ -185,10 +190,11 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     const bool decided = final && resume_ + WINDOW > end && !scanner_.rules->short_windows;
     if (carry_size_ && !decided) {
         // Behind the body's last byte zeros stand: the window of an anchor there may be longer than it.
-        uint8_t seam[2 * (LOOK_BEHIND + LOOK_AHEAD) + WINDOW] = {};
+        uint8_t seam[2 * (LOOK_BEHIND + LOOK_AHEAD) + WINDOW];
         const size_t more = std::min(size, LOOK_BEHIND + LOOK_AHEAD);
         std::memcpy(seam, carry_, carry_size_);
         if (more) std::memcpy(seam + carry_size_, data, more);
+        std::memset(seam + carry_size_ + more, 0, WINDOW);
         const View view{seam, carry_base_, carry_size_ + more, final};
         direct_from = more == size ? end : start + LOOK_BEHIND;
         open = !scan_candidates(view, resume_, direct_from);
@@ -258,6 +264,11 @@ bool Stream::resolve(const View& view, int64_t window) {
             if (window < a.window) continue;
             const uint64_t start = uint64_t(window - a.window);
             if (start < view.base) continue;
+            if (view.end() - start >= sizeof a.head) {
+                uint64_t first;
+                std::memcpy(&first, view.at(start), sizeof first);
+                if (((first | a.fold) & a.mask) != a.head) continue;
+            }
             const size_t span = size_t(a.length) * a.stride;
             const size_t present = size_t(std::min<uint64_t>(span, view.end() - start));
             if (!same_text(view.at(start), a, present)) continue;
@@ -408,12 +419,14 @@ void Stream::reassess() {
     const bool behind_json = place_.state().sign == Builtin::json_tail && raw.first >= place_.state().first;
     const bool typed = content_.charset == Charset::legacy || !(raw.invalid_utf8 || behind_page || behind_json);
     if (raw.level) last_sign_ = std::max(last_sign_, raw.last);
-    if (raw.level != levels_.raw || typed != levels_.typed || place != levels_.place) dirty_ = true;
+    const bool embedded = raw.open || raw.file;
+    if (raw.level != levels_.raw || place != levels_.place) dirty_ = true;
+    if (raw.level && (typed != levels_.typed || embedded != levels_.embedded)) dirty_ = true;
     if (!dirty_) return;
     dirty_ = false;
     levels_.raw = raw.level;
     levels_.typed = typed;
-    levels_.embedded = raw.open || raw.file;
+    levels_.embedded = embedded;
     levels_.place = place;
     assessment_ = assess(*scanner_.rules, content_.cls == ContentClass::count ? ContentClass::other : content_.cls, levels_);
     if (assessment_.bits >= freeze_bits_) frozen_ = true;
@@ -468,7 +481,6 @@ void Stream::finish(ovr_verdict* out) {
         ingest(nullptr, 0, true);
         raw_.finish();
         place_.finish();
-        dirty_ = true;
         reassess();
         finished_ = true;
         if (!frozen_) released_ = total_;

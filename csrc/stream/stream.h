@@ -70,6 +70,11 @@ class Stream {
 
     const Scanner& scanner_;
     Content content_{};
+    // The last response's Content-Type and its class: streams are used again, and a site has few types.
+    static constexpr uint8_t NO_TYPE = UINT8_MAX;
+    uint8_t type_size_ = NO_TYPE;
+    uint8_t type_[96];
+    Content type_content_{};
     uint32_t hold_ = 0;
     double freeze_bits_ = 0;
     bool finished_ = false, frozen_ = false;
