@@ -23,7 +23,8 @@ suite() {
 suite build 400 bash scripts/setup.sh test
 suite lint 120 bash scripts/lint.sh
 suite native 240 bash -c 'cmake -S csrc -B build/native -G Ninja -DOVERREAD_TESTS=ON -DCMAKE_INSTALL_PREFIX=build/native/installed > /dev/null &&
-  cmake --build build/native > build/native/build.log 2>&1 && cmake --install build/native > /dev/null && ctest --test-dir build/native --output-on-failure && bash scripts/check_install.sh; s=$?; tail -n 20 build/native/build.log | grep -i error; exit $s'
+  cmake --build build/native > build/native/build.log 2>&1 && cmake --install build/native > /dev/null && ctest --test-dir build/native --output-on-failure && bash scripts/check_install.sh &&
+  python -m pytest -q -p no:cacheprovider tests/native; s=$?; tail -n 20 build/native/build.log | grep -i error; exit $s'
 suite arm 240 bash scripts/arm.sh
 suite python 240 .venv/bin/python -m pytest -q -p no:cacheprovider tests/unit tests/detection
 suite sanitizers 240 bash -c 'cmake -S csrc -B build/sanitize -G Ninja -DOVERREAD_TESTS=ON -DOVERREAD_SANITIZE=ON -DOVERREAD_SHARED=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo > /dev/null &&

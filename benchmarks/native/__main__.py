@@ -79,13 +79,15 @@ def table(results: dict[str, dict[str, object]], cpu: str) -> str:
             if name in rates:
                 ours, theirs, copy, search = (rates[name][k] for k in ("overread", "hyperscan", "memcpy", "memchr"))
                 lines.append(f"| {kind} | {name} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.2f} | {copy:.0f} | {search:.0f} |")
-    lines += ["", "| bodies | open, 64 B, close | reset, 64 B, finish | Hyperscan, 64 B | two threads over one |", "|---|---|---|---|---|"]
+    heads = ("bodies", "open, 64 B, close", "reset, 64 B, finish", "Hyperscan, 64 B", "two threads over one", "past the tables", "candidates, a KiB")
+    lines += ["", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for kind, result in results.items():
         ns = result["ns"]
         assert isinstance(ns, dict)
-        lines.append(
-            f"| {kind} | {ns['open, 64 B, close']} ns | {ns['reset, 64 B, finish']} ns | {ns['hyperscan, 64 B']} ns | {result['two threads over one']:.2f} |"
-        )
+        places = result["candidates a KiB"]
+        assert isinstance(places, dict)
+        cells = (f"{ns['open, 64 B, close']} ns", f"{ns['reset, 64 B, finish']} ns", f"{ns['hyperscan, 64 B']} ns", f"{result['two threads over one']:.2f}")
+        lines.append(f"| {kind} | {' | '.join(cells)} | {places['tables']:.1f} | {places['kernel']:.1f} |")
     return "\n".join(lines)
 
 

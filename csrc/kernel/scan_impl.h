@@ -26,10 +26,11 @@ inline void scan_unit(const Tables<Block>& t, const uint8_t* p, uint64_t& candid
     for (size_t i = 0; i < UNIT; i += Block::width) {
         const Block b0 = Block::load(p + i), b1 = Block::load(p + i + 1), b2 = Block::load(p + i + 2);
         const Block l0 = b0.low_nibble(), h0 = b0.high_nibble(), l1 = b1.low_nibble(), h1 = b1.high_nibble(), l2 = b2.low_nibble(), h2 = b2.high_nibble();
-        auto buckets = [&](const Block(&low)[3], const Block(&high)[3]) {
-            return l0.lookup16(low[0]) & h0.lookup16(high[0]) & l1.lookup16(low[1]) & h1.lookup16(high[1]) & l2.lookup16(low[2]) & h2.lookup16(high[2]);
-        };
-        candidates |= (buckets(t.low[0], t.high[0]) | buckets(t.low[1], t.high[1])).nonzero_mask() << i;
+        const Block first = ((l0.lookup16(t.low[0][0]) & h0.lookup16(t.high[0][0])) & (l1.lookup16(t.low[0][1]) & h1.lookup16(t.high[0][1]))) &
+                            (l2.lookup16(t.low[0][2]) & h2.lookup16(t.high[0][2]));
+        const Block second = ((l0.lookup16(t.low[1][0]) & h0.lookup16(t.high[1][0])) & (l1.lookup16(t.low[1][1]) & h1.lookup16(t.high[1][1]))) &
+                             (l2.lookup16(t.low[1][2]) & h2.lookup16(t.high[1][2]));
+        candidates |= (first | second).nonzero_mask() << i;
         control |= (l0.lookup16(t.control_low) & h0.lookup16(t.control_high)).nonzero_mask() << i;
         high |= b0.sign_mask() << i;
     }

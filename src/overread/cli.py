@@ -35,6 +35,11 @@ def main(argv: list[str] | None = None) -> int:
     scan.add_argument("--summary", action="store_true", help=f"end with a summary, as runs over {SUMMARY_FROM} files or more do; with --json as a last object")
     scan.set_defaults(run=_scan)
 
+    speed = commands.add_parser("bench", help="measure the speed on your own files")
+    speed.add_argument("path", nargs="+", type=Path)
+    speed.add_argument("--content-type", help="taken for every file; by default from the file name")
+    speed.set_defaults(run=_bench)
+
     rules = commands.add_parser("rules", help="check, compile, list and explain rule packs").add_subparsers(dest="what", required=True)
     check = rules.add_parser("check", help="check packs; the shipped ones by default")
     check.add_argument("pack", nargs="*", type=Path)
@@ -107,6 +112,22 @@ def _scan(args: argparse.Namespace) -> int:
             print("\n".join(show.printable(line) for line in summary.text()))
         print(summary.line())
     return 2 if summary.unreadable else 1 if summary.leaks else 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from . import bench
+
+    try:
+        groups = bench.measure(args.path, args.content_type)
+    except OSError as e:
+        print(f"overread: {e.filename}: {e.strerror}", file=sys.stderr)
+        return 2
+    if not groups:
+        print("overread: no file to measure", file=sys.stderr)
+        return 2
+    print(f"overread {__version__}, kernel {_core.kernel()}; medians of {bench.ROUNDS} interleaved rounds")
+    print(bench.table(groups))
+    return 0
 
 
 def _calibrate(args: argparse.Namespace) -> int:

@@ -142,3 +142,16 @@ def test_json_ends_with_a_summary_only_when_asked(folder: Path) -> None:
     assert summary["classes"] == {"html": {"files": 2, "with_evidence": 1}}
     assert summary["rules"]["raw.mixed"] == 1
     assert summary["unread"] == {"No such file or directory": 1}
+
+
+def test_bench_measures_own_files(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_bytes(b"<!DOCTYPE html>" + b"<p>text</p>\n" * 2000)
+    (tmp_path / "b.json").write_bytes(b'{"a": 1}')
+    lines = run("bench", str(tmp_path)).stdout.decode().splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["html", "json"]
+    assert all(float(rate) >= 0 for line in lines[2:] for rate in line.split()[3:])
+    missing = run("bench", str(tmp_path / "missing"))
+    assert missing.returncode == 2
+    assert b"missing: No such file" in missing.stderr
+    (tmp_path / "empty").mkdir()
+    assert run("bench", str(tmp_path / "empty")).returncode == 2
