@@ -62,7 +62,7 @@ struct JsonState {
 using JsonFunction = size_t (*)(const uint8_t* data, size_t size, JsonState&);
 
 // Whether no byte of data[0, UNIT) is wrong UTF-8 (RFC 3629), as far as it and the three before it show; what is open at
-// the end is not wrong yet. Where those three are wrong themselves, the answer may be no. Precondition: data[-3, UNIT) is readable.
+// the end is not wrong yet. Where those three are wrong themselves, the answer may be too. Precondition: data[-3, UNIT) is readable.
 using Utf8Function = bool (*)(const uint8_t* data);
 
 struct Kernel {

@@ -239,6 +239,8 @@ bool RawTracker::valid_text(const uint8_t* data, uint64_t base, size_t begin, si
 // The same for a whole unit at once, when three bytes before it are there.
 bool RawTracker::valid_unit(const uint8_t* data, uint64_t base, size_t begin, size_t end) {
     if (begin < 3 || end - begin != UNIT || !kernel_->utf8(data + begin)) return valid_text(data, base, begin, end);
+    // A wrong character before the unit is over: what would continue it stands alone.
+    if (!utf8_need_ && data[begin] >= 0x80 && data[begin] < 0xc0) return false;
     // A character that the unit cuts stays open.
     uint8_t need = 0;
     for (size_t back = 1; back <= 3 && !need; back++) {

@@ -112,6 +112,18 @@ void random_splits(const char* kernel, int rounds) {
     }
 }
 
+// What would continue a wrong character across a unit's edge is as wrong as elsewhere: the region ends at the same byte.
+void wrong_characters_at_edges(const char* kernel) {
+    Scan scan(kernel);
+    for (const char* before : {"\xf0\x80\x80", "\xf4\x90\x80", "\xf5\x80\x80", "\xed\xa0", "\xe0\x80", "\xf0\x80", "\xc3\xa9\x80", "\xe2\x82", "\xf0"})
+        for (const char* behind : {"\x80", "\x80\x80", "\xbf\x80\x80", "\xc3\xa9", "\x80\xc3\xa9", "\xf0"}) {
+            Example e{"text/plain; charset=utf-8", std::string(128 - std::strlen(before), 'a') + before + behind};
+            e.body.resize(320, 'b');
+            const std::string want = scan.run(e, {});
+            for (size_t cut = 1; cut < 200; cut++) EXPECT_SEED(suite, scan.run(e, {cut}) == want, cut);
+        }
+}
+
 void found_and_silent() {
     Scan scan(nullptr);
     Example leak{"text/html; charset=utf-8", leaking_page()};
@@ -463,6 +475,7 @@ int main(int argc, char** argv) {
         const std::string name = ovr_kernel_name(k);
         suite.run((name + ": every one-cut and two-cut split, and byte by byte").c_str(), [&] { exhaustive_splits(name.c_str()); });
         suite.run((name + ": random many-cut splits equal the scalar whole").c_str(), [&] { random_splits(name.c_str(), slow ? 100 : 12); });
+        suite.run((name + ": wrong characters at the edges of units").c_str(), [&] { wrong_characters_at_edges(name.c_str()); });
         suite.run((name + ": chunks at guard pages").c_str(), [&] { over_reads_nothing(name.c_str()); });
     }
     suite.run("a leaking page is found, a clean one silent", found_and_silent);
