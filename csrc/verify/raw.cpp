@@ -326,18 +326,19 @@ void RawTracker::step(uint64_t offset, uint8_t byte, bool control) {
 
 // Whether a unit of the open region adds at most to its length: its kinds are seen already, and it holds neither a run nor a
 // pointer that is still missing. Floods of raw bytes, compressed ones above all, pass so at a few bytes a nanosecond.
-bool RawTracker::shows_nothing_new(const uint8_t* data, uint64_t base, size_t begin, uint64_t control) const {
-    const uint8_t seen = RAW_NUL | RAW_CONTROL | (charset_ == Charset::legacy ? 0 : RAW_UTF8);
-    if (!in_region_ || (kinds_ & seen) != seen || !(invalid_ || charset_ == Charset::legacy) || is_multibyte(charset_)) return false;
+bool RawTracker::shows_nothing_new(const uint8_t* data, uint64_t base, size_t begin, const ClassUnit& unit) const {
+    if (!in_region_ || is_multibyte(charset_)) return false;
     // Only the last control byte is looked at: no text may seem to end the region before it.
-    if (base + begin + 63 - uint64_t(__builtin_clzll(control)) - last_raw_ > TEXT_RUN) return false;
-    if (kinds_ & RAW_PAIR && kinds_ & RAW_RUN) return true;
+    if (base + begin + 63 - uint64_t(__builtin_clzll(unit.control)) - last_raw_ > TEXT_RUN) return false;
+    const bool broken = charset_ == Charset::legacy || (kinds_ & RAW_UTF8 && invalid_);
+    if ((unit.high || utf8_need_) && !broken) return false;
     // A pointer's two upper bytes are NULs, and so are the last two of a run.
     uint64_t last = recent_;
     size_t at = begin;
-    for (uint64_t m = control; m; m &= m - 1) {
+    for (uint64_t m = unit.control; m; m &= m - 1) {
         const size_t next = begin + size_t(__builtin_ctzll(m));
-        if (data[next] != 0) continue;
+        if (!(kinds_ & (data[next] == 0 ? RAW_NUL : RAW_CONTROL))) return false;
+        if (data[next] != 0 || (kinds_ & RAW_PAIR && kinds_ & RAW_RUN)) continue;
         // The three bytes before it.
         uint8_t b1, b2, b3;
         if (next >= begin + 3) {
@@ -395,7 +396,7 @@ void RawTracker::feed(const uint8_t* data, size_t size, const ClassUnit* classes
             continue;
         }
         size_t from = begin;
-        if (classes[i].control && shows_nothing_new(data, base, begin, classes[i].control)) {
+        if (classes[i].control && shows_nothing_new(data, base, begin, classes[i])) {
             // The last control byte ends any open character and stands behind whatever came before it.
             from = begin + 63 - size_t(__builtin_clzll(classes[i].control));
             remember(data, from, recent_before, older_before);

@@ -71,7 +71,7 @@ class RawTracker {
     void settle();
     void extend(uint64_t base, uint64_t mask);
     bool valid_text(const uint8_t* data, uint64_t base, size_t begin, size_t end);
-    bool shows_nothing_new(const uint8_t* data, uint64_t base, size_t begin, uint64_t control) const;
+    bool shows_nothing_new(const uint8_t* data, uint64_t base, size_t begin, const ClassUnit& unit) const;
     bool valid_unit(const uint8_t* data, uint64_t base, size_t begin, size_t end);
     void find_magic();
     void shift(uint8_t byte) {
