@@ -141,20 +141,31 @@ def as_strong(counts: Counts, weights: list[dict[str, object]], pair_cap: float)
         most = max(bits.get((group, level), 0.0) for group, level in shown)
         return max(most, pair_cap) if len(shown) > 1 else most
 
+    def supported(cls: str, most: float) -> tuple[float, int, float]:
+        """Bits, hits and bound of evidence of so many bits, by the bodies of one class or pool."""
+        hits = counts.where(cls, lambda shown: strongest(shown) >= most)
+        bound = counts.bound_of(cls, hits)
+        return min(most, in_bits(bound)), hits.total(), bound
+
     lost: dict[object, float] = {}
     for w in weights:
         before = float(w["bits"])  # type: ignore[arg-type] # a float by construction
         if w["basis"] == "counted" and w["n"]:
-            counted = str(w["counted"])
-            hits = counts.where(counted, lambda shown, t=before: strongest(shown) >= t)  # type: ignore[misc] # bound here, used at once
-            bound = counts.bound_of(counted, hits)
-            if in_bits(bound) < before:
-                w |= {"bits": in_bits(bound), "k": hits.total(), "bound": bound}
+            got, k, bound = supported(str(w["counted"]), before)
+            if got < before:
+                w |= {"bits": got, "k": k, "bound": bound}
+            # What is rare in a class may be common in its pool. A class's own bodies always count, however few they are.
+            cls, group, level = str(w["class"]), str(w["group"]), int(w["level"])  # type: ignore[call-overload] # an int by construction
+            if w["counted"] != cls and counts.n[cls]:
+                own, k, bound = supported(cls, min(before, in_bits(counts.bound(cls, group, level))))
+                if own > float(w["bits"]):  # type: ignore[arg-type] # a float by construction
+                    w |= {"bits": round(own, 2), "k": k, "n": counts.n[cls], "bound": bound, "sources": len(counts.sources[cls]), "counted": cls}
             lost[w["group"], w["level"]] = before - float(w["bits"])  # type: ignore[arg-type] # a float by construction
     for w in weights:
         if w["group"] == "raw" and w["level"] == 4:
             third = next(x for x in weights if x["group"] == "raw" and x["level"] == 3)
-            w |= {"bits": round(float(w["bits"]) - lost.get(("raw", 3), 0.0), 2), "k": third["k"], "bound": third["bound"]}  # type: ignore[arg-type] # a float by construction
+            same = {key: third[key] for key in ("k", "n", "bound", "sources", "counted")}
+            w |= same | {"bits": round(float(w["bits"]) - lost.get(("raw", 3), 0.0), 2)}  # type: ignore[arg-type] # a float by construction
 
 
 def head_weights(counts: HeadCounts) -> list[dict[str, object]]:

@@ -7,13 +7,13 @@ import http.client
 import http.server
 import os
 import re
-import signal
-import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from calibration.leaks import servers
 
 _NGINX = """load_module /usr/lib/nginx/modules/ngx_http_modsecurity_module.so;
 daemon off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/error.log info; {user}
@@ -80,30 +80,16 @@ def version() -> str:
 def _proxy(bodies: Sequence[tuple[bytes, str]], level: int, folder: Path) -> Iterator[int]:
     origin = _Origin(bodies)
     threading.Thread(target=origin.serve_forever, daemon=True).start()
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = int(s.getsockname()[1])
+    port = servers.free_port()
     types = " ".join(sorted({t.partition(";")[0] for _, t in bodies}))
     (folder / "rules.conf").write_text(_RULES.format(types=types, level=level))
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(_NGINX.format(dir=folder, port=port, origin=origin.server_port, user=user))
     command = ["/usr/sbin/nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
-    with (folder / "start.log").open("w") as log:
-        process = subprocess.Popen(command, env={"PATH": "/usr/bin:/bin"}, start_new_session=True, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 20
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise RuntimeError(f"nginx with ModSecurity did not start: {(folder / 'start.log').read_text()[-500:]}")
-            time.sleep(0.1)
-        yield port
+        with servers.running(command, port, folder):
+            yield port
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
         origin.shutdown()
 
 

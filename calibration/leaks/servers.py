@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 NAMES = ("nginx", "apache2", "squid", "haproxy")
@@ -68,7 +68,8 @@ _CONFIGS = {"nginx": _NGINX, "apache2": _APACHE, "squid": _SQUID, "haproxy": _HA
 _USERS = {"nginx": "user nobody nogroup;", "apache2": "User nobody\nGroup nogroup", "squid": "cache_effective_user nobody", "haproxy": ""}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One nobody listens on, on loopback."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
@@ -84,18 +85,49 @@ def _children(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
+def running(command: Sequence[str], port: int, folder: Path) -> Iterator[int]:
+    """Process id of a server in a process group of its own, once it listens on the port; what it says is in start.log.
+
+    Raises
+    ------
+    RuntimeError
+        When it does not listen within 20 seconds.
+    """
+    log = folder / "start.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, cwd=folder, env={"PATH": "/usr/bin:/bin"}, start_new_session=True, stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise RuntimeError(f"{command[0]} did not start, see {folder}: {log.read_text(errors='replace')[-500:]}")
+            time.sleep(0.1)
+        yield process.pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
+
+
+@contextlib.contextmanager
 def proxy(name: str, origin: int, folder: Path) -> Iterator[tuple[int, int]]:
     """Port and process id of one running proxy in front of the origin's port.
 
     Raises
     ------
     RuntimeError
-        When the program is missing or does not listen within 15 seconds.
+        When the program is missing or does not listen in time.
     """
     program = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
     if not program:
         raise RuntimeError(f"{name} is not installed; run: bash scripts/setup.sh leaks")
-    port = _free_port()
+    port = free_port()
     os.chmod(folder, 0o777)
     config = folder / "conf"
     config.write_text(_CONFIGS[name].format(dir=folder, port=port, origin=origin, user=_USERS[name] if os.geteuid() == 0 else ""))
@@ -105,24 +137,8 @@ def proxy(name: str, origin: int, folder: Path) -> Iterator[tuple[int, int]]:
         "squid": [program, "-N", "-f", str(config)],
         "haproxy": [program, "-db", "-f", str(config)],
     }[name]
-    process = subprocess.Popen(command, cwd=folder, env={"PATH": "/usr/bin:/bin"}, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 15
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise RuntimeError(f"{name} did not start; see {folder}")
-            time.sleep(0.1)
-        yield port, process.pid
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(5)
+    with running(command, port, folder) as pid:
+        yield port, pid
 
 
 _PRIVATE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw.p \S+ \S+ 0(?: +(?:\[heap\]|\[anon.*\]))?$")

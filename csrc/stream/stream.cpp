@@ -182,24 +182,27 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
         if (i) last_text_ = start + i;
     }
 
-    // Windows that need bytes of earlier chunks are decided on a copy of the seam.
-    uint64_t direct_from = start;
+    // Windows that begin in an earlier chunk, and those whose verifiers look back into it, are decided on a copy of the seam.
+    // Behind the body's last byte zeros stand: the window of an anchor there may be longer than it.
+    uint8_t seam_bytes[2 * (LOOK_BEHIND + LOOK_AHEAD) + WINDOW];
+    View seam{nullptr, carry_base_, 0, final};
+    auto at_seam = [&]() -> const View& {
+        if (seam.data) return seam;
+        const size_t more = std::min(size, LOOK_BEHIND + LOOK_AHEAD);
+        std::memcpy(seam_bytes, carry_, carry_size_);
+        if (more) std::memcpy(seam_bytes + carry_size_, data, more);
+        std::memset(seam_bytes + carry_size_ + more, 0, WINDOW);
+        seam.data = seam_bytes;
+        seam.size = carry_size_ + more;
+        return seam;
+    };
+    const uint64_t seam_until = carry_size_ ? start + LOOK_BEHIND : start;
     resume_ = std::max(resume_, carry_base_);
     bool open = false;
-    // At the body's end the last bytes are too few for a window, unless a rule has an anchor of three bytes and no more.
-    const bool decided = final && resume_ + WINDOW > end && !scanner_.rules->short_windows;
-    if (carry_size_ && !decided) {
-        // Behind the body's last byte zeros stand: the window of an anchor there may be longer than it.
-        uint8_t seam[2 * (LOOK_BEHIND + LOOK_AHEAD) + WINDOW];
-        const size_t more = std::min(size, LOOK_BEHIND + LOOK_AHEAD);
-        std::memcpy(seam, carry_, carry_size_);
-        if (more) std::memcpy(seam + carry_size_, data, more);
-        std::memset(seam + carry_size_ + more, 0, WINDOW);
-        const View view{seam, carry_base_, carry_size_ + more, final};
-        direct_from = more == size ? end : start + LOOK_BEHIND;
-        open = !scan_candidates(view, resume_, direct_from);
-    } else if (size == 0) {
-        direct_from = end;
+    if (carry_size_) {
+        // At the body's end the last bytes are too few for a window, unless a rule has an anchor of three bytes and no more.
+        const bool waits = start - resume_ >= WINDOW || (!start_resolved_ && carry_base_ == 0);
+        if (waits || (final ? scanner_.rules->short_windows : window_begins_in_carry(data, size))) open = !scan_candidates(at_seam(), resume_, start);
     }
 
     const View view{data, start, size, false};
@@ -214,7 +217,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
         if (place_.tail_start() < start + at + n) feed_tail(data + at, start + at, n, out);
         for (uint32_t i = 0; i < out.candidate_count && !open; i++) {
             const uint64_t window = start + at + out.candidates[i];
-            if (window >= direct_from && window >= resume_) open = !resolve(view, int64_t(window));
+            if (window >= resume_) open = !resolve(window < seam_until ? at_seam() : view, int64_t(window));
         }
     }
     if (!open) {
@@ -224,6 +227,21 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     }
     total_ = end;
     save_carry(data, size);
+}
+
+// Whether one of the carry's last three bytes may begin a window that goes on in the chunk.
+bool Stream::window_begins_in_carry(const uint8_t* data, size_t size) const {
+    constexpr size_t MOST = WINDOW - 1;
+    uint8_t bytes[2 * MOST];
+    const size_t before = std::min<size_t>(carry_size_, MOST), behind = std::min(size, MOST);
+    std::memcpy(bytes, carry_ + carry_size_ - before, before);
+    std::memcpy(bytes + before, data, behind);
+    for (size_t i = 0; i + WINDOW <= before + behind; i++) {
+        uint32_t four;
+        std::memcpy(&four, bytes + i, sizeof four);
+        if (scanner_.rules->fingerprint.has(four)) return true;
+    }
+    return false;
 }
 
 // Decides the windows in [from, to) of a small view. False: one is open, and resume_ is there.

@@ -47,6 +47,7 @@ class Stream {
     void choose_class();
     void feed_tail(const uint8_t* data, uint64_t offset, size_t size, const KernelOutput& out);
     void ingest(const uint8_t* data, size_t size, bool final);
+    bool window_begins_in_carry(const uint8_t* data, size_t size) const;
     bool scan_candidates(const View& view, uint64_t from, uint64_t to);
     bool resolve(const View& view, int64_t window);
     bool resolve_start(const View& view);

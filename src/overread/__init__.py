@@ -1,13 +1,17 @@
 """overread finds another process's or another client's memory in HTTP responses."""
 
+from typing import TYPE_CHECKING
+
 from ._core import VERSION as __version__
 from ._core import kernel, kernels
 from ._stream import Scanner, Stream
 from .errors import BlobError, ConfigError, KernelError, OverreadError, RulesetError, StreamFinishedError
 from .policy import Policy, Request, block_bits
-from .ruleset import Ruleset
-from .site_counts import SiteCounts
 from .verdict import Finding, Term, Verdict
+
+if TYPE_CHECKING:
+    from .ruleset import Ruleset
+    from .site_counts import SiteCounts
 
 __all__ = [
     "Scanner",
@@ -30,3 +34,15 @@ __all__ = [
     "StreamFinishedError",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # What compiles rule packs and counts sites costs as much to import as all else: most programs only scan.
+    if name == "Ruleset":
+        from .ruleset import Ruleset as value
+    elif name == "SiteCounts":
+        from .site_counts import SiteCounts as value  # type: ignore[assignment] # another class under the same name
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import __version__, _core, rule_page, ruleset, show, site_counts
@@ -13,7 +14,7 @@ from ._stream import Scanner
 from .errors import OverreadError
 from .policy import block_bits
 from .ruleset import Ruleset
-from .scan_files import scan_path
+from .scan_files import Report, scan_path
 from .site_counts import SiteCounts
 from .summary import Summary
 
@@ -85,6 +86,19 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
+def _reports(scanner: Scanner, paths: list[Path], content_type: str | None, screen: show.Lines, summary: Summary) -> Iterator[Report]:
+    """What every file of the paths shows; one that cannot be read is a problem of its own, and the rest goes on."""
+    for path in screen.watched(paths):
+        try:
+            report = scan_path(scanner, path, content_type, screen.read)
+        except OSError as e:
+            summary.missed(e.strerror or str(e))
+            screen.problem(str(path), e.strerror or str(e))
+            continue
+        summary.add(report)
+        yield report
+
+
 def _scan(args: argparse.Namespace) -> int:
     try:
         scanner = Scanner(threshold=args.threshold)
@@ -93,14 +107,7 @@ def _scan(args: argparse.Namespace) -> int:
         return 2
     summary = Summary()
     with show.screen(as_json=args.json, explain=args.explain) as screen:
-        for path in screen.watched(args.path):
-            try:
-                report = scan_path(scanner, path, args.content_type, screen.read)
-            except OSError as e:
-                summary.missed(e.strerror or str(e))
-                screen.problem(str(path), e.strerror or str(e))
-                continue
-            summary.add(report)
+        for report in _reports(scanner, args.path, args.content_type, screen, summary):
             screen.report(report)
             for text in (*report.notes, *report.unread):
                 screen.problem(report.path, text)
@@ -161,14 +168,7 @@ def _calibrate(args: argparse.Namespace) -> int:
 def _count(args: argparse.Namespace) -> int:
     scanner, counts, summary = Scanner(), SiteCounts(), Summary()
     with show.screen(as_json=False, explain=False) as screen:
-        for path in screen.watched(args.count):
-            try:
-                report = scan_path(scanner, path, args.content_type, screen.read)
-            except OSError as e:
-                summary.missed(e.strerror or str(e))
-                screen.problem(str(path), e.strerror or str(e))
-                continue
-            summary.add(report)
+        for report in _reports(scanner, args.count, args.content_type, screen, summary):
             for text in report.unread:
                 screen.problem(report.path, f"not counted: {text}")
             if report.unread:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 
 from calibration import clusters, page  # noqa: E402
 from calibration.bounds import upper_bound  # noqa: E402
-from calibration.calibrate import Counts, as_strong, main, pair  # noqa: E402
+from calibration.calibrate import Counts, as_strong, in_bits, main, pair  # noqa: E402
 from calibration.counting import Row, count  # noqa: E402
 from calibration.leaks.windows import STRATA, cut, describe  # noqa: E402
 from calibration.reliability import broken, not_clean, tally  # noqa: E402
@@ -70,6 +70,22 @@ def test_weights_speak_of_any_evidence_at_least_as_strong() -> None:
     for w in weights:
         assert (w["k"], w["n"]) == (20, N)
         assert float(w["bits"]) <= 9.4 - 0.7  # type: ignore[arg-type] # a float by construction
+
+
+def test_what_is_common_in_the_pool_does_not_lower_what_the_class_itself_supports() -> None:
+    """Two groups in one body are rare in SVG, and so worth much there; in text they are not."""
+    svg = [Row(i.to_bytes(10, "big"), "svg", f"v{i}", {}, False, 0.0, f"package file{i}") for i in range(N)]
+    common = [Row(i.to_bytes(10, "little"), "text", f"t{i}", {"raw": 1, "http": 1} if i < 2000 else {}, False, 0.0, f"package text{i}") for i in range(5 * N)]
+    counts = counted(*svg, *common)
+    own, pool = in_bits(counts.bound("svg", "raw", 3)), in_bits(counts.bound("text-pool", "raw", 3))
+    assert pool > own
+    third: dict[str, object] = {
+        "class": "svg", "group": "raw", "level": 3, "bits": pool, "k": 0, "n": 6 * N, "bound": 2**-pool, "basis": "counted",
+        "counted": "text-pool", "sources": 6 * N,
+    }  # fmt: skip
+    as_strong(counts, [third], pair_cap=15.0)
+    assert (third["counted"], third["n"], third["bits"]) == ("svg", N, own)
+    assert float(third["bits"]) <= in_bits(float(third["bound"]))  # type: ignore[arg-type] # a float by construction
 
 
 def test_pairs_are_worth_what_bodies_with_two_groups_support() -> None:
