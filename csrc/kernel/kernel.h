@@ -5,6 +5,9 @@
 
 namespace overread {
 
+// Windows, anchors' heads and history are compared as words: elsewhere anchors would be missed silently.
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "big-endian CPUs are not supported");
+
 constexpr size_t WINDOW = 4;        // bytes of an anchor that are looked for
 constexpr size_t NIBBLE_BYTES = 3;  // of them, the first ones: tested with nibble tables; then all by their hash
 constexpr size_t BUCKETS = 16;      // of anchors: a table byte has bits for eight
