@@ -271,7 +271,6 @@ bool Stream::resolve_start(const View& view) {
 // Runs the verifiers of one window. False: at least one must wait, and none has been accepted.
 bool Stream::resolve(const View& view, int64_t window) {
     const Ruleset& rs = *scanner_.rules;
-    const uint64_t limit = uint64_t(window + int64_t(LOOK_AHEAD));
     const uint8_t* p = view.at(uint64_t(window + 1));
     const uint32_t head = rs.window_head[Ruleset::window_hash(window < 0 ? uint8_t('\n') : p[-1], p[0], p[1])];
     bool any = false;
@@ -282,6 +281,7 @@ bool Stream::resolve(const View& view, int64_t window) {
             if (window < a.window) continue;
             const uint64_t start = uint64_t(window - a.window);
             if (start < view.base) continue;
+            const uint64_t limit = start + LOOK_AHEAD;  // from the anchor on: where its window lies must not change what is found
             if (view.end() - start >= sizeof a.head) {
                 uint64_t first;
                 std::memcpy(&first, view.at(start), sizeof first);

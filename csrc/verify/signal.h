@@ -8,7 +8,7 @@
 namespace overread {
 
 constexpr size_t LOOK_BEHIND = 192;  // bytes before a window that a verifier may read: anchor (48), target (96), method (12)
-constexpr size_t LOOK_AHEAD = 640;   // bytes after its start: anchor (48) + spaces + the longest run (512)
+constexpr size_t LOOK_AHEAD = 640;   // bytes from the anchor's start on: anchor (48) + spaces + the longest run (512)
 
 // A contiguous piece of the body with its place in it.
 struct View {
