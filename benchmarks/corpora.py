@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from calibration import bodies
+from calibration.counting import package_list
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache" / "bench"
@@ -30,7 +31,7 @@ def build(cache: Path = ROOT / ".cache" / "calibration") -> dict[str, Path]:
         return wanted
     CACHE.mkdir(parents=True, exist_ok=True)
     rng = random.Random(5)
-    rows = [line.split()[:2] for line in (ROOT / "calibration/held-back.txt").read_text().splitlines() if not line.startswith("#")]
+    rows = package_list(ROOT / "calibration/held-back.txt")
     npm = [r for r in rows if r[0] != "deb"]
     chosen = npm + rng.sample([r for r in rows if r[0] == "deb"], PACKAGES - len(npm))
     found: dict[str, list[bytes]] = {kind: [] for kind in TYPES}

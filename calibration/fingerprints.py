@@ -21,6 +21,7 @@ from pathlib import Path
 from overread import ruleset
 
 from . import bodies as packages
+from .counting import package_list
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "src/overread/fingerprints.txt"
@@ -44,7 +45,7 @@ def sample(cache: Path) -> dict[str, list[bytes]]:
     """Windows of four bytes by content class, from every ``EVERY``-th package; the same ones each time."""
     rng = random.Random(20170218)
     found: dict[str, list[bytes]] = {}
-    rows = [line.split()[:2] for line in (HERE / "packages.txt").read_text().splitlines() if not line.startswith("#")]
+    rows = package_list(HERE / "packages.txt")
     for number, (registry, name) in enumerate(rows[::EVERY]):
         print(f"\r{number * EVERY * 100 // len(rows)} %", end="", file=sys.stderr, flush=True)
         path = packages.download(registry, name, cache)

@@ -1,4 +1,4 @@
-"""Builds benchmarks/native, runs it over bodies of each type and prints the table: ``make bench-native``.
+"""Builds benchmarks/native, runs it over bodies of each type and prints the table: ``make bench``.
 
 Hyperscan gets the same rules as expressions: each anchor with what its rule asks for before and behind it. It does not look
 for raw bytes, broken UTF-8 or document ends, nor check what it finds, so its figure is that of the smaller task.

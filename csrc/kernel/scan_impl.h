@@ -1,5 +1,9 @@
 // The algorithm, written once over `block`. Included by one translation unit per ISA.
 #pragma once
+#if defined(__PCLMUL__)
+#include <immintrin.h>
+#endif
+
 #include <cstring>
 
 #include "kernel/kernel.h"
@@ -97,6 +101,16 @@ inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t
     out.class_units = nk;
 }
 
+// Bit i: the exclusive or of bits 0 to i; one multiplication without carries where the instruction set has it.
+inline uint64_t prefix_xor(uint64_t bits) {
+#if defined(__PCLMUL__)
+    return uint64_t(_mm_cvtsi128_si64(_mm_clmulepi64_si128(_mm_set_epi64x(0, int64_t(bits)), _mm_set1_epi8(char(0xff)), 0)));
+#else
+    for (int shift = 1; shift < 64; shift *= 2) bits ^= bits << shift;
+    return bits;
+#endif
+}
+
 // Which bytes of a unit are escaped, from its backslashes (simdjson's json_escape_scanner, Langdale and Lemire 2019).
 inline uint64_t escaped_bytes(uint64_t backslash, uint64_t& next_escaped) {
     if (!backslash) {
@@ -154,7 +168,7 @@ inline size_t json_tile(const uint8_t* data, size_t size, JsonState& s) {
         const uint64_t escaped = escaped_bytes(backslash, next_escaped);
         if (left < UNIT) next_escaped = escaped >> left & 1;  // of the byte that follows, not of the spaces put in its place
         const uint64_t quotes = quote & ~escaped;
-        const uint64_t inside = Block::prefix_xor(quotes) ^ in_string;  // bit i: an odd number of quotes up to byte i
+        const uint64_t inside = prefix_xor(quotes) ^ in_string;  // bit i: an odd number of quotes up to byte i
         in_string = uint64_t(int64_t(inside) >> 63);
         const uint64_t opens = open & ~inside, closes = close & ~inside, breaks = line_break & inside;
         const uint32_t closed = uint32_t(__builtin_popcountll(closes));

@@ -30,10 +30,6 @@ struct Avx2Block {
     Avx2Block high_nibble() const { return {_mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15))}; }
     Avx2Block lookup16(const Avx2Block& table) const { return {_mm256_shuffle_epi8(table.v, v)}; }
     uint64_t nonzero_mask() const { return uint32_t(~_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()))); }
-    // Bit i: the exclusive or of bits 0 to i.
-    static uint64_t prefix_xor(uint64_t bits) {
-        return uint64_t(_mm_cvtsi128_si64(_mm_clmulepi64_si128(_mm_set_epi64x(0, int64_t(bits)), _mm_set1_epi8(char(0xff)), 0)));
-    }
     uint64_t sign_mask() const { return uint32_t(_mm256_movemask_epi8(v)); }
 };
 

@@ -29,10 +29,6 @@ struct Avx512Block {
     Avx512Block high_nibble() const { return {_mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15))}; }
     Avx512Block lookup16(const Avx512Block& table) const { return {_mm512_shuffle_epi8(table.v, v)}; }
     uint64_t nonzero_mask() const { return _mm512_test_epi8_mask(v, v); }
-    // Bit i: the exclusive or of bits 0 to i.
-    static uint64_t prefix_xor(uint64_t bits) {
-        return uint64_t(_mm_cvtsi128_si64(_mm_clmulepi64_si128(_mm_set_epi64x(0, int64_t(bits)), _mm_set1_epi8(char(0xff)), 0)));
-    }
     uint64_t sign_mask() const { return _mm512_movepi8_mask(v); }
 };
 

@@ -72,11 +72,6 @@ struct EmulatedBlock {
         for (size_t i = 0; i < W; i++) m |= uint64_t(b[i] != 0) << i;
         return m;
     }
-    // Bit i: the exclusive or of bits 0 to i.
-    static uint64_t prefix_xor(uint64_t bits) {
-        for (int shift = 1; shift < 64; shift *= 2) bits ^= bits << shift;
-        return bits;
-    }
     uint64_t sign_mask() const {
         uint64_t m = 0;
         for (size_t i = 0; i < W; i++) m |= uint64_t(b[i] >> 7) << i;

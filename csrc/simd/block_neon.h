@@ -28,11 +28,6 @@ struct NeonBlock {
     NeonBlock high_nibble() const { return {vshrq_n_u8(v, 4)}; }
     NeonBlock lookup16(const NeonBlock& table) const { return {vqtbl1q_u8(table.v, v)}; }
     uint64_t nonzero_mask() const { return bits(vtstq_u8(v, v)); }
-    // Bit i: the exclusive or of bits 0 to i.
-    static uint64_t prefix_xor(uint64_t bits) {
-        for (int shift = 1; shift < 64; shift *= 2) bits ^= bits << shift;
-        return bits;
-    }
     uint64_t sign_mask() const { return bits(vreinterpretq_u8_s8(vshrq_n_s8(vreinterpretq_s8_u8(v), 7))); }
 
   private:

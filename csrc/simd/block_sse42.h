@@ -31,11 +31,6 @@ struct Sse42Block {
     Sse42Block high_nibble() const { return {_mm_and_si128(_mm_srli_epi16(v, 4), _mm_set1_epi8(15))}; }
     Sse42Block lookup16(const Sse42Block& table) const { return {_mm_shuffle_epi8(table.v, v)}; }
     uint64_t nonzero_mask() const { return uint16_t(~_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128()))); }
-    // Bit i: the exclusive or of bits 0 to i.
-    static uint64_t prefix_xor(uint64_t bits) {
-        for (int shift = 1; shift < 64; shift *= 2) bits ^= bits << shift;
-        return bits;
-    }
     uint64_t sign_mask() const { return uint16_t(_mm_movemask_epi8(v)); }
 };
 

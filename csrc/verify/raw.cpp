@@ -9,12 +9,20 @@ namespace {
 constexpr size_t HISTORY = 16;      // "%PDF-1.7\r\n%" ends 11 bytes before its first raw byte
 constexpr size_t MAGIC_REACH = 24;  // a magic and what of a file stands close behind it: the CRC of a ZIP entry
 
+// RFC 3629, table 3-7 of the Unicode standard: bytes that may begin a character of several, how many continuations each wants,
+// and between what the first of these lies.
+bool is_lead(uint8_t b) { return b >= 0xc2 && b <= 0xf4; }
+uint8_t continuations(uint8_t lead) { return lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3; }
+uint8_t lowest_second(uint8_t lead) { return lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80; }
+uint8_t highest_second(uint8_t lead) { return lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf; }
+
 // Bytes that a visitor may have typed: UTF-8, perhaps cut at the end. Longer forms than needed are not looked for.
 bool may_be_typed(const uint8_t* p, size_t n) {
     for (size_t i = 0; i < n;) {
         const uint8_t b = p[i++];
-        if (b >= 0x80 && (b < 0xc2 || b > 0xf4)) return false;
-        for (int need = b < 0xc2 ? 0 : b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3; need && i < n; need--)
+        if (b < 0x80) continue;
+        if (!is_lead(b)) return false;
+        for (int need = continuations(b); need && i < n; need--)
             if ((p[i++] & 0xc0) != 0x80) return false;
     }
     return true;
@@ -138,7 +146,7 @@ void RawTracker::pointer(uint64_t offset, uint64_t value) {
     pointers_[pointer_count_ - 1].value = value;
 }
 
-// RFC 3629, table 3-7 of the Unicode standard. An error is placed at the sequence's first byte.
+// An error is placed at the sequence's first byte.
 void RawTracker::utf8_byte(uint64_t offset, uint8_t b) {
     if (utf8_need_) {
         if (offset == utf8_next_ && b >= utf8_low_ && b <= utf8_high_) {
@@ -155,18 +163,10 @@ void RawTracker::utf8_byte(uint64_t offset, uint8_t b) {
     if (b < 0x80) return;
     utf8_start_ = offset;
     utf8_next_ = offset + 1;
-    utf8_low_ = 0x80;
-    utf8_high_ = 0xbf;
-    if (b >= 0xc2 && b <= 0xdf)
-        utf8_need_ = 1;
-    else if (b >= 0xe0 && b <= 0xef) {
-        utf8_need_ = 2;
-        if (b == 0xe0) utf8_low_ = 0xa0;
-        if (b == 0xed) utf8_high_ = 0x9f;
-    } else if (b >= 0xf0 && b <= 0xf4) {
-        utf8_need_ = 3;
-        if (b == 0xf0) utf8_low_ = 0x90;
-        if (b == 0xf4) utf8_high_ = 0x8f;
+    if (is_lead(b)) {
+        utf8_need_ = continuations(b);
+        utf8_low_ = lowest_second(b);
+        utf8_high_ = highest_second(b);
     } else if (charset_ == Charset::utf8 || region_open()) {
         raw_event(offset, RAW_UTF8);
     }
@@ -221,11 +221,11 @@ bool RawTracker::valid_text(const uint8_t* data, uint64_t base, size_t begin, si
             low = 0x80;
             high = 0xbf;
         } else if (b >= 0x80) {
-            if (b < 0xc2 || b > 0xf4) return false;
+            if (!is_lead(b)) return false;
             start = j;
-            need = b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3;
-            low = b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80;
-            high = b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
+            need = continuations(b);
+            low = lowest_second(b);
+            high = highest_second(b);
         }
     }
     utf8_need_ = need;
@@ -246,13 +246,12 @@ bool RawTracker::valid_unit(const uint8_t* data, uint64_t base, size_t begin, si
     for (size_t back = 1; back <= 3 && !need; back++) {
         const uint8_t b = data[end - back];
         if (b >= 0x80 && b < 0xc0) continue;
-        const size_t more = b < 0xc0 ? 0 : b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3;
-        if (more < back) break;
-        if (b < 0xc2 || b > 0xf4) return valid_text(data, base, begin, end);
-        need = uint8_t(more - back + 1);
+        if (b < 0x80 || continuations(b) < back) break;
+        if (!is_lead(b)) return valid_text(data, base, begin, end);
+        need = uint8_t(continuations(b) - back + 1);
         utf8_start_ = base + end - back;
-        utf8_low_ = back > 1 ? 0x80 : b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80;
-        utf8_high_ = back > 1 ? 0xbf : b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
+        utf8_low_ = back > 1 ? 0x80 : lowest_second(b);
+        utf8_high_ = back > 1 ? 0xbf : highest_second(b);
     }
     utf8_need_ = need;
     utf8_next_ = base + end;
@@ -332,24 +331,21 @@ bool RawTracker::shows_nothing_new(const uint8_t* data, uint64_t base, size_t be
     if (base + begin + 63 - uint64_t(__builtin_clzll(unit.control)) - last_raw_ > TEXT_RUN) return false;
     const bool broken = charset_ == Charset::legacy || (kinds_ & RAW_UTF8 && invalid_);
     if ((unit.high || utf8_need_) && !broken) return false;
-    // A pointer's two upper bytes are NULs, and so are the last two of a run.
-    uint64_t last = recent_;
+    uint64_t last = recent_;  // up to data[at - 1], where less than a word of this chunk stands before
     size_t at = begin;
     for (uint64_t m = unit.control; m; m &= m - 1) {
         const size_t next = begin + size_t(__builtin_ctzll(m));
         if (!(kinds_ & (data[next] == 0 ? RAW_NUL : RAW_CONTROL))) return false;
-        if (data[next] != 0 || (kinds_ & RAW_PAIR && kinds_ & RAW_RUN)) continue;
-        // The three bytes before it.
-        uint8_t b1, b2, b3;
-        if (next >= begin + 3) {
-            b1 = data[next - 1], b2 = data[next - 2], b3 = data[next - 3];
+        if (data[next] != 0) continue;
+        uint64_t word;  // as nul_byte() will see it
+        if (next >= 7) {
+            std::memcpy(&word, data + next - 7, sizeof word);
         } else {
-            for (; at < next; at++) last = last << 8 | data[at];
-            b1 = uint8_t(last), b2 = uint8_t(last >> 8), b3 = uint8_t(last >> 16);
+            for (; at <= next; at++) last = last << 8 | data[at];
+            word = __builtin_bswap64(last);
         }
-        if (b1 != 0) continue;
-        if (!(kinds_ & RAW_RUN) && b2 == 0) return false;
-        if (b2 == 0x7f || b2 == 0x55 || b2 == 0x56 || b2 == 0xff || b2 == 0xaa || (b2 == 0 && b3 == 0xc0)) return false;
+        if (!(kinds_ & RAW_RUN) && word >> 32 == 0) return false;
+        if (!(kinds_ & RAW_PAIR) && user_pointer(word)) return false;
     }
     return true;
 }

@@ -244,17 +244,22 @@ void beyond_4_gib() {
     EXPECT(suite, v.finding_count > 0 && v.first_offset == 129ull * chunk.size() + 2);
 }
 
+ovr_policy policy_of(int mode, int block_from, uint32_t hold) {
+    ovr_policy policy{};
+    policy.struct_size = sizeof policy;
+    policy.mode = mode;
+    policy.block_from = block_from;
+    policy.hold = hold;
+    return policy;
+}
+
 void filter_policy() {
     ovr_scanner* s = nullptr;
     ovr_error err;
     ovr_scanner_new(nullptr, nullptr, &s, &err);
     const std::string page = leaking_page();
     for (const int mode : {OVR_MODE_MONITOR, OVR_MODE_ENFORCE}) {
-        ovr_policy policy{};
-        policy.struct_size = sizeof policy;
-        policy.mode = mode;
-        policy.block_from = OVR_TIER_STRONG;
-        policy.hold = OVR_HOLD_DEFAULT;
+        const ovr_policy policy = policy_of(mode, OVR_TIER_STRONG, OVR_HOLD_DEFAULT);
         ovr_filter* f = nullptr;
         EXPECT(suite, ovr_filter_open(s, &policy, &f, &err) == OVR_OK);
         const std::string type = "text/html; charset=utf-8";
@@ -304,11 +309,7 @@ void holding() {
     ovr_scanner_new(nullptr, nullptr, &s, &err);
     const std::string html = "text/html; charset=utf-8", json = "application/json", page = leaking_page();
     for (const uint32_t hold : {OVR_HOLD_DEFAULT, 0u}) {
-        ovr_policy policy{};
-        policy.struct_size = sizeof policy;
-        policy.mode = OVR_MODE_ENFORCE;
-        policy.block_from = OVR_TIER_STRONG;
-        policy.hold = hold;
+        const ovr_policy policy = policy_of(OVR_MODE_ENFORCE, OVR_TIER_STRONG, hold);
         ovr_filter* f = nullptr;
         EXPECT(suite, ovr_filter_open(s, &policy, &f, &err) == OVR_OK);
         ovr_response r = response_of(html);
@@ -370,11 +371,7 @@ void block_bits() {
     ovr_stream_reset(scan.stream, &r);
     ovr_stream_feed(scan.stream, page.data(), page.size(), nullptr);
     ovr_stream_finish(scan.stream, &v);
-    ovr_policy policy{};
-    policy.struct_size = sizeof policy;
-    policy.mode = OVR_MODE_ENFORCE;
-    policy.block_from = OVR_TIER_WEAK;
-    policy.hold = OVR_HOLD_DEFAULT;
+    ovr_policy policy = policy_of(OVR_MODE_ENFORCE, OVR_TIER_WEAK, OVR_HOLD_DEFAULT);
     auto blocked = [&] {
         ovr_filter* f = nullptr;
         EXPECT(suite, ovr_filter_open(s, &policy, &f, &err) == OVR_OK);
