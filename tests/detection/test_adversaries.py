@@ -8,6 +8,7 @@ import json
 import random
 import re
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings, target
@@ -274,7 +275,7 @@ def test_framing_does_not_matter() -> None:
     assert untyped.content_class == "html"
 
 
-def test_trailers_are_judged_as_heads_are(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_trailers_are_judged_as_heads_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body = document(RNG)
     memory = b"Allow: GET,,:09:44 GMT, " + WHO.session.encode()
     path = tmp_path / "saved"
