@@ -1,7 +1,7 @@
 """Where in an anchor the kernel looks, and in which of its buckets: ``make fingerprints``.
 
-The kernel tests three bytes of each place against nibble tables of sixteen buckets; a bucket lets through every mix of its
-anchors' nibbles. Which four bytes of an anchor are looked for (the fourth only in the hash set behind the tables), and
+The kernel tests three bytes of each place against seven tables of four bits of them for eight buckets; a bucket lets through
+every mix of what its anchors have in each table. Which four bytes of an anchor are looked for (the fourth only in the hash set behind the tables), and
 which anchors share a bucket, decides how many places of clean text must be looked at again. Simulated annealing over
 windows sampled from packages chooses both and writes src/overread/fingerprints.txt, which ``overread rules compile`` puts
 into the blob; anchors it does not list are placed when the blob is loaded. A bad choice costs speed, never a finding.
@@ -33,7 +33,8 @@ EVERY = 8  # of the calibration's packages
 PER_BODY = 16  # windows: many bodies say more than much of one
 PER_CLASS = 8192  # windows
 WINDOW = 4
-TEXT_BUCKETS = 14  # of sixteen; the loader keeps one for names at the start of a line and one for UTF-16
+TEXT_BUCKETS = 7  # of eight; the loader keeps one for names at the start of a line and in UTF-16
+TABLES = 7
 # A place that passes the tables costs about 4 ns; one whose four bytes are an anchor's, as much as this many.
 VERIFIED = 8
 # Checks whose match goes on behind the anchor with what the rule says.
@@ -70,7 +71,19 @@ class Anchor:
     def windows(self) -> list[tuple[int, list[frozenset[int]]]]:
         """Each place in the anchor where a window may lie, with the bytes it may have; its last one may lie behind the anchor."""
         each = [frozenset({b, b ^ 0x20}) if self.nocase and chr(b).isalpha() else frozenset({b}) for b in self.text] + [self.follows]
-        return [(at, each[at : at + WINDOW]) for at in range(len(each) - WINDOW + 1)]
+        found = [(at, each[at : at + WINDOW]) for at in range(len(each) - WINDOW + 1)]
+        return [(at, four) for at, four in found if max(map(max, four[:3])) < 0x80]  # the kernel looks for others elsewhere
+
+
+def entries(a: int, b: int, c: int) -> tuple[int, ...]:
+    """The entry of each of the kernel's tables that three bytes of ASCII lead to (csrc/kernel/kernel.h)."""
+    return a & 15, a >> 3, b & 15, b >> 3, c & 15, c >> 3, (b ^ c) & 15
+
+
+def all_entries(four: Sequence[frozenset[int]]) -> list[set[int]]:
+    """Those of a window whose bytes may be one of a few."""
+    each = [entries(a, b, c) for a in four[0] for b in four[1] for c in four[2]]
+    return [set(column) for column in zip(*each, strict=True)]
 
 
 def anchors() -> list[Anchor]:
@@ -81,39 +94,37 @@ def anchors() -> list[Anchor]:
         for a in r.anchor:
             if r.check != "header-line" and a[0] != 0:
                 follows[a, r.nocase] = follows.get((a, r.nocase), frozenset()) | need
-    return sorted(Anchor(*a, f) for a, f in follows.items())
+    found = (Anchor(*a, f) for a, f in follows.items())
+    return sorted(a for a in found if a.windows())
 
 
 class Buckets:
     """The kernel's tables over a sample: one bit a sampled window, all windows at once in one long integer."""
 
     def __init__(self, windows: Sequence[bytes]) -> None:
-        self.low = [[0] * 16 for _ in range(3)]
-        self.high = [[0] * 16 for _ in range(3)]
-        for j in range(3):
-            for x in range(16):
-                self.low[j][x] = sum(1 << i for i, w in enumerate(windows) if w[j] & 15 == x)
-                self.high[j][x] = sum(1 << i for i, w in enumerate(windows) if w[j] >> 4 == x)
-        self.count = [[[0] * 32 for _ in range(3)] for _ in range(TEXT_BUCKETS)]
+        self.with_entry = [[0] * 16 for _ in range(TABLES)]
+        for i, w in enumerate(windows):
+            if max(w[:3]) < 0x80:
+                for table, entry in enumerate(entries(*w[:3])):
+                    self.with_entry[table][entry] |= 1 << i
+        self.count = [[[0] * 16 for _ in range(TABLES)] for _ in range(TEXT_BUCKETS)]
         self.hit = [0] * TEXT_BUCKETS
 
-    def change(self, bucket: int, four: Sequence[frozenset[int]], by: int) -> None:
+    def change(self, bucket: int, window: Sequence[set[int]], by: int) -> None:
         """Adds an anchor's window to a bucket, or takes it out."""
-        for j in range(3):
-            for nibble in {b & 15 for b in four[j]} | {16 + (b >> 4) for b in four[j]}:
-                self.count[bucket][j][nibble] += by
+        for counts, some in zip(self.count[bucket], window, strict=True):
+            for entry in some:
+                counts[entry] += by
 
     def rebuild(self, bucket: int) -> None:
         """What the bucket lets through."""
         hit = -1
-        for j in range(3):
-            low = high = 0
-            for x in range(16):
-                if self.count[bucket][j][x]:
-                    low |= self.low[j][x]
-                if self.count[bucket][j][16 + x]:
-                    high |= self.high[j][x]
-            hit &= low & high
+        for counts, windows in zip(self.count[bucket], self.with_entry, strict=True):
+            some = 0
+            for count, with_entry in zip(counts, windows, strict=True):
+                if count:
+                    some |= with_entry
+            hit &= some
         self.hit[bucket] = hit
 
     def cost(self) -> float:
@@ -130,22 +141,22 @@ def anneal(anchors: Sequence[Anchor], windows: Sequence[bytes], rounds: int, see
     rng = random.Random(seed)
     buckets = Buckets(windows)
     seen = collections.Counter(w.lower() for w in windows)
-    options = [a.windows() for a in anchors]
-    verified = [[VERIFIED * sum(seen[w] for w in {bytes([*map(max, four[:3]), last]).lower() for last in four[3]}) for _, four in o] for o in options]
+    options = [[(at, four, all_entries(four)) for at, four in a.windows()] for a in anchors]
+    verified = [[VERIFIED * sum(seen[w] for w in {bytes([*map(max, four[:3]), last]).lower() for last in four[3]}) for _, four, _ in o] for o in options]
     window, bucket = [0] * len(anchors), [0] * len(anchors)
     # First greedily, those with the least choice first.
     for i in sorted(range(len(anchors)), key=lambda i: (len(options[i]), i)):
         tried = []
         for b in range(TEXT_BUCKETS):
             kept_hit = buckets.hit[b]
-            for w, (_, four) in enumerate(options[i]):
-                buckets.change(b, four, 1)
+            for w, (_, _, window_entries) in enumerate(options[i]):
+                buckets.change(b, window_entries, 1)
                 buckets.rebuild(b)
                 tried.append((buckets.cost() + verified[i][w], w, b))
-                buckets.change(b, four, -1)
+                buckets.change(b, window_entries, -1)
             buckets.hit[b] = kept_hit
         _, window[i], bucket[i] = min(tried)
-        buckets.change(bucket[i], options[i][window[i]][1], 1)
+        buckets.change(bucket[i], options[i][window[i]][2], 1)
         buckets.rebuild(bucket[i])
     exact = sum(costs[w] for costs, w in zip(verified, window, strict=True))
     now = buckets.cost() + exact
@@ -159,8 +170,8 @@ def anneal(anchors: Sequence[Anchor], windows: Sequence[bytes], rounds: int, see
         if (new_window, new_bucket) == (old_window, old_bucket):
             continue
         kept = buckets.hit[old_bucket], buckets.hit[new_bucket]
-        buckets.change(old_bucket, options[i][old_window][1], -1)
-        buckets.change(new_bucket, options[i][new_window][1], 1)
+        buckets.change(old_bucket, options[i][old_window][2], -1)
+        buckets.change(new_bucket, options[i][new_window][2], 1)
         buckets.rebuild(old_bucket)
         if new_bucket != old_bucket:
             buckets.rebuild(new_bucket)
@@ -172,8 +183,8 @@ def anneal(anchors: Sequence[Anchor], windows: Sequence[bytes], rounds: int, see
             if cost < best:
                 best, chosen = cost, list(zip(window, bucket, strict=True))
         else:
-            buckets.change(new_bucket, options[i][new_window][1], -1)
-            buckets.change(old_bucket, options[i][old_window][1], 1)
+            buckets.change(new_bucket, options[i][new_window][2], -1)
+            buckets.change(old_bucket, options[i][old_window][2], 1)
             buckets.hit[old_bucket], buckets.hit[new_bucket] = kept
         if step % max(1, rounds // 20) == 0:
             print(f"{step}: {now * 1024 / len(windows):.2f}, best {best * 1024 / len(windows):.2f} a KiB", file=sys.stderr)

@@ -257,9 +257,9 @@ int main(int argc, char** argv) {
         for (size_t at = 0; at < b.size; at += overread::TILE) {
             const auto* p = reinterpret_cast<const uint8_t*>(b.data) + at;
             const size_t n = std::min(overread::TILE, b.size - at);
-            overread::kernel_default()->scan(rules->fingerprint, p, n, n, out);
+            overread::kernel_default()->scan(rules->fingerprint, p, n, n, 0, out);
             candidates += out.candidate_count;
-            overread::kernel_default()->scan(every, p, n, n, out);
+            overread::kernel_default()->scan(every, p, n, n, 0, out);
             tables += out.candidate_count;
         }
     std::printf("\n  \"candidates a KiB\": {\"tables\": %.2f, \"kernel\": %.2f},", tables * 1024 / double(total), candidates * 1024 / double(total));

@@ -5,9 +5,9 @@
 
 namespace overread {
 
-// bit 0: high nibble 0, all but 9 A C D; bit 1: high nibble 1, all but A B; bit 2: 7F.
-const uint8_t CONTROL_LOW[16] = {3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 0, 1, 2, 2, 3, 7};
-const uint8_t CONTROL_HIGH[16] = {1, 2, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0};
+// By bytes' bits 3 to 6: 0 to 3 are the control characters, all but 9 A C D 1A 1B, and 15 holds DEL.
+const uint8_t CONTROL_LOW[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 4, 0, 2, 4, 4, 1, 9};
+const uint8_t CONTROL_UPPER[16] = {1, 3, 1, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8};
 
 // Bits: 0 a lead without a continuation, 1 a continuation without a lead, 2, 5 and 6 a form longer than needed, 3 and 6 a code
 // point above U+10FFFF, 4 a surrogate, 7 two continuations, which are right where a lead two or three bytes before asks for it.

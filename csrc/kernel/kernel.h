@@ -8,14 +8,19 @@ namespace overread {
 // Windows, anchors' heads and history are compared as words: elsewhere anchors would be missed silently.
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "big-endian CPUs are not supported");
 
-constexpr size_t WINDOW = 4;        // bytes of an anchor that are looked for
-constexpr size_t NIBBLE_BYTES = 3;  // of them, the first ones: tested with nibble tables; then all by their hash
-constexpr size_t BUCKETS = 16;      // of anchors: a table byte has bits for eight
-// Nibble tables of all anchors' windows (Teddy, see Hyperscan, NSDI 2019): bit k of low[s][j][x] is set when some window of
-// bucket 8 s + k has low nibble x in its byte j. What they let through by chance, most of it, ends at the hash set.
+constexpr size_t WINDOW = 4;       // bytes of an anchor that are looked for
+constexpr size_t TABLE_BYTES = 3;  // of them, the first ones: tested with tables; then all by their hash
+constexpr size_t BUCKETS = 8;      // of anchors: a bit each of a table's entries
+constexpr uint8_t HIGH = 0x80;     // the bit of windows with bytes above ASCII in their tables, beside CONTROL_BITS
+// Where an anchor's window may begin: bit k of an entry is set when some window of bucket k leads to it (Teddy, see
+// Hyperscan, NSDI 2019). What the tables let through by chance, most of it, ends at the hash set.
 struct FingerprintTable {
-    uint8_t low[BUCKETS / 8][NIBBLE_BYTES][16];
-    uint8_t high[BUCKETS / 8][NIBBLE_BYTES][16];
+    // Of a window's bytes a, b, c, all ASCII: by the lower and by the upper four of each one's seven bits, and by the lower four
+    // of b ^ c, which tells which of the many mixes of b and c are an anchor's.
+    uint8_t low[TABLE_BYTES][16], upper[TABLE_BYTES][16], joint[16];
+    // The same bits of a and b, at HIGH, where one of a, b, c is not ASCII: the kernel looks for such windows only in
+    // stretches that have such bytes, where it asks for a's bits anyway, to tell what is no text (CONTROL_BITS).
+    uint8_t first_low[16], first_upper[16], second_low[16], second_upper[16];
     uint64_t windows[1024];  // a Bloom filter of one word and two bits an entry: 1,000 anchors let 0.2 % of others through
 
     // Of four bytes in memory order, letters of both cases alike: where bit 6 is set, bit 5 is set as well.
@@ -34,6 +39,7 @@ struct FingerprintTable {
 constexpr size_t UNIT = 64;    // one mask word covers this many bytes
 constexpr size_t TILE = 8192;  // bytes per kernel call: lists stay in L1 and on the stack
 constexpr size_t TILE_UNITS = TILE / UNIT;
+constexpr size_t STRETCH = 512;  // of a tile: bytes that are looked at again when one of them is no ASCII text
 
 struct ClassUnit {
     uint32_t unit;
@@ -48,9 +54,11 @@ struct KernelOutput {
     ClassUnit classes[TILE_UNITS + 1];
 };
 
+// What a caller needs beside windows of ASCII; clean ASCII costs the same either way.
+enum Wanted : uint8_t { WANT_CLASSES = 1, WANT_HIGH_WINDOWS = 2 };
 // Scans data[0, size), size <= TILE; data[0, readable) may be read for windows that start inside, and no other byte.
 // Windows that would cross `readable` are not reported. Precondition: readable >= size.
-using KernelFunction = void (*)(const FingerprintTable&, const uint8_t* data, size_t size, size_t readable, KernelOutput&);
+using KernelFunction = void (*)(const FingerprintTable&, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput&);
 
 // Where a JSON text stands (RFC 8259): inside how many objects and lists, inside a string, behind a backslash.
 struct JsonState {
@@ -82,24 +90,25 @@ const Kernel* kernel_named(const char* name);
 // OVERREAD_KERNEL if set (nullptr when it names no usable kernel), else the best.
 const Kernel* kernel_default();
 
-// Nibble tables that classify control bytes the way the kernels do.
+// Which ASCII bytes are no text, by the lower and the upper four of their seven bits: CONTROL_BITS of both have one in common.
+constexpr uint8_t CONTROL_BITS = 15;
 extern const uint8_t CONTROL_LOW[16];
-extern const uint8_t CONTROL_HIGH[16];
+extern const uint8_t CONTROL_UPPER[16];
 // UTF-8 by the nibbles of two neighbours: Keiser and Lemire, Validating UTF-8 in less than one instruction per byte, 2021.
 extern const uint8_t UTF8_FIRST_HIGH[16];
 extern const uint8_t UTF8_FIRST_LOW[16];
 extern const uint8_t UTF8_SECOND_HIGH[16];
 
-void scan_scalar(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
-void scan_emulated16(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
-void scan_emulated32(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
-void scan_emulated64(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
+void scan_scalar(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
+void scan_emulated16(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
+void scan_emulated32(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
+void scan_emulated64(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
 #if defined(__x86_64__)
-void scan_avx512(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
-void scan_avx2(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
-void scan_sse42(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
+void scan_avx512(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
+void scan_avx2(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
+void scan_sse42(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
 #elif defined(__aarch64__)
-void scan_neon(const FingerprintTable&, const uint8_t*, size_t, size_t, KernelOutput&);
+void scan_neon(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
 #endif
 size_t json_scalar(const uint8_t*, size_t, JsonState&);
 bool utf8_scalar(const uint8_t*);

@@ -2,14 +2,14 @@
 #include "simd/block_emulated.h"
 
 namespace overread {
-void scan_emulated16(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, KernelOutput& out) {
-    scan_tile<EmulatedBlock<16>>(t, data, size, readable, out);
+void scan_emulated16(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
+    scan<EmulatedBlock<16>>(t, data, size, readable, wanted, out);
 }
-void scan_emulated32(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, KernelOutput& out) {
-    scan_tile<EmulatedBlock<32>>(t, data, size, readable, out);
+void scan_emulated32(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
+    scan<EmulatedBlock<32>>(t, data, size, readable, wanted, out);
 }
-void scan_emulated64(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, KernelOutput& out) {
-    scan_tile<EmulatedBlock<64>>(t, data, size, readable, out);
+void scan_emulated64(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
+    scan<EmulatedBlock<64>>(t, data, size, readable, wanted, out);
 }
 size_t json_emulated16(const uint8_t* data, size_t size, JsonState& state) { return json_tile<EmulatedBlock<16>>(data, size, state); }
 bool utf8_emulated16(const uint8_t* data) { return utf8_unit<EmulatedBlock<16>>(data); }

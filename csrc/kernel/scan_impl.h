@@ -12,32 +12,31 @@ namespace overread {
 namespace {
 
 template <class Block>
-struct Tables {
-    Block low[2][3], high[2][3], control_low, control_high;
-    explicit Tables(const FingerprintTable& t)
-        : low{{Block::table16(t.low[0][0]), Block::table16(t.low[0][1]), Block::table16(t.low[0][2])},
-              {Block::table16(t.low[1][0]), Block::table16(t.low[1][1]), Block::table16(t.low[1][2])}},
-          high{{Block::table16(t.high[0][0]), Block::table16(t.high[0][1]), Block::table16(t.high[0][2])},
-               {Block::table16(t.high[1][0]), Block::table16(t.high[1][1]), Block::table16(t.high[1][2])}},
+struct AsciiTables {
+    Block low[TABLE_BYTES], upper[TABLE_BYTES], joint, control_low, control_upper;
+    explicit AsciiTables(const FingerprintTable& t)
+        : low{Block::table16(t.low[0]), Block::table16(t.low[1]), Block::table16(t.low[2])},
+          upper{Block::table16(t.upper[0]), Block::table16(t.upper[1]), Block::table16(t.upper[2])},
+          joint(Block::table16(t.joint)),
           control_low(Block::table16(CONTROL_LOW)),
-          control_high(Block::table16(CONTROL_HIGH)) {}
+          control_upper(Block::table16(CONTROL_UPPER)) {}
 };
 
+// Where windows of ASCII may begin. `control` and `high` gather, over all units, whether anything is no ASCII text.
 // Precondition: p[0, UNIT + WINDOW - 1) is readable.
-template <class Block>
-inline void scan_unit(const Tables<Block>& t, const uint8_t* p, uint64_t& candidates, uint64_t& control, uint64_t& high) {
-    candidates = control = high = 0;
+template <class Block, bool CLASSES>
+inline uint64_t scan_unit(const AsciiTables<Block>& t, const uint8_t* p, Block& control, Block& high) {
+    uint64_t candidates = 0;
     for (size_t i = 0; i < UNIT; i += Block::width) {
         const Block b0 = Block::load(p + i), b1 = Block::load(p + i + 1), b2 = Block::load(p + i + 2);
-        const Block l0 = b0.low_nibble(), h0 = b0.high_nibble(), l1 = b1.low_nibble(), h1 = b1.high_nibble(), l2 = b2.low_nibble(), h2 = b2.high_nibble();
-        const Block first = ((l0.lookup16(t.low[0][0]) & h0.lookup16(t.high[0][0])) & (l1.lookup16(t.low[0][1]) & h1.lookup16(t.high[0][1]))) &
-                            (l2.lookup16(t.low[0][2]) & h2.lookup16(t.high[0][2]));
-        const Block second = ((l0.lookup16(t.low[1][0]) & h0.lookup16(t.high[1][0])) & (l1.lookup16(t.low[1][1]) & h1.lookup16(t.high[1][1]))) &
-                             (l2.lookup16(t.low[1][2]) & h2.lookup16(t.high[1][2]));
-        candidates |= (first | second).nonzero_mask() << i;
-        control |= (l0.lookup16(t.control_low) & h0.lookup16(t.control_high)).nonzero_mask() << i;
-        high |= b0.sign_mask() << i;
+        const Block u0 = b0.upper_four(), u1 = b1.upper_four(), u2 = b2.upper_four();
+        const Block first = b0.ascii_lookup16(t.low[0]) & u0.lookup16(t.upper[0]), second = b1.ascii_lookup16(t.low[1]) & u1.lookup16(t.upper[1]),
+                    third = b2.ascii_lookup16(t.low[2]) & u2.lookup16(t.upper[2]), joint = (b1 ^ b2).ascii_lookup16(t.joint);
+        if (CLASSES) control = control | (b0.ascii_lookup16(t.control_low) & u0.lookup16(t.control_upper));
+        high = high | b0;
+        candidates |= ((first & second) & (third & joint)).nonzero_mask() << i;
     }
+    return candidates;
 }
 
 struct CandidateUnit {
@@ -63,42 +62,103 @@ inline uint32_t filter(const FingerprintTable& table, const uint8_t* data, const
     return n;
 }
 
+// Unit `at` of an input that ends within or just behind it: the kernel never touches a byte outside its input.
+struct PaddedUnit {
+    uint8_t bytes[UNIT + WINDOW - 1];
+    uint64_t inside;   // its places in the input
+    uint64_t windows;  // those whose windows end in what is readable
+    PaddedUnit(const uint8_t* data, size_t size, size_t readable, size_t at) {
+        const size_t left = size - at, may_read = readable - at, wanted = left + WINDOW - 1 < sizeof bytes ? left + WINDOW - 1 : sizeof bytes;
+        std::memset(bytes, ' ', sizeof bytes);
+        std::memcpy(bytes, data + at, may_read < wanted ? may_read : wanted);
+        inside = left < UNIT ? (uint64_t(1) << left) - 1 : ~uint64_t(0);
+        const size_t whole = may_read < WINDOW ? 0 : may_read - (WINDOW - 1);
+        windows = whole < UNIT ? ((uint64_t(1) << whole) - 1) & inside : inside;
+    }
+};
+
+// What is no text in a stretch that has such bytes and, with `windows`, where windows with bytes above ASCII may begin: these
+// join the stretch's `units`, whose number is returned. data and sizes are the tile's.
 template <class Block>
-inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, KernelOutput& out) {
-    const Tables<Block> t(table);
+[[gnu::noinline]] uint32_t scan_high(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, size_t from, size_t to, bool windows,
+                                     CandidateUnit* units, uint32_t count, KernelOutput& out) {
+    const Block first_low = Block::table16(table.first_low), first_upper = Block::table16(table.first_upper), second_low = Block::table16(table.second_low),
+                second_upper = Block::table16(table.second_upper), control_bits = Block::splat(CONTROL_BITS);
+    const uint64_t joining = windows ? ~uint64_t(0) : 0;
+    CandidateUnit ascii[STRETCH / UNIT + 1];
+    std::memcpy(ascii, units, count * sizeof *units);
+    ascii[count].unit = UINT32_MAX;
+    uint32_t next = 0, joined = 0, classes = out.class_units, unit = uint32_t(from / UNIT);
+    const auto scan = [&](const uint8_t* p, uint64_t inside, uint64_t whole) {
+        uint64_t control = 0, high = 0, begin = 0;
+        for (size_t i = 0; i < UNIT; i += Block::width) {
+            const Block b0 = Block::load(p + i), b1 = Block::load(p + i + 1);
+            const Block first = b0.low_nibble().lookup16(first_low) & b0.upper_four().lookup16(first_upper),
+                        second = b1.low_nibble().lookup16(second_low) & b1.upper_four().lookup16(second_upper);
+            control |= (first & control_bits).nonzero_mask() << i;
+            begin |= (first & second).sign_mask() << i;
+            high |= b0.sign_mask() << i;
+        }
+        control &= ~high & inside;
+        high &= inside;
+        out.classes[classes] = {unit, control, high};
+        classes += (control | high) != 0;
+        const bool here = ascii[next].unit == unit;
+        begin = (begin & whole & joining) | (here ? ascii[next].mask : 0);
+        next += here;
+        units[joined] = {unit, begin};
+        joined += begin != 0;
+        unit++;
+    };
+    size_t at = from;
+    for (; at + UNIT <= to && at + UNIT + WINDOW - 1 <= readable; at += UNIT) scan(data + at, ~uint64_t(0), ~uint64_t(0));
+    for (; at < to; at += UNIT) {
+        const PaddedUnit padded(data, size, readable, at);
+        scan(padded.bytes, padded.inside, padded.windows);
+    }
+    out.class_units = classes;
+    return joined;
+}
+
+template <class Block, bool CLASSES>
+inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
+    const AsciiTables<Block> t(table);
     CandidateUnit units[TILE_UNITS + 1];
-    uint32_t nc = 0, nk = 0, unit = 0;
-    size_t at = 0;
-    for (; at + UNIT <= size && at + UNIT + WINDOW - 1 <= readable; at += UNIT, unit++) {
-        uint64_t c, k, h;
-        scan_unit<Block>(t, data + at, c, k, h);
-        units[nc] = {unit, c};
-        nc += c != 0;
-        out.classes[nk] = {unit, k, h};
-        nk += (k | h) != 0;
+    uint32_t total = 0, unit = 0;
+    out.class_units = 0;
+    for (size_t from = 0; from < size; from += STRETCH) {
+        const size_t to = size - from < STRETCH ? size : from + STRETCH;
+        Block control = Block::splat(0), high = control;
+        uint32_t count = total;
+        size_t at = from;
+        for (; at + UNIT <= to && at + UNIT + WINDOW - 1 <= readable; at += UNIT, unit++) {
+            const uint64_t candidates = scan_unit<Block, CLASSES>(t, data + at, control, high);
+            units[count] = {unit, candidates};
+            count += candidates != 0;
+        }
+        for (; at < to; at += UNIT, unit++) {
+            const PaddedUnit padded(data, size, readable, at);
+            const uint64_t candidates = scan_unit<Block, CLASSES>(t, padded.bytes, control, high) & padded.windows;
+            units[count] = {unit, candidates};
+            count += candidates != 0;
+        }
+        uint8_t ahead = 0;  // of the stretch: its last windows end there
+        for (size_t i = to; i < readable && i < to + WINDOW - 1; i++) ahead |= data[i];
+        const bool above = high.sign_mask() || ahead >= 0x80;
+        if ((above && wanted) || (CLASSES && control.nonzero_mask()))
+            count = total + scan_high<Block>(table, data, size, readable, from, to, above && wanted & WANT_HIGH_WINDOWS, units + total, count - total, out);
+        total = count;
     }
-    // The rest goes through a padded copy: the kernel never touches a byte outside its input.
-    for (; at < size; at += UNIT, unit++) {
-        const size_t left = size - at;
-        const size_t in_unit = left < UNIT ? left : UNIT;
-        uint8_t padded[UNIT + WINDOW - 1] = {};
-        const size_t may_read = readable - at;
-        std::memcpy(padded, data + at, may_read < sizeof padded ? may_read : sizeof padded);
-        uint64_t c, k, h;
-        scan_unit<Block>(t, padded, c, k, h);
-        const uint64_t inside = in_unit == UNIT ? ~uint64_t(0) : (uint64_t(1) << in_unit) - 1;
-        const size_t whole = may_read < WINDOW ? 0 : may_read - (WINDOW - 1);  // windows that end inside the input
-        c &= inside;
-        c &= whole >= UNIT ? ~uint64_t(0) : (uint64_t(1) << whole) - 1;
-        k &= inside;
-        h &= inside;
-        units[nc] = {unit, c};
-        nc += c != 0;
-        out.classes[nk] = {unit, k, h};
-        nk += (k | h) != 0;
-    }
-    out.candidate_count = filter(table, data, units, nc, out.candidates);
-    out.class_units = nk;
+    if (!CLASSES) out.class_units = 0;
+    out.candidate_count = filter(table, data, units, total, out.candidates);
+}
+
+template <class Block>
+inline void scan(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
+    if (wanted & WANT_CLASSES)
+        scan_tile<Block, true>(table, data, size, readable, wanted, out);
+    else
+        scan_tile<Block, false>(table, data, size, readable, wanted, out);
 }
 
 // Bit i: the exclusive or of bits 0 to i; one multiplication without carries where the instruction set has it.

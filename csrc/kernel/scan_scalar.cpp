@@ -5,27 +5,35 @@
 
 namespace overread {
 
-void scan_scalar(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, KernelOutput& out) {
+void scan_scalar(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
     uint32_t nc = 0, nk = 0;
+    bool above = false;
     for (size_t at = 0; at < size; at += UNIT) {
+        if (at % STRETCH == 0) {
+            above = false;
+            const size_t to = (at + STRETCH < size ? at + STRETCH : size) + WINDOW - 1;
+            for (size_t i = at; i < to && i < readable; i++) above |= data[i] >= 0x80;
+            above &= (wanted & WANT_HIGH_WINDOWS) != 0;
+        }
         const uint32_t unit = uint32_t(at / UNIT);
         const size_t end = at + UNIT < size ? at + UNIT : size;
         uint64_t k = 0, h = 0;
         for (size_t i = at; i < end; i++) {
-            const uint8_t b = data[i];
+            const uint8_t a = data[i];
             const uint64_t bit = uint64_t(1) << (i - at);
-            const bool text_control = b == '\t' || b == '\n' || b == '\f' || b == '\r' || b == 0x1a || b == 0x1b;
-            if ((b < 0x20 && !text_control) || b == 0x7f) k |= bit;
-            if (b >= 0x80) h |= bit;
+            const bool text_control = a == '\t' || a == '\n' || a == '\f' || a == '\r' || a == 0x1a || a == 0x1b;
+            if ((a < 0x20 && !text_control) || a == 0x7f) k |= bit;
+            if (a >= 0x80) h |= bit;
             if (i + WINDOW > readable) continue;
-            uint8_t buckets[BUCKETS / 8] = {0xff, 0xff};
-            for (size_t s = 0; s < BUCKETS / 8; s++)
-                for (size_t j = 0; j < NIBBLE_BYTES; j++) buckets[s] &= t.low[s][j][data[i + j] & 15] & t.high[s][j][data[i + j] >> 4];
+            const uint8_t b = data[i + 1], c = data[i + 2];
+            const bool ascii = (a | b | c) < 0x80 && (t.low[0][a & 15] & t.upper[0][a >> 3] & t.low[1][b & 15] & t.upper[1][b >> 3] & t.low[2][c & 15] &
+                                                      t.upper[2][c >> 3] & t.joint[(b ^ c) & 15]);
+            const bool high = above && (t.first_low[a & 15] & t.first_upper[a >> 3 & 15] & t.second_low[b & 15] & t.second_upper[b >> 3 & 15] & HIGH);
             uint32_t four;
             std::memcpy(&four, data + i, sizeof four);
-            if ((buckets[0] | buckets[1]) && t.has(four)) out.candidates[nc++] = uint16_t(i);
+            if ((ascii || high) && t.has(four)) out.candidates[nc++] = uint16_t(i);
         }
-        if (k | h) out.classes[nk++] = {unit, k, h};
+        if ((k | h) && wanted & WANT_CLASSES) out.classes[nk++] = {unit, k, h};
     }
     out.candidate_count = nc;
     out.class_units = nk;

@@ -1,4 +1,4 @@
-// Chooses each anchor's 3-byte window and bucket so that clean text raises few candidates.
+// Chooses each anchor's window and bucket so that clean text raises few candidates.
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -32,23 +32,29 @@ constexpr size_t WORDS = TRIGRAM_COUNT / 64;
 constexpr size_t TRIED = 12;  // windows of an anchor that are tried in every bucket: its rarest
 constexpr size_t ROUNDS = 2;  // of moving single anchors to a better bucket
 
+// The kernel's tables of windows of ASCII, and the entry of each that three bytes lead to.
+constexpr size_t TABLES = 2 * TABLE_BYTES + 1, JOINT = TABLES - 1;
+uint8_t entry(size_t table, const uint8_t (&bytes)[TABLE_BYTES]) {
+    if (table == JOINT) return (bytes[1] ^ bytes[2]) & 15;
+    const uint8_t b = bytes[table / 2];
+    return table % 2 ? b >> 3 & 15 : b & 15;
+}
+
 struct Bits {
     uint64_t word[WORDS];
 };
 
-// The listed sequences by each nibble of each of their bytes, and their rates.
+// The listed sequences by each entry they lead to, and their rates.
 struct Listed {
-    Bits low[3][16], high[3][16], none;
+    Bits with[TABLES][16], none;
     float rate[TRIGRAM_COUNT];
     Listed() {
         std::memset(this, 0, sizeof *this);
         for (size_t i = 0; i < TRIGRAM_COUNT; i++) {
             rate[i] = float(std::exp2((TRIGRAMS[i] >> 24) / 8.0 - 24));
-            for (size_t j = 0; j < 3; j++) {
-                const uint8_t b = uint8_t(TRIGRAMS[i] >> (8 * j));
-                low[j][b & 15].word[i / 64] |= uint64_t(1) << (i % 64);
-                high[j][b >> 4].word[i / 64] |= uint64_t(1) << (i % 64);
-            }
+            const uint8_t bytes[TABLE_BYTES] = {uint8_t(TRIGRAMS[i]), uint8_t(TRIGRAMS[i] >> 8), uint8_t(TRIGRAMS[i] >> 16)};
+            if ((bytes[0] | bytes[1] | bytes[2]) & 0x80) continue;
+            for (size_t j = 0; j < TABLES; j++) with[j][entry(j, bytes)].word[i / 64] |= uint64_t(1) << (i % 64);
         }
     }
     // Share of windows that are exactly these three bytes.
@@ -69,118 +75,111 @@ const Listed& listed() {
 // What may stand before a header's name.
 const uint8_t LINE_ENDS[] = {'\n', '\r', 0};
 
-// Three bytes, each one of a few: a letter in both cases, a line's ends. Such bytes share a nibble, so that the product of
-// their nibbles is just they.
-struct Window {
-    uint16_t low[3] = {}, high[3] = {};  // nibbles
-    Window() = default;
-    // at: -1 for the line end before the anchor.
-    Window(const Anchor& a, int at) {
-        for (int j = 0; j < 3; j++)
-            for_each(a, at + j, [&](uint8_t b) {
-                low[j] = uint16_t(low[j] | 1u << (b & 15));
-                high[j] = uint16_t(high[j] | 1u << (b >> 4));
-            });
+// Each byte that may stand at a place of an anchor in the body; -1 is the line's end before it.
+template <class F>
+void for_each_byte(const Anchor& a, int at, F f) {
+    if (at < 0) {
+        for (const uint8_t b : LINE_ENDS) f(b);
+        return;
     }
-    // Each byte that may stand there.
-    template <class F>
-    static void for_each(const Anchor& a, int at, F f) {
-        if (at < 0) {
-            for (const uint8_t b : LINE_ENDS) f(b);
-            return;
-        }
-        const uint8_t b = a.stride == 1 ? a.bytes[at] : at % 2 ? uint8_t(0) : a.bytes[at / 2];  // of a wide anchor every second byte is zero
-        const uint8_t folded = b | 0x20;
-        f(b);
-        if (a.nocase && folded >= 'a' && folded <= 'z') f(uint8_t(b ^ 0x20));
+    const uint8_t b = a.stride == 1 ? a.bytes[at] : at % 2 ? uint8_t(0) : a.bytes[at / 2];  // of a wide anchor every second byte is zero
+    const uint8_t folded = b | 0x20;
+    f(b);
+    if (a.nocase && folded >= 'a' && folded <= 'z') f(uint8_t(b ^ 0x20));
+}
+
+// Each three bytes that a window of the anchor at `at` may begin with.
+template <class F>
+void for_each_start(const Anchor& a, int at, F f) {
+    for_each_byte(a, at, [&](uint8_t x) { for_each_byte(a, at + 1, [&](uint8_t y) { for_each_byte(a, at + 2, [&](uint8_t z) { f({x, y, z}); }); }); });
+}
+
+bool is_ascii(const Anchor& a, int at) {
+    uint8_t any = 0;
+    for_each_start(a, at, [&](const uint8_t(&bytes)[TABLE_BYTES]) { any |= bytes[0] | bytes[1] | bytes[2]; });
+    return any < 0x80;
+}
+
+// Its rate in web text.
+double window_rate(const Anchor& a, int at) {
+    double sum = 0;
+    for_each_start(a, at, [&](const uint8_t(&bytes)[TABLE_BYTES]) { sum += listed().of(bytes[0], bytes[1], bytes[2]); });
+    return sum;
+}
+
+// The entries of windows: of one, or of all in a bucket.
+struct Entries {
+    uint16_t in[TABLES] = {};
+    Entries() = default;
+    Entries(const Anchor& a, int at) {
+        for_each_start(a, at, [&](const uint8_t(&bytes)[TABLE_BYTES]) {
+            for (size_t j = 0; j < TABLES; j++) in[j] = uint16_t(in[j] | 1u << entry(j, bytes));
+        });
     }
-    // Its rate in web text.
-    static double rate(const Anchor& a, int at) {
-        double sum = 0;
-        for_each(a, at, [&](uint8_t x) { for_each(a, at + 1, [&](uint8_t y) { for_each(a, at + 2, [&](uint8_t z) { sum += listed().of(x, y, z); }); }); });
-        return sum;
+    void add(const Entries& o) {
+        for (size_t j = 0; j < TABLES; j++) in[j] |= o.in[j];
+    }
+    bool operator==(const Entries& o) const { return std::memcmp(in, o.in, sizeof in) == 0; }
+    // Of byte j's values in web text, those whose entries are all there.
+    double share(size_t j) const {
+        uint32_t sum = 0;
+        for (uint32_t b = 0; b < 0x80; b++)
+            if (in[2 * j] >> (b & 15) & in[2 * j + 1] >> (b >> 3) & 1) sum += FREQUENCY[b];
+        return sum / 65536.0;
     }
 };
 
-// A set of windows as the kernel sees it: per byte the product of its low and its high nibbles.
+// A set of windows as the kernel sees it: every mix of their entries.
 struct Bucket {
-    uint16_t low[3] = {}, high[3] = {};
-    Bits any_low[3] = {}, any_high[3] = {}, hit = {};
-    double share[3] = {};  // of bytes in each set
+    Entries entries;
+    Bits any[TABLES] = {}, hit = {};
 
-    static double share_of(uint16_t low, uint16_t high) {
-        uint32_t sum = 0;
-        for (uint32_t h = 0; h < 16; h++)
-            if (high >> h & 1)
-                for (uint32_t l = 0; l < 16; l++)
-                    if (low >> l & 1) sum += FREQUENCY[h * 16 + l];
-        return sum / 65536.0;
-    }
     // What the window adds to the share of windows that become candidates; at least `enough` when it is more than that.
-    double cost(const Window& w, double enough) const {
+    double cost(const Entries& w, double enough) const {
         const Listed& t = listed();
-        // Sequences with the new nibbles; a byte brings at most one low and two high ones, the line ends aside.
-        const Bits *more_low[3], *more_high[3][2];
-        bool same = true;
-        double unlisted = UNLISTED, before = UNLISTED;
-        for (size_t j = 0; j < 3; j++) {
-            const uint32_t l = w.low[j] & ~low[j], h = w.high[j] & ~high[j];
-            same &= !l && !h;
-            before *= share[j];
-            unlisted *= l || h ? share_of(low[j] | w.low[j], high[j] | w.high[j]) : share[j];
-            more_low[j] = l ? &t.low[j][__builtin_ctz(l)] : &t.none;
-            more_high[j][0] = h ? &t.high[j][__builtin_ctz(h)] : &t.none;
-            more_high[j][1] = h & (h - 1) ? &t.high[j][__builtin_ctz(h & (h - 1))] : &t.none;
+        Entries more, all = entries;
+        all.add(w);
+        if (all == entries) return 0;
+        for (size_t j = 0; j < TABLES; j++) more.in[j] = w.in[j] & ~entries.in[j];
+        double before = UNLISTED, after = UNLISTED;
+        for (size_t j = 0; j < TABLE_BYTES; j++) {
+            before *= entries.share(j);
+            after *= all.share(j);
         }
-        if (same) return 0;
-        double sum = unlisted - before;
+        double sum = after - before;
         for (size_t i = 0; i < WORDS && sum < enough; i++) {
             uint64_t m = ~hit.word[i];
-            for (size_t j = 0; j < 3; j++)
-                m &= (any_low[j].word[i] | more_low[j]->word[i]) & (any_high[j].word[i] | more_high[j][0]->word[i] | more_high[j][1]->word[i]);
+            for (size_t j = 0; j < TABLES && m; j++) {
+                uint64_t some = any[j].word[i];
+                for (uint32_t x = more.in[j]; x; x &= x - 1) some |= t.with[j][__builtin_ctz(x)].word[i];
+                m &= some;
+            }
             for (; m; m &= m - 1) sum += double(t.rate[i * 64 + size_t(__builtin_ctzll(m))]);
         }
         return sum;
     }
-    void add(const Window& w) {
-        uint16_t l[3], h[3];
-        for (size_t j = 0; j < 3; j++) {
-            l[j] = low[j] | w.low[j];
-            h[j] = high[j] | w.high[j];
-        }
-        if (std::memcmp(l, low, sizeof l) != 0 || std::memcmp(h, high, sizeof h) != 0) rebuild(l, h);
+    void add(const Entries& w) {
+        Entries all = entries;
+        all.add(w);
+        if (!(all == entries)) rebuild(all);
     }
-    static const Bits* unite(Bits& out, const Bits& any, const Bits (&nibble)[16], uint16_t which) {
-        out = any;
-        for (size_t x = 0; x < 16; x++)
-            if (which >> x & 1)
-                for (size_t i = 0; i < WORDS; i++) out.word[i] |= nibble[x].word[i];
-        return &out;
-    }
-    // From its nibbles alone.
-    void rebuild(const uint16_t (&l)[3], const uint16_t (&h)[3]) {
+    // From its entries alone.
+    void rebuild(const Entries& from) {
         const Listed& t = listed();
         *this = Bucket();
-        for (size_t j = 0; j < 3; j++) {
-            low[j] = l[j];
-            high[j] = h[j];
-            share[j] = share_of(l[j], h[j]);
-            for (size_t x = 0; x < 16; x++)
-                for (size_t i = 0; i < WORDS; i++) {
-                    if (l[j] >> x & 1) any_low[j].word[i] |= t.low[j][x].word[i];
-                    if (h[j] >> x & 1) any_high[j].word[i] |= t.high[j][x].word[i];
-                }
-        }
-        for (size_t i = 0; i < WORDS; i++) {
-            hit.word[i] = ~uint64_t(0);
-            for (size_t j = 0; j < 3; j++) hit.word[i] &= any_low[j].word[i] & any_high[j].word[i];
-        }
+        entries = from;
+        std::memset(hit.word, 0xff, sizeof hit.word);
+        for (size_t j = 0; j < TABLES; j++)
+            for (size_t i = 0; i < WORDS; i++) {
+                for (uint32_t x = from.in[j]; x; x &= x - 1) any[j].word[i] |= t.with[j][__builtin_ctz(x)].word[i];
+                hit.word[i] &= any[j].word[i];
+            }
     }
 };
 
 struct Choice {
     uint32_t anchor = 0;
-    Window window[TRIED];  // rarest first
+    Entries window[TRIED];  // rarest first
     double rate[TRIED] = {};
     uint8_t offset[TRIED] = {};
     uint8_t windows = 0, chosen = 0, bucket = 0;
@@ -191,7 +190,8 @@ Choice rarest_windows(const Anchor& a, uint32_t index) {
     c.anchor = index;
     const size_t bytes = std::min<size_t>(WINDOW, a.length);
     for (size_t at = 0; at + bytes <= a.length; at++) {
-        const double rate = Window::rate(a, int(at));
+        if (!is_ascii(a, int(at))) continue;
+        const double rate = window_rate(a, int(at));
         size_t slot = c.windows;
         if (slot == TRIED && c.rate[TRIED - 1] <= rate) continue;
         if (slot == TRIED)
@@ -203,7 +203,7 @@ Choice rarest_windows(const Anchor& a, uint32_t index) {
             c.rate[slot] = c.rate[slot - 1];
             c.offset[slot] = c.offset[slot - 1];
         }
-        c.window[slot] = Window(a, int(at));
+        c.window[slot] = Entries(a, int(at));
         c.rate[slot] = rate;
         c.offset[slot] = uint8_t(at);
     }
@@ -224,34 +224,24 @@ void place(Choice& c, std::vector<Bucket>& buckets) {
     buckets[c.bucket].add(c.window[c.chosen]);
 }
 
-struct Nibbles {
-    uint16_t low[3] = {}, high[3] = {};
-    void add(const Window& w) {
-        for (size_t j = 0; j < 3; j++) {
-            low[j] |= w.low[j];
-            high[j] |= w.high[j];
-        }
-    }
-};
-
 // Greedy, the anchors with the commonest windows first, then single anchors move to where they cost least. The same
 // anchors always give the same choice.
-void choose(Ruleset& r, const std::vector<uint32_t>& open, const Nibbles (&given)[BUCKETS]) {
+void choose(Ruleset& r, const std::vector<uint32_t>& open, const Entries (&given)[BUCKETS]) {
     std::vector<Choice> choices;
     for (const uint32_t i : open) choices.push_back(rarest_windows(r.anchors[i], i));
     std::stable_sort(choices.begin(), choices.end(), [](const Choice& a, const Choice& b) { return a.rate[0] > b.rate[0]; });
     std::vector<Bucket> buckets(TEXT_BUCKETS);
-    for (size_t b = 0; b < TEXT_BUCKETS; b++) buckets[b].rebuild(given[b].low, given[b].high);
+    for (size_t b = 0; b < TEXT_BUCKETS; b++) buckets[b].rebuild(given[b]);
     for (Choice& c : choices) place(c, buckets);
     // A ruleset of thousands of rules saturates the table whatever is done: there moving is not worth its time.
     for (size_t round = 0; round < ROUNDS && choices.size() <= 1000; round++)
         for (Choice& c : choices) {
-            Nibbles without = given[c.bucket];
+            Entries without = given[c.bucket];
             for (const Choice& o : choices)
                 if (&o != &c && o.bucket == c.bucket) without.add(o.window[o.chosen]);
             Bucket& from = buckets[c.bucket];
-            if (std::memcmp(without.low, from.low, sizeof from.low) != 0 || std::memcmp(without.high, from.high, sizeof from.high) != 0) {
-                from.rebuild(without.low, without.high);
+            if (!(without == from.entries)) {
+                from.rebuild(without);
                 place(c, buckets);
             }
         }
@@ -285,33 +275,45 @@ const CharClass* follows(const Ruleset& r, const Anchor& a) {
 }  // namespace
 
 void choose_fingerprints(Ruleset& r) {
-    Nibbles nibbles[BUCKETS];
+    Entries entries[BUCKETS];
     std::vector<uint32_t> open;
     for (size_t i = 0; i < r.anchors.size(); i++) {
         Anchor& a = r.anchors[i];
         const bool header = r.rules[a.rule].check == Check::header_line;
         if (a.stride == 2) {
-            // The rarest letters by themselves: no such window stands in web text.
-            const auto rarity = [&](int k) { return double(FREQUENCY[a.bytes[k]]) * FREQUENCY[a.bytes[k + 1]]; };
+            // From the NUL behind the first of two letters on, the rarest ones: no such window stands in web text.
+            const auto rarity = [&](int k) { return double(FREQUENCY[a.bytes[k + 1]]) * FREQUENCY[a.bytes[k + 2]]; };
             int best = 0;
-            for (int k = 1; k + 2 <= a.length; k++)
+            for (int k = 1; k + 3 <= a.length; k++)
                 if (rarity(k) < rarity(best)) best = k;
-            a.window = int16_t(2 * best);
-            a.bucket = WIDE_BUCKET;
+            a.window = int16_t(2 * best + 1);
+            a.bucket = LINE_BUCKET;
         } else if (header || a.bytes[0] == 0) {
             // A header's name stands at the start of a line, and so do names behind a NUL: hundreds share few such windows.
             a.window = header ? -1 : 0;
             a.bucket = LINE_BUCKET;
         }
+        if (a.bucket < 0) {
+            // Where no three bytes of it are ASCII, the first ones are as good as any.
+            a.bucket = HIGH_BUCKET;
+            a.window = 0;
+            for (int at = 0; at + int(std::min<size_t>(WINDOW, a.length)) <= a.length; at++)
+                if (is_ascii(a, at)) a.bucket = -1;
+        } else if (!is_ascii(a, a.window)) {
+            a.bucket = HIGH_BUCKET;
+        }
         if (a.bucket < 0)
             open.push_back(uint32_t(i));
-        else
-            nibbles[a.bucket].add(Window(a, a.window));
+        else if (a.bucket != HIGH_BUCKET)
+            entries[a.bucket].add(Entries(a, a.window));
     }
-    if (!open.empty()) choose(r, open, nibbles);
-    for (const uint32_t i : open) nibbles[r.anchors[i].bucket].add(Window(r.anchors[i], r.anchors[i].window));
+    if (!open.empty()) choose(r, open, entries);
+    for (const uint32_t i : open) entries[r.anchors[i].bucket].add(Entries(r.anchors[i], r.anchors[i].window));
 
-    std::memset(&r.fingerprint, 0, sizeof r.fingerprint);
+    FingerprintTable& table = r.fingerprint;
+    std::memset(&table, 0, sizeof table);
+    std::memcpy(table.first_low, CONTROL_LOW, sizeof table.first_low);
+    std::memcpy(table.first_upper, CONTROL_UPPER, sizeof table.first_upper);
     for (uint32_t& h : r.window_head) h = NO_ANCHOR;
     for (size_t i = 0; i < r.anchors.size(); i++) {
         Anchor& a = r.anchors[i];
@@ -335,7 +337,7 @@ void choose_fingerprints(Ruleset& r) {
             if (first != four[0] && a.window >= 0) continue;
             for (int last = 0; last < 256; last++) {
                 if (beyond ? next && !next->has(uint8_t(last)) : last != four[3]) continue;
-                r.fingerprint.set(uint32_t(first) | uint32_t(four[1]) << 8 | uint32_t(four[2]) << 16 | uint32_t(last) << 24);
+                table.set(uint32_t(first) | uint32_t(four[1]) << 8 | uint32_t(four[2]) << 16 | uint32_t(last) << 24);
             }
         }
         uint32_t& head = r.window_head[Ruleset::window_hash(four[0], four[1], four[2])];
@@ -343,11 +345,26 @@ void choose_fingerprints(Ruleset& r) {
         head = uint32_t(i);
     }
     for (size_t b = 0; b < BUCKETS; b++)
-        for (size_t j = 0; j < 3; j++)
-            for (size_t x = 0; x < 16; x++) {
-                if (nibbles[b].low[j] >> x & 1) r.fingerprint.low[b / 8][j][x] |= uint8_t(1u << b % 8);
-                if (nibbles[b].high[j] >> x & 1) r.fingerprint.high[b / 8][j][x] |= uint8_t(1u << b % 8);
+        for (size_t x = 0; x < 16; x++) {
+            const auto bit = [&](size_t j) { return uint8_t((entries[b].in[j] >> x & 1) << b); };
+            for (size_t j = 0; j < TABLE_BYTES; j++) {
+                table.low[j][x] |= bit(2 * j);
+                table.upper[j][x] |= bit(2 * j + 1);
             }
+            table.joint[x] |= bit(JOINT);
+        }
+    for (const Anchor& a : r.anchors)
+        if (a.bucket == HIGH_BUCKET) {
+            r.high_windows |= r.rules[a.rule].where;
+            for_each_byte(a, a.window, [&](uint8_t b) {
+                table.first_low[b & 15] |= HIGH;
+                table.first_upper[b >> 3 & 15] |= HIGH;
+            });
+            for_each_byte(a, a.window + 1, [&](uint8_t b) {
+                table.second_low[b & 15] |= HIGH;
+                table.second_upper[b >> 3 & 15] |= HIGH;
+            });
+        }
 }
 
 }  // namespace overread

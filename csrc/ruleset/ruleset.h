@@ -26,9 +26,9 @@ namespace overread {
 constexpr uint16_t MAX_REPEAT = 512;  // longest run one element may take: bounds the look-ahead
 constexpr size_t MAX_ANCHOR = 48;
 constexpr size_t MIN_ANCHOR = 3;
-// Of the kernel's buckets. Windows that start with a line's end, wide ones with their NUL amid and all others do not
-// share buckets: the products of their nibbles would let through most text.
-constexpr uint8_t TEXT_BUCKETS = BUCKETS - 2, LINE_BUCKET = BUCKETS - 2, WIDE_BUCKET = BUCKETS - 1;
+// Of the kernel's buckets: windows that start with a line's end or a NUL do not share one with others, for their mixes would
+// let through most text. Windows with bytes above ASCII are in none of them.
+constexpr uint8_t TEXT_BUCKETS = BUCKETS - 1, LINE_BUCKET = BUCKETS - 1, HIGH_BUCKET = BUCKETS;
 
 enum class Family : uint8_t { raw = 0, http = 1, secret = 2, place = 3 };
 enum class Check : uint8_t {
@@ -133,6 +133,7 @@ struct Ruleset {
 
     FingerprintTable fingerprint;
     uint32_t window_head[1 << 12];  // by window_hash()
+    uint32_t high_windows = 0;      // bit per ContentClass in which a rule has a window with bytes above ASCII
     bool short_windows = false;     // some window's last byte may lie behind the body's end
 
     // Of a window's first three bytes, letters of both cases alike and a line's ends, with NUL, too.

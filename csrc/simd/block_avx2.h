@@ -28,6 +28,10 @@ struct Avx2Block {
     }
     Avx2Block low_nibble() const { return {_mm256_and_si256(v, _mm256_set1_epi8(15))}; }
     Avx2Block high_nibble() const { return {_mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15))}; }
+    // Bits 3 to 6 of each byte.
+    Avx2Block upper_four() const { return {_mm256_and_si256(_mm256_srli_epi16(v, 3), _mm256_set1_epi8(15))}; }
+    // table[lower four bits], and 0 for bytes above ASCII.
+    Avx2Block ascii_lookup16(const Avx2Block& table) const { return lookup16(table); }
     Avx2Block lookup16(const Avx2Block& table) const { return {_mm256_shuffle_epi8(table.v, v)}; }
     uint64_t nonzero_mask() const { return uint32_t(~_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()))); }
     uint64_t sign_mask() const { return uint32_t(_mm256_movemask_epi8(v)); }

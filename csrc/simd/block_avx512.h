@@ -27,6 +27,10 @@ struct Avx512Block {
     uint64_t either_mask(const Avx512Block& a, const Avx512Block& b) const { return equal_mask(a) | equal_mask(b); }
     Avx512Block low_nibble() const { return {_mm512_and_si512(v, _mm512_set1_epi8(15))}; }
     Avx512Block high_nibble() const { return {_mm512_and_si512(_mm512_srli_epi16(v, 4), _mm512_set1_epi8(15))}; }
+    // Bits 3 to 6 of each byte.
+    Avx512Block upper_four() const { return {_mm512_and_si512(_mm512_srli_epi16(v, 3), _mm512_set1_epi8(15))}; }
+    // table[lower four bits], and 0 for bytes above ASCII.
+    Avx512Block ascii_lookup16(const Avx512Block& table) const { return lookup16(table); }
     Avx512Block lookup16(const Avx512Block& table) const { return {_mm512_shuffle_epi8(table.v, v)}; }
     uint64_t nonzero_mask() const { return _mm512_test_epi8_mask(v, v); }
     uint64_t sign_mask() const { return _mm512_movepi8_mask(v); }

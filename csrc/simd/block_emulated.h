@@ -61,6 +61,18 @@ struct EmulatedBlock {
         for (size_t i = 0; i < W; i++) r.b[i] = b[i] >> 4;
         return r;
     }
+    // Bits 3 to 6 of each byte.
+    EmulatedBlock upper_four() const {
+        EmulatedBlock r;
+        for (size_t i = 0; i < W; i++) r.b[i] = b[i] >> 3 & 15;
+        return r;
+    }
+    // table[lower four bits], and 0 for bytes above ASCII.
+    EmulatedBlock ascii_lookup16(const EmulatedBlock& table) const {
+        EmulatedBlock r;
+        for (size_t i = 0; i < W; i++) r.b[i] = b[i] < 0x80 ? table.b[b[i] & 15] : uint8_t(0);
+        return r;
+    }
     // Each byte of `this` (0..15) replaced by table[that]; `table` repeats every 16 bytes.
     EmulatedBlock lookup16(const EmulatedBlock& table) const {
         EmulatedBlock r;

@@ -26,6 +26,10 @@ struct NeonBlock {
     uint64_t either_mask(const NeonBlock& a, const NeonBlock& b) const { return bits(vorrq_u8(vceqq_u8(v, a.v), vceqq_u8(v, b.v))); }
     NeonBlock low_nibble() const { return {vandq_u8(v, vdupq_n_u8(15))}; }
     NeonBlock high_nibble() const { return {vshrq_n_u8(v, 4)}; }
+    // Bits 3 to 6 of each byte.
+    NeonBlock upper_four() const { return {vandq_u8(vshrq_n_u8(v, 3), vdupq_n_u8(15))}; }
+    // table[lower four bits], and 0 for bytes above ASCII.
+    NeonBlock ascii_lookup16(const NeonBlock& table) const { return {vqtbl1q_u8(table.v, vandq_u8(v, vdupq_n_u8(0x8f)))}; }
     NeonBlock lookup16(const NeonBlock& table) const { return {vqtbl1q_u8(table.v, v)}; }
     uint64_t nonzero_mask() const { return bits(vtstq_u8(v, v)); }
     uint64_t sign_mask() const { return bits(vreinterpretq_u8_s8(vshrq_n_s8(vreinterpretq_s8_u8(v), 7))); }

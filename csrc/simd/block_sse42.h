@@ -29,6 +29,10 @@ struct Sse42Block {
     }
     Sse42Block low_nibble() const { return {_mm_and_si128(v, _mm_set1_epi8(15))}; }
     Sse42Block high_nibble() const { return {_mm_and_si128(_mm_srli_epi16(v, 4), _mm_set1_epi8(15))}; }
+    // Bits 3 to 6 of each byte.
+    Sse42Block upper_four() const { return {_mm_and_si128(_mm_srli_epi16(v, 3), _mm_set1_epi8(15))}; }
+    // table[lower four bits], and 0 for bytes above ASCII.
+    Sse42Block ascii_lookup16(const Sse42Block& table) const { return lookup16(table); }
     Sse42Block lookup16(const Sse42Block& table) const { return {_mm_shuffle_epi8(table.v, v)}; }
     uint64_t nonzero_mask() const { return uint16_t(~_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128()))); }
     uint64_t sign_mask() const { return uint16_t(_mm_movemask_epi8(v)); }

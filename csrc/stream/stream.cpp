@@ -168,7 +168,7 @@ void Stream::feed_tail(const uint8_t* data, uint64_t offset, size_t size, const 
     // The kernel's units are counted from the tail: once a response, in the tile where it starts.
     const size_t skip = size_t(tail - offset);
     KernelOutput rest;
-    scanner_.kernel->scan(scanner_.rules->fingerprint, data + skip, size - skip, size - skip, rest);
+    scanner_.kernel->scan(scanner_.rules->fingerprint, data + skip, size - skip, size - skip, WANT_CLASSES, rest);
     raw_.start_tail(content_.cls, tail);
     raw_.feed(data + skip, size - skip, rest.classes, rest.class_units);
 }
@@ -210,7 +210,8 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     for (size_t at = 0; at < size; at += TILE) {
         KernelOutput out;
         const size_t n = std::min(TILE, size - at);
-        scanner_.kernel->scan(scanner_.rules->fingerprint, data + at, n, std::min(size - at, n + WINDOW - 1), out);
+        const uint8_t wanted = high_windows() | (raw || place_.tail_start() < start + at ? WANT_CLASSES : 0);
+        scanner_.kernel->scan(scanner_.rules->fingerprint, data + at, n, std::min(size - at, n + WINDOW - 1), wanted, out);
         place_.feed(data + at, n);
         raw_.document_end(place_.document_end());
         if (raw) raw_.feed(data + at, n, out.classes, out.class_units);
@@ -252,7 +253,7 @@ bool Stream::scan_candidates(const View& view, uint64_t from, uint64_t to) {
         KernelOutput out;
         const size_t n = size_t(std::min<uint64_t>(TILE, std::min(to, view.end()) - from));
         const size_t there = size_t(view.end() - from) + (view.final ? WINDOW - 1 : 0);
-        scanner_.kernel->scan(scanner_.rules->fingerprint, view.at(from), n, std::min(there, n + WINDOW - 1), out);
+        scanner_.kernel->scan(scanner_.rules->fingerprint, view.at(from), n, std::min(there, n + WINDOW - 1), high_windows(), out);
         for (uint32_t i = 0; i < out.candidate_count; i++)
             if (!resolve(view, int64_t(from + out.candidates[i]))) return false;
         from += n;

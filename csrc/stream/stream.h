@@ -50,6 +50,7 @@ class Stream {
     bool window_begins_in_carry(const uint8_t* data, size_t size) const;
     bool scan_candidates(const View& view, uint64_t from, uint64_t to);
     bool resolve(const View& view, int64_t window);
+    uint8_t high_windows() const { return scanner_.rules->high_windows >> uint32_t(content_.cls) & 1 ? WANT_HIGH_WINDOWS : 0; }
     bool resolve_start(const View& view);
     void accept(const Anchor& anchor, const View& view, const Match& match, uint64_t start, uint64_t end);
     void save_carry(const uint8_t* data, size_t size);

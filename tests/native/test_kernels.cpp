@@ -38,13 +38,13 @@ bool same_json(const Kernel& kernel, const uint8_t* p, size_t n) {
 
 // Text rich in anchors' pieces, control and high bytes: random bytes alone would hit few buckets.
 std::vector<uint8_t> adversarial(std::mt19937_64& rng, size_t n) {
-    static const char* const PIECES[] = {"Cookie",  "ookie:",  "\r\nauthorization", " HTTP/1.",     "eyJ", "AKIA",
-                                         "</html>", "bearer ", "session=",          "{\"a\\\\\":[", "]}",  "\\\\\\"};
+    static const char* const PIECES[] = {"Cookie",  "ookie:",   "\r\nauthorization", " HTTP/1.", "eyJ", "AKIA", "</html>",
+                                         "bearer ", "session=", "{\"a\\\\\":[",    "]}",       "\\\\\\", "\xef\xbf\xbd\xef\xbf\xbd"};
     std::vector<uint8_t> v;
     while (v.size() < n) {
         const uint64_t r = rng();
         if (r % 4 == 0) {
-            const char* p = PIECES[(r >> 8) % 12];
+            const char* p = PIECES[(r >> 8) % (sizeof PIECES / sizeof *PIECES)];
             v.insert(v.end(), p, p + std::strlen(p));
         } else if (r % 4 == 1) {
             v.push_back(uint8_t(r >> 16));
@@ -72,14 +72,15 @@ int main() {
             for (size_t n = 0; n <= 300; n++)
                 for (size_t align = 0; align < 64; align += n < 140 ? 1 : 9) {
                     const std::vector<uint8_t> text = adversarial(rng, n + align);
+                    const uint8_t wanted = uint8_t((n + align) % 4);
                     // Ends at the unreadable page; its start takes every alignment as n runs.
                     const uint8_t* p = guard.at_end(text.data(), n);
-                    kernel.scan(own->fingerprint, p, n, n, *a);
-                    scan_scalar(own->fingerprint, p, n, n, *b);
+                    kernel.scan(own->fingerprint, p, n, n, wanted, *a);
+                    scan_scalar(own->fingerprint, p, n, n, wanted, *b);
                     EXPECT_SEED(suite, same(*a, *b) && same_json(kernel, p, n), n * 64 + align);
                     p = guard.at_start(text.data(), n + align) + align;
-                    kernel.scan(own->fingerprint, p, n, n, *a);
-                    scan_scalar(own->fingerprint, p, n, n, *b);
+                    kernel.scan(own->fingerprint, p, n, n, wanted, *a);
+                    scan_scalar(own->fingerprint, p, n, n, wanted, *b);
                     EXPECT_SEED(suite, same(*a, *b) && same_json(kernel, p, n), n * 64 + align);
                 }
         });
@@ -121,12 +122,13 @@ int main() {
             for (uint64_t seed = 0; seed < 400; seed++) {
                 std::mt19937_64 rng(seed);
                 const size_t n = rng() % (TILE + 1), extra = rng() % WINDOW;
+                const uint8_t wanted = uint8_t(seed % 4);
                 std::vector<uint8_t> text = adversarial(rng, n + extra);
                 if (seed % 3 == 0)
                     for (uint8_t& c : text) c = uint8_t(rng());
                 const uint8_t* p = guard.at_end(text.data(), n + extra);
-                kernel.scan(own->fingerprint, p, n, n + extra, *a);
-                scan_scalar(own->fingerprint, p, n, n + extra, *b);
+                kernel.scan(own->fingerprint, p, n, n + extra, wanted, *a);
+                scan_scalar(own->fingerprint, p, n, n + extra, wanted, *b);
                 EXPECT_SEED(suite, same(*a, *b) && same_json(kernel, p, n), seed);
             }
         });
