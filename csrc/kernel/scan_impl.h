@@ -28,13 +28,26 @@ template <class Block, bool CLASSES>
 inline uint64_t scan_unit(const AsciiTables<Block>& t, const uint8_t* p, Block& control, Block& high) {
     uint64_t candidates = 0;
     for (size_t i = 0; i < UNIT; i += Block::width) {
-        const Block b0 = Block::load(p + i), b1 = Block::load(p + i + 1), b2 = Block::load(p + i + 2);
-        const Block u0 = b0.upper_four(), u1 = b1.upper_four(), u2 = b2.upper_four();
-        const Block first = b0.ascii_lookup16(t.low[0]) & u0.lookup16(t.upper[0]), second = b1.ascii_lookup16(t.low[1]) & u1.lookup16(t.upper[1]),
-                    third = b2.ascii_lookup16(t.low[2]) & u2.lookup16(t.upper[2]), joint = (b1 ^ b2).ascii_lookup16(t.joint);
-        if (CLASSES) control = control | (b0.ascii_lookup16(t.control_low) & u0.lookup16(t.control_upper));
-        high = high | b0;
-        candidates |= ((first & second) & (third & joint)).nonzero_mask() << i;
+        // One byte of the window after the other: nine tables leave few registers.
+        Block b = Block::load(p + i), found = b.ascii_lookup16(t.low[0]);
+        high = high | b;
+        if (CLASSES) {
+            Block no_text = b.ascii_lookup16(t.control_low);
+            b = b.upper_four();
+            no_text = no_text & b.lookup16(t.control_upper);
+            control = control | no_text;
+        } else {
+            b = b.upper_four();
+        }
+        found = found & b.lookup16(t.upper[0]);
+        b = Block::load(p + i + 1);
+        found = found & b.ascii_lookup16(t.low[1]);
+        found = found & (b ^ Block::load(p + i + 2)).ascii_lookup16(t.joint);
+        found = found & b.upper_four().lookup16(t.upper[1]);
+        b = Block::load(p + i + 2);
+        found = found & b.ascii_lookup16(t.low[2]);
+        found = found & b.upper_four().lookup16(t.upper[2]);
+        candidates |= found.nonzero_mask() << i;
     }
     return candidates;
 }

@@ -306,8 +306,9 @@ Content sniff(Content c, const uint8_t* p, size_t n) {
     }
     const bool bom16 = n >= 2 && ((p[0] == 0xff && p[1] == 0xfe) || (p[0] == 0xfe && p[1] == 0xff));
     size_t even = 0, odd = 0;
-    for (size_t i = 0; i < n; i++)
-        if (p[i] == 0) (i % 2 ? odd : even)++;
+    if (std::memchr(p, 0, n))
+        for (size_t i = 0; i < n; i++)
+            if (p[i] == 0) (i % 2 ? odd : even)++;
     const bool wide = n >= 8 && ((even == n / 2 && odd == 0) || (odd == n / 2 && even == 0));
     if ((is_text(c.cls) || untyped) && (bom16 || wide)) {
         c.cls = ContentClass::utf16;

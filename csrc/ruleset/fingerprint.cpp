@@ -332,7 +332,6 @@ void choose_fingerprints(Ruleset& r) {
         }
         const bool beyond = a.window + int(WINDOW) > span;
         const CharClass* next = beyond ? follows(r, a) : nullptr;
-        r.short_windows |= beyond && !next;
         for (const uint8_t first : {four[0], uint8_t('\r'), uint8_t(0)}) {
             if (first != four[0] && a.window >= 0) continue;
             for (int last = 0; last < 256; last++) {

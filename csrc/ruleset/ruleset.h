@@ -134,7 +134,6 @@ struct Ruleset {
     FingerprintTable fingerprint;
     uint32_t window_head[1 << 12];  // by window_hash()
     uint32_t high_windows = 0;      // bit per ContentClass in which a rule has a window with bytes above ASCII
-    bool short_windows = false;     // some window's last byte may lie behind the body's end
 
     // Of a window's first three bytes, letters of both cases alike and a line's ends, with NUL, too.
     static uint32_t window_hash(uint8_t a, uint8_t b, uint8_t c) {

@@ -68,7 +68,8 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     carry_size_ = 0;
     kept_count_ = 0;
     levels_ = Levels();
-    assessment_ = Assessment();
+    assessment_.bits = 0;
+    assessment_.term_count = 0;
     own_.reset(scanner_.key, response ? response->request : nullptr);
 
     ovr_bytes type{nullptr, 0};
@@ -200,9 +201,8 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     resume_ = std::max(resume_, carry_base_);
     bool open = false;
     if (carry_size_) {
-        // At the body's end the last bytes are too few for a window, unless a rule has an anchor of three bytes and no more.
         const bool waits = start - resume_ >= WINDOW || (!start_resolved_ && carry_base_ == 0);
-        if (waits || (final ? scanner_.rules->short_windows : window_begins_in_carry(data, size))) open = !scan_candidates(at_seam(), resume_, start);
+        if (waits || window_begins_in_carry(data, size, final)) open = !scan_candidates(at_seam(), resume_, start);
     }
 
     const View view{data, start, size, false};
@@ -230,13 +230,13 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     save_carry(data, size);
 }
 
-// Whether one of the carry's last three bytes may begin a window that goes on in the chunk.
-bool Stream::window_begins_in_carry(const uint8_t* data, size_t size) const {
+// Whether one of the carry's last three bytes may begin a window that goes on in the chunk, or in the zeros behind the body.
+bool Stream::window_begins_in_carry(const uint8_t* data, size_t size, bool final) const {
     constexpr size_t MOST = WINDOW - 1;
-    uint8_t bytes[2 * MOST];
-    const size_t before = std::min<size_t>(carry_size_, MOST), behind = std::min(size, MOST);
+    uint8_t bytes[2 * MOST] = {};
+    const size_t before = std::min<size_t>(carry_size_, MOST), behind = final ? MOST : std::min(size, MOST);
     std::memcpy(bytes, carry_ + carry_size_ - before, before);
-    std::memcpy(bytes + before, data, behind);
+    if (!final) std::memcpy(bytes + before, data, behind);
     for (size_t i = 0; i + WINDOW <= before + behind; i++) {
         uint32_t four;
         std::memcpy(&four, bytes + i, sizeof four);
@@ -522,7 +522,11 @@ void Stream::finish(ovr_verdict* out) {
         if (k.part == OVR_PART_BODY && k.offset < first) first = k.offset;
     }
     out->bits = assessment_.bits;
-    out->probability = probability(assessment_.bits);
+    if (assessment_.bits != probability_of_) {
+        probability_of_ = assessment_.bits;
+        probability_ = probability(probability_of_);
+    }
+    out->probability = probability_;
     out->tier = tier(assessment_.bits);
     out->leaked = assessment_.bits >= scanner_.threshold;
     out->first_offset = first;

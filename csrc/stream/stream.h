@@ -47,7 +47,7 @@ class Stream {
     void choose_class();
     void feed_tail(const uint8_t* data, uint64_t offset, size_t size, const KernelOutput& out);
     void ingest(const uint8_t* data, size_t size, bool final);
-    bool window_begins_in_carry(const uint8_t* data, size_t size) const;
+    bool window_begins_in_carry(const uint8_t* data, size_t size, bool final) const;
     bool scan_candidates(const View& view, uint64_t from, uint64_t to);
     bool resolve(const View& view, int64_t window);
     uint8_t high_windows() const { return scanner_.rules->high_windows >> uint32_t(content_.cls) & 1 ? WANT_HIGH_WINDOWS : 0; }
@@ -103,6 +103,7 @@ class Stream {
     uint64_t html_end_ = 0, last_text_ = 0;  // offset behind the last byte that is not white space
     uint64_t last_sign_ = 0;
     Assessment assessment_;
+    double probability_of_ = -1, probability_ = 0;  // the last one told: of most responses it is that of 0 bits
 
     Kept kept_[MAX_FINDINGS];
     uint16_t kept_count_ = 0;

@@ -1,11 +1,12 @@
 #include "verify/place.h"
 
 #include <cstring>
+#include <new>
 
 namespace overread {
 
 void PlaceTracker::reset(const Content& content, const Kernel* kernel) {
-    *this = PlaceTracker();
+    new (this) PlaceTracker;  // what the constructor sets, and no more, in place
     kernel_ = kernel;
     switch (content.cls) {
         case ContentClass::json:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 namespace overread {
 namespace {
@@ -40,7 +41,7 @@ bool all_nul(const uint8_t* p) {
 }  // namespace
 
 void RawTracker::reset(const Content& content, const Kernel* kernel) {
-    *this = RawTracker();
+    new (this) RawTracker;  // what the constructor sets, and no more, in place
     kernel_ = kernel;
     cls_ = content.cls;
     charset_ = content.charset;

@@ -38,8 +38,9 @@ bool same_json(const Kernel& kernel, const uint8_t* p, size_t n) {
 
 // Text rich in anchors' pieces, control and high bytes: random bytes alone would hit few buckets.
 std::vector<uint8_t> adversarial(std::mt19937_64& rng, size_t n) {
-    static const char* const PIECES[] = {"Cookie",  "ookie:",   "\r\nauthorization", " HTTP/1.", "eyJ", "AKIA", "</html>",
-                                         "bearer ", "session=", "{\"a\\\\\":[",    "]}",       "\\\\\\", "\xef\xbf\xbd\xef\xbf\xbd"};
+    static const char* const PIECES[] = {
+        "Cookie", "ookie:", "\r\nauthorization",       " HTTP/1.", "eyJ", "AKIA", "</html>", "bearer ", "session=", "{\"a\\\\\":[",
+        "]}",     "\\\\\\", "\xef\xbf\xbd\xef\xbf\xbd"};
     std::vector<uint8_t> v;
     while (v.size() < n) {
         const uint64_t r = rng();

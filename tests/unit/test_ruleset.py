@@ -274,9 +274,10 @@ def test_calibration_that_is_none(tmp_path: Path) -> None:
 def test_every_text_anchor_has_a_chosen_window() -> None:
     listed = ruleset.chosen_windows()
     rules = ruleset.load(ruleset.shipped_packs())
-    anchors = {(a, r.nocase) for r in rules if r.check != "header-line" for a in r.anchor if a[0] != 0}
+    shown = ((a, r) for r in rules if r.check != "header-line" for a in r.anchor if a[0] != 0)
+    anchors = {(a, r.nocase) for a, r in shown if any(a[i : i + 3].isascii() for i in range(len(a) - 2))}
     assert listed.keys() == anchors, "stale: run `make fingerprints`"
-    assert all(0 <= window <= len(text) - 3 and 0 <= bucket < 14 for (text, _), (window, bucket) in listed.items())
+    assert all(0 <= window <= len(text) - 3 and 0 <= bucket < 7 for (text, _), (window, bucket) in listed.items())
 
 
 def test_anchors_without_a_chosen_window_are_found_all_the_same(tmp_path: Path) -> None:
