@@ -284,13 +284,50 @@ const CharClass* follows(const Ruleset& r, const Anchor& a) {
 
 }  // namespace
 
+FieldName::FieldName(const uint8_t* p, size_t n, size_t stride) {
+    struct Folded {
+        uint8_t of[256] = {};  // 0: stands in no field name
+        constexpr Folded() {
+            for (int c = 0; c < 256; c++) {
+                const int lower = c | 0x20;
+                if (lower >= 'a' && lower <= 'z')
+                    of[c] = uint8_t(lower);
+                else if ((c >= '0' && c <= '9') || c == '-' || c == '_')
+                    of[c] = uint8_t(c);
+            }
+        }
+    };
+    static constexpr Folded FOLDED;
+    const size_t most = n < sizeof bytes ? n : sizeof bytes;
+    for (; size < most; size++) {
+        const uint8_t c = FOLDED.of[p[size * stride]];
+        if (!c || (stride == 2 && p[size * stride + 1])) break;
+        bytes[size] = c;
+    }
+    // The first and the last four bytes and the length tell nearly all names apart.
+    uint32_t first = 0, last = 0;
+    std::memcpy(&first, bytes, size < 4 ? size : 4);
+    if (size > 4) std::memcpy(&last, bytes + size - 4, 4);
+    const uint64_t mixed = (uint64_t(last) << 32 | first) * 0x9E3779B97F4A7C15u + size * 0xC2B2AE3D27D4EB4Fu;
+    hash = uint32_t((mixed ^ mixed >> 29) >> 16);
+}
+
+bool FieldName::is(const Anchor& a) const {
+    if (a.length != size) return false;
+    for (size_t i = 0; i < size; i++)
+        if (Ruleset::fold(a.bytes[i]) != bytes[i]) return false;
+    return true;
+}
+
 void choose_fingerprints(Ruleset& r) {
     Nibbles nibbles[BUCKETS];
     std::vector<uint32_t> open;
     for (size_t i = 0; i < r.anchors.size(); i++) {
         Anchor& a = r.anchors[i];
         const bool header = r.rules[a.rule].check == Check::header_line;
-        if (a.stride == 2) {
+        if (a.stride == 2 && header) {
+            a.bucket = WIDE_BUCKET;  // its window is its start: from there its whole name is looked up
+        } else if (a.stride == 2) {
             // The rarest letters by themselves: no such window stands in web text.
             const auto rarity = [&](int k) { return double(FREQUENCY[a.bytes[k]]) * FREQUENCY[a.bytes[k + 1]]; };
             int best = 0;
@@ -313,6 +350,9 @@ void choose_fingerprints(Ruleset& r) {
 
     std::memset(&r.fingerprint, 0, sizeof r.fingerprint);
     for (uint32_t& h : r.window_head) h = NO_ANCHOR;
+    size_t slots = 1;
+    while (slots < 2 * r.anchors.size()) slots *= 2;
+    r.fields.assign(slots, NO_ANCHOR);
     for (size_t i = 0; i < r.anchors.size(); i++) {
         Anchor& a = r.anchors[i];
         const int span = a.length * a.stride;
@@ -338,7 +378,8 @@ void choose_fingerprints(Ruleset& r) {
                 r.fingerprint.set(uint32_t(first) | uint32_t(four[1]) << 8 | uint32_t(four[2]) << 16 | uint32_t(last) << 24);
             }
         }
-        uint32_t& head = r.window_head[Ruleset::window_hash(four[0], four[1], four[2])];
+        const bool header = r.rules[a.rule].check == Check::header_line;
+        uint32_t& head = header ? r.fields[FieldName(a.bytes, a.length, 1).hash & (slots - 1)] : r.window_head[Ruleset::window_hash(four[0], four[1], four[2])];
         a.next = head;
         head = uint32_t(i);
     }

@@ -96,11 +96,22 @@ struct Anchor {
     uint8_t stride;  // bytes of the body per byte of the anchor: 1, or 2 for UTF-16LE
     int8_t bucket;   // of the kernel's tables; -1: not chosen yet
     int16_t window;  // in the body, from the anchor's start; -1: it begins at the line end before
-    uint32_t next;   // next anchor of the same window hash, or NO_ANCHOR
+    uint32_t next;   // next anchor of the same window hash, or of the same field name's, or NO_ANCHOR
     // Its first eight bytes in the body: (bytes | fold) & mask == head. Most candidates of a window end here.
     uint64_t head = 0, mask = 0, fold = 0;
 };
 constexpr uint32_t NO_ANCHOR = UINT32_MAX;
+
+// The field name at a place: as many letters, digits, '-' and '_' as stand there, letters of both cases alike. Hundreds of
+// header lines begin with the same few bytes, so their anchors are looked up by their whole name.
+struct FieldName {
+    size_t size = 0;  // up to MAX_ANCHOR + 1
+    uint32_t hash;
+    uint8_t bytes[MAX_ANCHOR + 1];  // folded
+    // Of p[0, n) in characters, `stride` bytes each.
+    FieldName(const uint8_t* p, size_t n, size_t stride);
+    bool is(const Anchor& a) const;
+};
 
 struct Rule {
     const char *id, *title, *reference;
@@ -125,7 +136,9 @@ struct Ruleset {
     std::vector<CharClass> classes;
     std::vector<Element> elements;
     std::vector<Anchor> anchors;
-    std::vector<uint32_t> header_names[26];  // anchors of header lines, by first letter
+    std::vector<uint32_t> header_names[32];  // anchors of header lines, by their first byte modulo 32: letters of both cases alike
+    std::vector<uint32_t> fields;            // the same by the hash of their name
+    uint16_t value_class = 0;                // what stands in a line: neither control characters nor DEL
     std::vector<Rule> rules;
     Weight weights[CONTENT_CLASS_COUNT][GROUP_COUNT][MAX_LEVEL + 1];
     float pair_cap[CONTENT_CLASS_COUNT] = {};
@@ -135,6 +148,8 @@ struct Ruleset {
     uint32_t window_head[1 << 12];  // by window_hash()
     bool short_windows = false;     // some window's last byte may lie behind the body's end
 
+    // First of the anchors that may be this name, for Anchor::next.
+    uint32_t field_head(const FieldName& name) const { return fields[name.hash & (fields.size() - 1)]; }
     // Of a window's first three bytes, letters of both cases alike and a line's ends, with NUL, too.
     static uint32_t window_hash(uint8_t a, uint8_t b, uint8_t c) {
         const uint8_t first = a == '\r' || a == 0 ? uint8_t('\n') : a;

@@ -16,6 +16,9 @@ constexpr uint16_t MAX_ESCAPED = 64;
 
 bool is_escaped(Check check) { return check == Check::escaped_run || check == Check::escaped_header; }
 
+// Characters of wide text that are read at first.
+constexpr size_t FIRST_WIDE = 24;
+
 // Two signs this close belong together: a header block's lines, a credential in its header.
 constexpr uint64_t NEAR = 512;
 
@@ -69,6 +72,8 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     kept_count_ = 0;
     levels_ = Levels();
     assessment_ = Assessment();
+    reading_.reset();
+    waiting_window_ = NOT_WAITING;
     own_.reset(scanner_.key, response ? response->request : nullptr);
 
     ovr_bytes type{nullptr, 0};
@@ -268,55 +273,105 @@ bool Stream::resolve_start(const View& view) {
     return true;
 }
 
-// Runs the verifiers of one window. False: at least one must wait, and none has been accepted.
+// A verifier must see more: the stream goes on at the window's anchor. Returns false, as resolve() then does.
+bool Stream::wait(int64_t window, uint32_t anchor, uint64_t start) {
+    waiting_window_ = window;
+    waiting_anchor_ = anchor;
+    resume_ = uint64_t(std::max<int64_t>(window, 0));
+    open_ = start;
+    return false;
+}
+
+// Whether the anchor was decided when its window had to wait; anchors come in the same order then.
+bool Stream::decided(uint32_t anchor) {
+    if (anchor == waiting_anchor_) waiting_anchor_ = NO_ANCHOR;
+    return waiting_anchor_ != NO_ANCHOR;
+}
+
+// Runs the verifiers of one window. False: one must wait.
 bool Stream::resolve(const View& view, int64_t window) {
     const Ruleset& rs = *scanner_.rules;
     const uint8_t* p = view.at(uint64_t(window + 1));
-    const uint32_t head = rs.window_head[Ruleset::window_hash(window < 0 ? uint8_t('\n') : p[-1], p[0], p[1])];
-    bool any = false;
-    for (const bool accepting : {false, true}) {
-        if (accepting && !any) break;
-        for (uint32_t i = head; i != NO_ANCHOR; i = rs.anchors[i].next) {
-            const Anchor& a = rs.anchors[i];
-            if (window < a.window) continue;
-            const uint64_t start = uint64_t(window - a.window);
-            if (start < view.base) continue;
-            const uint64_t limit = start + LOOK_AHEAD;  // from the anchor on: where its window lies must not change what is found
-            if (view.end() - start >= sizeof a.head) {
-                uint64_t first;
-                std::memcpy(&first, view.at(start), sizeof first);
-                if (((first | a.fold) & a.mask) != a.head) continue;
-            }
-            const size_t span = size_t(a.length) * a.stride;
-            const size_t present = size_t(std::min<uint64_t>(span, view.end() - start));
-            if (!same_text(view.at(start), a, present)) continue;
-            const uint32_t where = rs.rules[a.rule].where;
-            const Check check = rs.rules[a.rule].check;
-            if (is_escaped(check) && escaped_[check == Check::escaped_header] >= MAX_ESCAPED) continue;
-            if (!(where >> uint32_t(content_.cls) & 1)) continue;
-            Match match;
-            NarrowText narrow;
-            Answer answer = view.final ? Answer::no : Answer::more;
-            if (present == span && a.stride == 2) {
-                narrow.fill(view, start, limit);
-                answer = verify(rs, a, narrow.view, narrow.start, narrow.limit, match);
-            } else if (present == span) {
-                answer = verify(rs, a, view, start, limit, match);
-            }
-            if (answer == Answer::more) {
-                resume_ = uint64_t(std::max<int64_t>(window, 0));
-                open_ = start;
-                return false;
-            }
-            any |= answer == Answer::yes;
-            if (!accepting || answer != Answer::yes) continue;
-            if (a.stride == 2)
-                accept(a, narrow.view, match, narrow.offset(match.start), narrow.offset(match.end));
-            else
-                accept(a, view, match, match.start, match.end);
+    const uint8_t before = window < 0 ? uint8_t('\n') : p[-1];
+    if (waiting_window_ != window) waiting_anchor_ = NO_ANCHOR;
+    waiting_window_ = NOT_WAITING;
+    if (before == '\n' || before == '\r' || before == 0) {
+        if (!resolve_field(view, window, uint64_t(window + 1), 1)) return false;
+    } else if (p[0] == 0) {
+        if (!resolve_field(view, window, uint64_t(window), 2)) return false;
+    }
+    for (uint32_t i = rs.window_head[Ruleset::window_hash(before, p[0], p[1])]; i != NO_ANCHOR; i = rs.anchors[i].next) {
+        const Anchor& a = rs.anchors[i];
+        if (decided(i) || window < a.window) continue;
+        const uint64_t start = uint64_t(window - a.window);
+        if (start < view.base) continue;
+        if (view.end() - start >= sizeof a.head) {
+            uint64_t first;
+            std::memcpy(&first, view.at(start), sizeof first);
+            if (((first | a.fold) & a.mask) != a.head) continue;
         }
+        const size_t present = size_t(std::min<uint64_t>(size_t(a.length) * a.stride, view.end() - start));
+        if (same_text(view.at(start), a, present) && !resolve_anchor(view, window, i)) return false;
     }
     return true;
+}
+
+// The same for header lines whose name begins at `start`, in characters of `stride` bytes.
+bool Stream::resolve_field(const View& view, int64_t window, uint64_t start, uint8_t stride) {
+    const Ruleset& rs = *scanner_.rules;
+    if (start >= view.end()) return true;
+    const uint8_t* p = view.at(start);
+    if (stride == 2 && start >= 2) {
+        // No line ends before most such names.
+        if (start - view.base < 2 || p[-1] != 0 || (p[-2] != '\n' && p[-2] != '\r' && p[-2] != 0)) return true;
+    }
+    const size_t there = size_t(view.end() - start) / stride;
+    const FieldName name(p, there, stride);
+    if (name.size == there && name.size <= MAX_ANCHOR) {
+        if (view.final) return true;
+        for (const uint32_t i : rs.header_names[p[0] % 32]) {
+            const Anchor& a = rs.anchors[i];
+            const size_t present = size_t(std::min<uint64_t>(size_t(a.length) * stride, view.end() - start));
+            const bool looked_for = a.stride == stride && rs.rules[a.rule].where >> uint32_t(content_.cls) & 1;
+            if (looked_for && name.size <= a.length && same_text(p, a, present)) return wait(window, NO_ANCHOR, start);
+        }
+        return true;
+    }
+    for (uint32_t i = rs.field_head(name); i != NO_ANCHOR; i = rs.anchors[i].next) {
+        const Anchor& a = rs.anchors[i];
+        if (decided(i) || a.stride != stride || !name.is(a) || (!a.nocase && !same_text(p, a, size_t(a.length) * stride))) continue;
+        if (!resolve_anchor(view, window, i)) return false;
+    }
+    return true;
+}
+
+// The same for one anchor, whose bytes stand there as far as the view goes.
+bool Stream::resolve_anchor(const View& view, int64_t window, uint32_t anchor) {
+    const Ruleset& rs = *scanner_.rules;
+    const Anchor& a = rs.anchors[anchor];
+    const Rule& rule = rs.rules[a.rule];
+    if (is_escaped(rule.check) && escaped_[rule.check == Check::escaped_header] >= MAX_ESCAPED) return true;
+    if (!(rule.where >> uint32_t(content_.cls) & 1)) return true;
+    const uint64_t start = uint64_t(window - a.window);
+    const uint64_t limit = start + LOOK_AHEAD;  // from the anchor on: where its window lies must not change what is found
+    const uint64_t span_end = start + size_t(a.length) * a.stride;
+    Match match;
+    if (span_end > view.end()) return view.final || wait(window, anchor, start);
+    if (a.stride == 1) {
+        const Answer answer = verify(rs, reading_, a, view, start, limit, match);
+        if (answer == Answer::yes) accept(a, view, match, match.start, match.end);
+        return answer != Answer::more || wait(window, anchor, start);
+    }
+    // Most wide names show by what follows that they are none.
+    NarrowText narrow;
+    Answer answer = Answer::more;
+    for (const uint64_t first : {span_end + 2 * FIRST_WIDE, limit}) {
+        if (answer != Answer::more) break;
+        narrow.fill(view, start, first, limit);
+        answer = verify(rs, reading_, a, narrow.view, narrow.start, narrow.limit, match);
+    }
+    if (answer == Answer::yes) accept(a, narrow.view, match, narrow.offset(match.start), narrow.offset(match.end));
+    return answer != Answer::more || wait(window, anchor, start);
 }
 
 // start, end: of the match in the body. The match itself is in the view's offsets, which differ for wide text.
