@@ -81,8 +81,8 @@ void OwnRequest::reset(const DigestKey& key, const ovr_request* r) {
     }
 }
 
-bool OwnRequest::holds(const uint8_t* value, size_t size) const {
-    if (size < MIN_VALUE || !count_) return false;
+bool OwnRequest::known(const uint8_t* value, size_t size) const {
+    if (size < MIN_VALUE) return false;
     const uint64_t d = keyed_digest(key_, value, size);
     for (size_t i = 0; i < count_; i++)
         if (digests_[i] == d) return true;

@@ -9,9 +9,10 @@ class OwnRequest {
   public:
     void reset(const DigestKey& key, const ovr_request* request);
     // True when [value, size) is, as a whole, a value of the request.
-    bool holds(const uint8_t* value, size_t size) const;
+    bool holds(const uint8_t* value, size_t size) const { return count_ && known(value, size); }
 
   private:
+    bool known(const uint8_t* value, size_t size) const;
     void add(const uint8_t* value, size_t size);
     void add_escaped(const uint8_t* value, size_t size);
     void add_pairs(const uint8_t* text, size_t size, char separator);

@@ -109,7 +109,7 @@ void Stream::add_head_finding(Builtin sign, ovr_part part, const ovr_bytes& valu
     const PlaceLevel level = head_level(sign);
     levels_.head = std::max(levels_.head, uint8_t(level));
     dirty_ = true;
-    add_finding(builtin(sign), part, at, uint32_t(value.size - at), keyed_digest(scanner_.key, value.data + at, value.size - at), name, GROUP_PLACE, level);
+    add_finding(builtin(sign), part, at, uint32_t(value.size - at), {value.data + at, value.size - at}, name, GROUP_PLACE, level);
 }
 
 void Stream::scan_fields(const ovr_header* fields, size_t count, ovr_part part) {
@@ -311,7 +311,8 @@ bool Stream::resolve(const View& view, int64_t window) {
             if (((first | a.fold) & a.mask) != a.head) continue;
         }
         const size_t present = size_t(std::min<uint64_t>(size_t(a.length) * a.stride, view.end() - start));
-        if (same_text(view.at(start), a, present) && !resolve_anchor(view, window, i)) return false;
+        if (!same_text(view.at(start), a, present)) continue;
+        if (!resolve_anchor(view, window, i)) return false;
     }
     return true;
 }
@@ -365,9 +366,9 @@ bool Stream::resolve_anchor(const View& view, int64_t window, uint32_t anchor) {
     // Most wide names show by what follows that they are none.
     NarrowText narrow;
     Answer answer = Answer::more;
-    for (const uint64_t first : {span_end + 2 * FIRST_WIDE, limit}) {
+    for (const uint64_t until : {span_end + 2 * FIRST_WIDE, limit}) {
         if (answer != Answer::more) break;
-        narrow.fill(view, start, first, limit);
+        narrow = reading_.narrow(view, start, until, limit);
         answer = verify(rs, reading_, a, narrow.view, narrow.start, narrow.limit, match);
     }
     if (answer == Answer::yes) accept(a, narrow.view, match, narrow.offset(match.start), narrow.offset(match.end));
@@ -392,7 +393,7 @@ void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t 
     auto add = [&](Group group, uint8_t level) {
         last_sign_ = end;
         dirty_ = true;
-        add_finding(a.rule, OVR_PART_BODY, start, uint32_t(end - start), keyed_digest(scanner_.key, value, value_size), nullptr, group, level);
+        add_finding(a.rule, OVR_PART_BODY, start, uint32_t(end - start), {value, value_size}, nullptr, group, level);
     };
     if (m.sign == Sign::replacements || m.sign == Sign::escaped_bytes) {
         const EscapedLevel level = m.sign == Sign::replacements ? ESCAPED_REPLACED : ESCAPED_BYTES;
@@ -450,9 +451,21 @@ bool Stream::before(const Kept& a, const Kept& b) {
     return a.rule < b.rule;
 }
 
-void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, uint64_t digest, const ovr_bytes* name, Group group, uint8_t level) {
+void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, ovr_bytes value, const ovr_bytes* name, Group group, uint8_t level) {
     if (rule == UINT16_MAX) return;  // a pack without this native rule: the evidence counts, the finding has no name
-    Kept k{offset, digest, length, rule, uint8_t(part), uint8_t(group), level, {}};
+    Kept k{offset, 0, length, rule, uint8_t(part), uint8_t(group), level, {}};
+    if (kept_count_ == MAX_FINDINGS && !before(k, kept_[MAX_FINDINGS - 1])) {
+        dropped_++;
+        return;
+    }
+    size_t same = 0, at = kept_count_;
+    for (size_t i = 0; i < kept_count_; i++) same += kept_[i].rule == rule && kept_[i].part == part;
+    if (same >= MAX_FINDINGS_PER_RULE) {
+        dropped_++;
+        return;
+    }
+    // Dear, so only for what is kept.
+    if (value.data) k.digest = keyed_digest(scanner_.key, value.data, value.size);
     if (name) {
         size_t i = 0;
         for (; i < name->size && i + 1 < sizeof k.name; i++) {
@@ -461,16 +474,9 @@ void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t
             k.name[i] = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '_' ? char(c) : '?';
         }
     }
-    size_t same = 0, at = kept_count_;
-    for (size_t i = 0; i < kept_count_; i++) same += kept_[i].rule == rule && kept_[i].part == part;
-    if (same >= MAX_FINDINGS_PER_RULE) {
-        dropped_++;
-        return;
-    }
     while (at && before(k, kept_[at - 1])) at--;
     if (kept_count_ == MAX_FINDINGS) {
         dropped_++;
-        if (at == MAX_FINDINGS) return;
         kept_count_--;
     }
     std::memmove(kept_ + at + 1, kept_ + at, (kept_count_ - at) * sizeof kept_[0]);
@@ -527,7 +533,7 @@ void Stream::add_native_findings() {
     const RawState raw = raw_state();
     if (raw.level) {
         const uint32_t length = uint32_t(std::min<uint64_t>(raw.last - raw.first + 1, UINT32_MAX));
-        auto add = [&](Builtin b) { add_finding(builtin(b), OVR_PART_BODY, raw.first, length, 0, nullptr, GROUP_RAW, raw.level); };
+        auto add = [&](Builtin b) { add_finding(builtin(b), OVR_PART_BODY, raw.first, length, {nullptr, 0}, nullptr, GROUP_RAW, raw.level); };
         if (raw.kinds & RAW_UTF8) add(Builtin::raw_utf8);
         if (raw.kinds & RAW_CONTROL) add(Builtin::raw_control);
         if (raw.kinds & RAW_NUL) add(Builtin::raw_nul);
@@ -538,10 +544,10 @@ void Stream::add_native_findings() {
     }
     const PlaceState& place = place_.state();
     if (place.level)
-        add_finding(builtin(place.sign), OVR_PART_BODY, place.first, uint32_t(std::min<uint64_t>(total_ - place.first, UINT32_MAX)), 0, nullptr, GROUP_PLACE,
+        add_finding(builtin(place.sign), OVR_PART_BODY, place.first, uint32_t(std::min<uint64_t>(total_ - place.first, UINT32_MAX)), {nullptr, 0}, nullptr, GROUP_PLACE,
                     place.level);
     else if (html_end_ && last_text_ > html_end_)
-        add_finding(builtin(Builtin::html_tail), OVR_PART_BODY, html_end_, uint32_t(std::min<uint64_t>(total_ - html_end_, UINT32_MAX)), 0, nullptr,
+        add_finding(builtin(Builtin::html_tail), OVR_PART_BODY, html_end_, uint32_t(std::min<uint64_t>(total_ - html_end_, UINT32_MAX)), {nullptr, 0}, nullptr,
                     GROUP_PLACE, PLACE_HTML_TAIL);
 }
 

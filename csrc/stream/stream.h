@@ -61,7 +61,7 @@ class Stream {
     RawState raw_state() const;
     void reassess();
     void release(bool flushing);
-    void add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, uint64_t digest, const ovr_bytes* name, Group group, uint8_t level);
+    void add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, ovr_bytes value, const ovr_bytes* name, Group group, uint8_t level);
     void add_native_findings();
     const uint16_t& builtin(Builtin b) const { return scanner_.rules->builtin_rule[size_t(b)]; }
 

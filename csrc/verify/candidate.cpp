@@ -76,7 +76,7 @@ Answer header_line(const Ruleset& rs, Reading& reading, const Rule& rule, const 
     uint64_t head = at;
     if (!match_after(rs, reading, rule, v, head, limit, answer)) return answer;
     if (at < stop) at = reading.run_end(rs, rs.value_class, v, at, std::min(value + MAX_REPEAT, stop));
-    if (at == stop && at - value < MAX_REPEAT && may_grow) return Answer::more;
+    if (at == stop && may_grow) return Answer::more;
     if (at == value) return Answer::no;
     const bool ended = at < stop;
     if (ended && *v.at(at) == '\r' && at + 1 >= stop && may_grow) return Answer::more;

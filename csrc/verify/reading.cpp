@@ -7,41 +7,33 @@
 namespace overread {
 namespace {
 
-// n log2 n in units of 2^-20, so that sums do not hang on the order of their terms.
-struct Logs {
-    uint32_t value[65];
-    Logs() {
-        value[0] = 0;
-        for (int n = 1; n < 65; n++) value[n] = uint32_t(std::lround(n * std::log2(double(n)) * (1 << 20)));
+constexpr uint32_t DIGIT = 1, UPPER = 1 << 8, LOWER = 1 << 16;
+constexpr size_t LONGEST_PLACEHOLDER = 11;
+// What documentation and examples put where a secret would stand. In random text the shortest of these, in any case, is
+// seen once in 100,000 tokens.
+constexpr const char* PLACEHOLDERS[] = {"example", "xxxx", "00000", "abcdefg", "changeme", "redacted", "your_", "your-", "placeholder", "dummy"};
+
+struct Tables {
+    uint32_t kind[256] = {};                       // DIGIT, UPPER, LOWER or none
+    uint16_t first[256] = {}, second[256] = {};    // bit i: in PLACEHOLDERS[i] that byte, of either case, stands there
+    uint32_t entropy[65] = {}, step[65] = {};      // n log2 n in units of 2^-20, and what the next of n equal bytes adds to it
+    Tables() {
+        for (int c = 0; c < 256; c++) kind[c] = c >= '0' && c <= '9' ? DIGIT : c >= 'A' && c <= 'Z' ? UPPER : c >= 'a' && c <= 'z' ? LOWER : 0;
+        for (size_t i = 0; i < sizeof PLACEHOLDERS / sizeof PLACEHOLDERS[0]; i++)
+            for (int c = 0; c < 256; c++) {
+                if (Ruleset::fold(uint8_t(c)) == PLACEHOLDERS[i][0]) first[c] |= uint16_t(1u << i);
+                if (Ruleset::fold(uint8_t(c)) == PLACEHOLDERS[i][1]) second[c] |= uint16_t(1u << i);
+            }
+        for (int n = 1; n < 65; n++) entropy[n] = uint32_t(std::lround(n * std::log2(double(n)) * (1 << 20)));
+        for (int n = 0; n < 64; n++) step[n] = entropy[n + 1] - entropy[n];
     }
 };
-const Logs LOGS;
+const Tables TABLES;
 
 // Bits of a random-looking token, and what rounding may take from the logarithms of 64 bytes.
 constexpr uint64_t BITS = uint64_t(48) << 20, SLACK = 64;
 
-// What documentation and examples put where a secret would stand. In random text the shortest of these, in any case, is
-// seen once in 100,000 tokens.
-constexpr const char* PLACEHOLDERS[] = {"example", "xxxx", "00000", "abcdefg", "changeme", "redacted", "your_", "your-", "placeholder", "dummy"};
-constexpr size_t LONGEST_PLACEHOLDER = 11;
-
 bool begins_placeholder(const uint8_t* p, size_t n) {
-    if (n < 4) return false;
-    // Nearly every byte ends here.
-    switch (Ruleset::fold(p[0]) << 8 | Ruleset::fold(p[1])) {
-        case 'e' << 8 | 'x':
-        case 'x' << 8 | 'x':
-        case '0' << 8 | '0':
-        case 'a' << 8 | 'b':
-        case 'c' << 8 | 'h':
-        case 'r' << 8 | 'e':
-        case 'y' << 8 | 'o':
-        case 'p' << 8 | 'l':
-        case 'd' << 8 | 'u':
-            break;
-        default:
-            return false;
-    }
     for (const char* word : PLACEHOLDERS) {
         size_t j = 0;
         while (word[j] && j < n && Ruleset::fold(p[j]) == uint8_t(word[j])) j++;
@@ -65,37 +57,43 @@ uint64_t Reading::run_end(const Ruleset& rs, uint16_t cls, const View& v, uint64
     return std::min(to, until);
 }
 
-void Reading::count(uint8_t byte, bool in) {
-    uint8_t& n = seen_[byte];
-    copied_ -= LOGS.value[n];
-    const uint8_t one = in ? 1 : 0xff;
-    n = uint8_t(n + one);
-    copied_ += LOGS.value[n];
-    if (byte >= '0' && byte <= '9') digits_ = uint8_t(digits_ + one);
-    if (byte >= 'A' && byte <= 'Z') uppers_ = uint8_t(uppers_ + one);
-    if (byte >= 'a' && byte <= 'z') lowers_ = uint8_t(lowers_ + one);
-}
-
 // Makes the histogram that of [start, start + size): tokens of a flood overlap, and most of it stays.
 void Reading::slide(const View& v, uint64_t start, size_t size) {
     const uint64_t end = start + size, k = key(v.space, 0);
-    if (window_.key != k || start < window_.from || start >= window_.to || window_.from < v.base) {
+    if (window_.key != k || start < window_.from || start >= window_.to || window_.from < v.base || window_.to > v.end()) {
         std::memset(seen_, 0, sizeof seen_);
-        copied_ = digits_ = uppers_ = lowers_ = 0;
+        sum_ = kinds_ = 0;
         window_ = {k, start, start};
     }
-    for (; window_.from < start; window_.from++) count(*v.at(window_.from), false);
-    for (; window_.to < end; window_.to++) count(*v.at(window_.to), true);
-    for (; window_.to > end; window_.to--) count(*v.at(window_.to - 1), false);
+    auto add = [&](uint8_t c) {
+        kinds_ += TABLES.kind[c];
+        sum_ += TABLES.step[seen_[c]++];
+    };
+    auto take = [&](uint8_t c) {
+        kinds_ -= TABLES.kind[c];
+        sum_ -= TABLES.step[--seen_[c]];
+    };
+    const uint8_t *from = v.at(window_.from), *to = v.at(window_.to);
+    // Before what is new: no count may pass TOKEN.
+    while (from < v.at(start)) take(*from++);
+    while (to > v.at(end)) take(*--to);
+    while (to < v.at(end)) add(*to++);
+    window_.from = start;
+    window_.to = end;
 }
 
 bool Reading::placeholder(const View& v, uint64_t start, size_t size) {
     const uint64_t end = start + size, k = key(v.space, 0);
     if (plain_.key != k || start < plain_.from || start > plain_.to) plain_ = {k, start, start};
-    for (uint64_t i = plain_.to; i < end; i++) {
-        if (begins_placeholder(v.at(i), size_t(end - i))) return true;
-        // Behind the token's end a word may go on that counts for another one.
-        if (end - i >= LONGEST_PLACEHOLDER) plain_.to = i + 1;
+    bool sure = true;
+    for (uint64_t i = plain_.to; i + 1 < end; i++) {
+        const uint8_t* p = v.at(i);
+        if (TABLES.first[p[0]] & TABLES.second[p[1]]) {
+            if (begins_placeholder(p, size_t(end - i))) return true;
+            // Behind this token's end a word may go on that counts for another one.
+            sure = sure && end - i >= LONGEST_PLACEHOLDER;
+        }
+        if (sure) plain_.to = i + 1;
     }
     return false;
 }
@@ -104,8 +102,9 @@ bool Reading::random_looking(const View& v, uint64_t start, size_t size, bool wa
     if (size < 16) return false;
     const size_t n = std::min(size, TOKEN);
     slide(v, start, n);
-    if (wants_digit ? !digits_ || !(uppers_ || lowers_) : !uppers_ || !lowers_) return false;
-    if (uint64_t(LOGS.value[n] - copied_ + SLACK) * size < BITS * n) return false;
+    const bool digit = kinds_ & 0xff * DIGIT, upper = kinds_ & 0xff * UPPER, lower = kinds_ & 0xff * LOWER;
+    if (wants_digit ? !digit || !(upper || lower) : !upper || !lower) return false;
+    if (uint64_t(TABLES.entropy[n] - sum_ + SLACK) * size < BITS * n) return false;
     return !placeholder(v, start, n);
 }
 

@@ -8,9 +8,6 @@
 
 namespace overread {
 
-constexpr size_t LOOK_BEHIND = 192;  // bytes before a window that a verifier may read: anchor (48), target (96), method (12)
-constexpr size_t LOOK_AHEAD = 640;   // bytes from the anchor's start on: anchor (48) + spaces + the longest run (512)
-
 enum class Sign : uint8_t {
     credential,     // a well-formed credential
     lf_header,      // header line with a bare LF, or a request line with one
@@ -26,18 +23,6 @@ struct Match {
     Sign sign;
     uint64_t start, end;              // of the finding
     uint64_t value_start, value_end;  // of what is compared with the client's own values
-};
-
-// Text around a UTF-16LE anchor, one byte per code unit, so that verifiers see it as they see other text.
-struct NarrowText {
-    static constexpr uint8_t NO_BYTE = 0x7f;  // stands for a unit above U+00FF: no verifier takes it for text
-    View view;
-    uint64_t start, limit;  // of the anchor, in the view's offsets
-    uint64_t body;          // the anchor's place in the body
-    uint8_t bytes[WIDE_BEHIND + (LOOK_AHEAD + LOOK_BEHIND) / 2 + 1];
-    // until: last offset in the body that may be read. first: so many bytes of it are enough for now.
-    void fill(const View& v, uint64_t at, uint64_t first, uint64_t until);
-    uint64_t offset(uint64_t narrow) const { return body + 2 * (narrow - start); }
 };
 
 enum class Answer : uint8_t { no, yes, more };  // more: cannot be decided before further bytes
