@@ -261,8 +261,16 @@ void choose(Ruleset& r, const std::vector<uint32_t>& open, const Nibbles (&given
     }
 }
 
-// The bytes that may stand behind the anchor: all, or those of the rule's `after` where its match goes on with one at once.
-const CharClass* follows(const Ruleset& r, const Anchor& a) {
+// The class of the characters that may stand directly before the anchor, or NO_CLASS.
+uint16_t leads(const Ruleset& r, const Anchor& a) {
+    const Rule& rule = r.rules[a.rule];
+    if (rule.check == Check::header_line || rule.before_count == 0) return NO_CLASS;
+    const Element& e = r.elements[rule.before_first + rule.before_count - 1];
+    return e.min ? e.cls : NO_CLASS;
+}
+
+// The same for those behind it: where the rule's `after` goes on with one at once.
+uint16_t follows(const Ruleset& r, const Anchor& a) {
     const Rule& rule = r.rules[a.rule];
     switch (rule.check) {
         case Check::none:
@@ -275,11 +283,11 @@ const CharClass* follows(const Ruleset& r, const Anchor& a) {
         case Check::letters:
             break;
         default:
-            return nullptr;
+            return NO_CLASS;
     }
-    if (rule.after_count == 0) return nullptr;
+    if (rule.after_count == 0) return NO_CLASS;
     const Element& e = r.elements[rule.after_first];
-    return e.min && !(e.flags & ELEMENT_EDGE) ? &r.classes[e.cls] : nullptr;
+    return e.min && !(e.flags & ELEMENT_EDGE) ? e.cls : NO_CLASS;
 }
 
 }  // namespace
@@ -304,12 +312,15 @@ FieldName::FieldName(const uint8_t* p, size_t n, size_t stride) {
         if (!c || (stride == 2 && p[size * stride + 1])) break;
         bytes[size] = c;
     }
-    // The first and the last four bytes and the length tell nearly all names apart.
+}
+
+// The first and the last four bytes and the length tell nearly all names apart.
+uint32_t FieldName::hash() const {
     uint32_t first = 0, last = 0;
     std::memcpy(&first, bytes, size < 4 ? size : 4);
     if (size > 4) std::memcpy(&last, bytes + size - 4, 4);
     const uint64_t mixed = (uint64_t(last) << 32 | first) * 0x9E3779B97F4A7C15u + size * 0xC2B2AE3D27D4EB4Fu;
-    hash = uint32_t((mixed ^ mixed >> 29) >> 16);
+    return uint32_t((mixed ^ mixed >> 29) >> 16);
 }
 
 bool FieldName::is(const Anchor& a) const {
@@ -369,7 +380,9 @@ void choose_fingerprints(Ruleset& r) {
             four[j] = k >= span || (a.stride == 2 && k % 2) ? uint8_t(0) : a.bytes[k / a.stride];
         }
         const bool beyond = a.window + int(WINDOW) > span;
-        const CharClass* next = beyond ? follows(r, a) : nullptr;
+        a.lead = leads(r, a);
+        a.follow = follows(r, a);
+        const CharClass* next = beyond && a.follow != NO_CLASS ? &r.classes[a.follow] : nullptr;
         r.short_windows |= beyond && !next;
         for (const uint8_t first : {four[0], uint8_t('\r'), uint8_t(0)}) {
             if (first != four[0] && a.window >= 0) continue;
@@ -379,7 +392,7 @@ void choose_fingerprints(Ruleset& r) {
             }
         }
         const bool header = r.rules[a.rule].check == Check::header_line;
-        uint32_t& head = header ? r.fields[FieldName(a.bytes, a.length, 1).hash & (slots - 1)] : r.window_head[Ruleset::window_hash(four[0], four[1], four[2])];
+        uint32_t& head = header ? r.fields[FieldName(a.bytes, a.length, 1).hash() & (slots - 1)] : r.window_head[Ruleset::window_hash(four[0], four[1], four[2])];
         a.next = head;
         head = uint32_t(i);
     }

@@ -70,12 +70,11 @@ std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::str
     auto string_at = [&](uint32_t o) { return o < count[STRINGS] ? reinterpret_cast<const char*>(at[STRINGS] + o) : nullptr; };
 
     r->classes.resize(count[CLASSES]);
-    for (size_t i = 0; i < count[CLASSES]; i++) std::memcpy(r->classes[i].bits, at[CLASSES] + i * 32, 32);
+    for (size_t i = 0; i < count[CLASSES]; i++)
+        for (int c = 0; c < 256; c++) r->classes[i].in[c] = at[CLASSES][i * 32 + c / 8] >> c % 8 & 1;
     r->value_class = uint16_t(count[CLASSES]);
     CharClass value;
-    std::memset(value.bits, 0xff, sizeof value.bits);
-    std::memset(value.bits, 0, 0x20 / 8);
-    value.bits[0x7f / 8] &= 0x7f;
+    for (int c = 0; c < 256; c++) value.in[c] = c >= 0x20 && c != 0x7f;
     r->classes.push_back(value);
     for (size_t i = 0; i < count[ELEMENTS]; i++) {
         const uint8_t* p = at[ELEMENTS] + i * 8;

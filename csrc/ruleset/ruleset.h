@@ -80,14 +80,17 @@ enum class Builtin : uint16_t {
 enum Group : uint8_t { GROUP_RAW = 0, GROUP_HTTP = 1, GROUP_PLACE = 2, GROUP_HTTP_GIVEN_RAW = 3, GROUP_ESCAPED = 4, GROUP_COUNT = 5 };
 constexpr uint8_t MAX_LEVEL = 8;
 
+// A byte each, not a bit: long runs are read byte by byte.
 struct CharClass {
-    uint8_t bits[32];
-    bool has(uint8_t c) const { return bits[c >> 3] >> (c & 7) & 1; }
+    bool in[256];
+    bool has(uint8_t c) const { return in[c]; }
 };
 struct Element {
     uint16_t cls, min, max, flags;
 };
 constexpr uint16_t ELEMENT_EDGE = 1;
+
+constexpr uint16_t NO_CLASS = UINT16_MAX;
 
 struct Anchor {
     const uint8_t* bytes;
@@ -97,6 +100,8 @@ struct Anchor {
     int8_t bucket;   // of the kernel's tables; -1: not chosen yet
     int16_t window;  // in the body, from the anchor's start; -1: it begins at the line end before
     uint32_t next;   // next anchor of the same window hash, or of the same field name's, or NO_ANCHOR
+    // Classes that must hold the characters directly before and behind it, or NO_CLASS.
+    uint16_t lead = NO_CLASS, follow = NO_CLASS;
     // Its first eight bytes in the body: (bytes | fold) & mask == head. Most candidates of a window end here.
     uint64_t head = 0, mask = 0, fold = 0;
 };
@@ -106,10 +111,10 @@ constexpr uint32_t NO_ANCHOR = UINT32_MAX;
 // header lines begin with the same few bytes, so their anchors are looked up by their whole name.
 struct FieldName {
     size_t size = 0;  // up to MAX_ANCHOR + 1
-    uint32_t hash;
     uint8_t bytes[MAX_ANCHOR + 1];  // folded
     // Of p[0, n) in characters, `stride` bytes each.
     FieldName(const uint8_t* p, size_t n, size_t stride);
+    uint32_t hash() const;
     bool is(const Anchor& a) const;
 };
 
@@ -149,7 +154,7 @@ struct Ruleset {
     bool short_windows = false;     // some window's last byte may lie behind the body's end
 
     // First of the anchors that may be this name, for Anchor::next.
-    uint32_t field_head(const FieldName& name) const { return fields[name.hash & (fields.size() - 1)]; }
+    uint32_t field_head(const FieldName& name) const { return fields[name.hash() & (fields.size() - 1)]; }
     // Of a window's first three bytes, letters of both cases alike and a line's ends, with NUL, too.
     static uint32_t window_hash(uint8_t a, uint8_t b, uint8_t c) {
         const uint8_t first = a == '\r' || a == 0 ? uint8_t('\n') : a;

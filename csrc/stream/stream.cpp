@@ -48,6 +48,9 @@ bool codes(const ovr_bytes& list) {
     return false;
 }
 
+// Whether a character of the class stands at p, `stride` bytes long.
+bool stands(const CharClass& cls, const uint8_t* p, uint8_t stride) { return cls.has(stride == 2 && p[1] ? NO_BYTE : p[0]); }
+
 // Whether the n bytes at p are the anchor's first.
 bool same_text(const uint8_t* p, const Anchor& a, size_t n) {
     if (a.stride == 1 && !a.nocase) return std::memcmp(p, a.bytes, n) == 0;
@@ -305,13 +308,17 @@ bool Stream::resolve(const View& view, int64_t window) {
         if (decided(i) || window < a.window) continue;
         const uint64_t start = uint64_t(window - a.window);
         if (start < view.base) continue;
-        if (view.end() - start >= sizeof a.head) {
+        const uint8_t* text = view.at(start);
+        const size_t there = size_t(view.end() - start), span = size_t(a.length) * a.stride;
+        if (there >= sizeof a.head) {
             uint64_t first;
-            std::memcpy(&first, view.at(start), sizeof first);
+            std::memcpy(&first, text, sizeof first);
             if (((first | a.fold) & a.mask) != a.head) continue;
         }
-        const size_t present = size_t(std::min<uint64_t>(size_t(a.length) * a.stride, view.end() - start));
-        if (!same_text(view.at(start), a, present)) continue;
+        // Most of what only looks like a credential shows it in the characters beside it.
+        if (a.lead != NO_CLASS && start - view.base >= a.stride && !stands(rs.classes[a.lead], text - a.stride, a.stride)) continue;
+        if (a.follow != NO_CLASS && there >= span + a.stride && !stands(rs.classes[a.follow], text + span, a.stride)) continue;
+        if ((there < sizeof a.head || span > sizeof a.head) && !same_text(text, a, std::min(span, there))) continue;
         if (!resolve_anchor(view, window, i)) return false;
     }
     return true;
@@ -328,6 +335,7 @@ bool Stream::resolve_field(const View& view, int64_t window, uint64_t start, uin
     }
     const size_t there = size_t(view.end() - start) / stride;
     const FieldName name(p, there, stride);
+    if (name.size < there && p[name.size * stride] != ':' && p[name.size * stride] != 0) return true;
     if (name.size == there && name.size <= MAX_ANCHOR) {
         if (view.final) return true;
         for (const uint32_t i : rs.header_names[p[0] % 32]) {

@@ -12,6 +12,9 @@ namespace overread {
 constexpr size_t LOOK_BEHIND = 192;  // bytes before a window that a verifier may read: anchor (48), target (96), method (12)
 constexpr size_t LOOK_AHEAD = 640;   // bytes from the anchor's start on: anchor (48) + spaces + the longest run (512)
 
+// What stands for a wide unit above U+00FF: no verifier takes it for text.
+constexpr uint8_t NO_BYTE = 0x7f;
+
 // Which text offsets count in. Narrowed text begins at either parity; decoded text begins anew with every candidate.
 enum class Space : uint8_t { body, narrow_even, narrow_odd, decoded };
 

@@ -6,9 +6,6 @@
 namespace overread {
 namespace {
 
-// Stands for a unit above U+00FF: no verifier takes it for text.
-constexpr uint8_t NO_BYTE = 0x7f;
-
 void narrow_units(const uint8_t* p, size_t n, uint8_t* out) {
     constexpr uint64_t LOW = 0x00ff00ff00ff00ffu;
     size_t i = 0;
