@@ -13,6 +13,7 @@ class OwnRequest {
 
   private:
     bool known(const uint8_t* value, size_t size) const;
+    void keep(const uint8_t* value, size_t size);
     void add(const uint8_t* value, size_t size);
     void add_escaped(const uint8_t* value, size_t size);
     void add_pairs(const uint8_t* text, size_t size, char separator);
@@ -20,6 +21,8 @@ class OwnRequest {
     DigestKey key_{};
     uint16_t count_ = 0;
     uint64_t digests_[CAPACITY];
+    // Which sizes and digests are kept, modulo 1024: what is none of them costs no digest and no search.
+    uint64_t sizes_[16], low_bits_[16];
 };
 
 }  // namespace overread

@@ -285,10 +285,13 @@ bool Stream::wait(int64_t window, uint32_t anchor, uint64_t start) {
     return false;
 }
 
-// Whether the anchor was decided when its window had to wait; anchors come in the same order then.
+// Whether the anchor was decided when its window had to wait; anchors come in the same order then, and the one that had to
+// wait may turn out not to stand there.
 bool Stream::decided(uint32_t anchor) {
-    if (anchor == waiting_anchor_) waiting_anchor_ = NO_ANCHOR;
-    return waiting_anchor_ != NO_ANCHOR;
+    if (waiting_anchor_ == NO_ANCHOR) return false;
+    const bool here = anchor == waiting_anchor_;
+    if (here) waiting_anchor_ = NO_ANCHOR;
+    return !here;
 }
 
 // Runs the verifiers of one window. False: one must wait.
@@ -303,20 +306,19 @@ bool Stream::resolve(const View& view, int64_t window) {
     } else if (p[0] == 0) {
         if (!resolve_field(view, window, uint64_t(window), 2)) return false;
     }
+    const int64_t behind = window - int64_t(view.base), ahead = int64_t(view.end()) - window;
     for (uint32_t i = rs.window_head[Ruleset::window_hash(before, p[0], p[1])]; i != NO_ANCHOR; i = rs.anchors[i].next) {
         const Anchor& a = rs.anchors[i];
-        if (decided(i) || window < a.window) continue;
-        const uint64_t start = uint64_t(window - a.window);
-        if (start < view.base) continue;
-        const uint8_t* text = view.at(start);
-        const size_t there = size_t(view.end() - start), span = size_t(a.length) * a.stride;
+        if (decided(i) || a.window > behind) continue;
+        const uint8_t* text = p - 1 - a.window;
+        const size_t there = size_t(ahead + a.window), span = size_t(a.length) * a.stride;
         if (there >= sizeof a.head) {
             uint64_t first;
             std::memcpy(&first, text, sizeof first);
             if (((first | a.fold) & a.mask) != a.head) continue;
         }
         // Most of what only looks like a credential shows it in the characters beside it.
-        if (a.lead != NO_CLASS && start - view.base >= a.stride && !stands(rs.classes[a.lead], text - a.stride, a.stride)) continue;
+        if (a.lead != NO_CLASS && behind >= a.window + a.stride && !stands(rs.classes[a.lead], text - a.stride, a.stride)) continue;
         if (a.follow != NO_CLASS && there >= span + a.stride && !stands(rs.classes[a.follow], text + span, a.stride)) continue;
         if ((there < sizeof a.head || span > sizeof a.head) && !same_text(text, a, std::min(span, there))) continue;
         if (!resolve_anchor(view, window, i)) return false;

@@ -10,14 +10,22 @@
 namespace overread {
 namespace {
 
+// Runs up to this long are not worth remembering.
+constexpr size_t SHORT_RUN = 8;
+
 // Greedy run forward from `at`. Returns false with `answer` set when the sequence fails or must wait.
 bool match_after(const Ruleset& rs, Reading& reading, const Rule& rule, const View& v, uint64_t& at, uint64_t limit, Answer& answer) {
     const uint64_t stop = v.end() < limit ? v.end() : limit;
     const bool may_grow = !v.final && v.end() < limit;
     for (size_t i = 0; i < rule.after_count; i++) {
         const Element& e = rs.elements[rule.after_first + i];
-        const uint64_t from = at;
-        if (at < stop) at = reading.run_end(rs, e.cls, v, at, std::min(at + e.max, stop));
+        const uint64_t from = at, until = std::min(at + e.max, stop);
+        if (e.max > SHORT_RUN && at < stop) {
+            at = reading.run_end(rs, e.cls, v, at, until);
+        } else {
+            const CharClass& c = rs.classes[e.cls];
+            while (at < until && c.has(*v.at(at))) at++;
+        }
         const size_t n = size_t(at - from);
         if (n < e.max && at == stop && may_grow) {
             answer = Answer::more;
