@@ -300,9 +300,10 @@ FieldName::FieldName(const uint8_t* p, size_t n, size_t stride) {
                 const int lower = c | 0x20;
                 if (lower >= 'a' && lower <= 'z')
                     of[c] = uint8_t(lower);
-                else if ((c >= '0' && c <= '9') || c == '-' || c == '_')
+                else if (c >= '0' && c <= '9')
                     of[c] = uint8_t(c);
             }
+            for (const char c : {'!', '#', '$', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~'}) of[uint8_t(c)] = uint8_t(c);
         }
     };
     static constexpr Folded FOLDED;
@@ -392,7 +393,8 @@ void choose_fingerprints(Ruleset& r) {
             }
         }
         const bool header = r.rules[a.rule].check == Check::header_line;
-        uint32_t& head = header ? r.fields[FieldName(a.bytes, a.length, 1).hash() & (slots - 1)] : r.window_head[Ruleset::window_hash(four[0], four[1], four[2])];
+        uint32_t& head =
+            header ? r.fields[FieldName(a.bytes, a.length, 1).hash() & (slots - 1)] : r.window_head[Ruleset::window_hash(four[0], four[1], four[2])];
         a.next = head;
         head = uint32_t(i);
     }

@@ -107,10 +107,10 @@ struct Anchor {
 };
 constexpr uint32_t NO_ANCHOR = UINT32_MAX;
 
-// The field name at a place: as many letters, digits, '-' and '_' as stand there, letters of both cases alike. Hundreds of
-// header lines begin with the same few bytes, so their anchors are looked up by their whole name.
+// The field name at a place (RFC 9110, section 5.6.2, without % and &, which begin escapes), letters of both cases alike.
+// Hundreds of header lines begin with the same few bytes, so their anchors are looked up by their whole name.
 struct FieldName {
-    size_t size = 0;  // up to MAX_ANCHOR + 1
+    size_t size = 0;                // up to MAX_ANCHOR + 1
     uint8_t bytes[MAX_ANCHOR + 1];  // folded
     // Of p[0, n) in characters, `stride` bytes each.
     FieldName(const uint8_t* p, size_t n, size_t stride);

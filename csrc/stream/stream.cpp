@@ -554,8 +554,8 @@ void Stream::add_native_findings() {
     }
     const PlaceState& place = place_.state();
     if (place.level)
-        add_finding(builtin(place.sign), OVR_PART_BODY, place.first, uint32_t(std::min<uint64_t>(total_ - place.first, UINT32_MAX)), {nullptr, 0}, nullptr, GROUP_PLACE,
-                    place.level);
+        add_finding(builtin(place.sign), OVR_PART_BODY, place.first, uint32_t(std::min<uint64_t>(total_ - place.first, UINT32_MAX)), {nullptr, 0}, nullptr,
+                    GROUP_PLACE, place.level);
     else if (html_end_ && last_text_ > html_end_)
         add_finding(builtin(Builtin::html_tail), OVR_PART_BODY, html_end_, uint32_t(std::min<uint64_t>(total_ - html_end_, UINT32_MAX)), {nullptr, 0}, nullptr,
                     GROUP_PLACE, PLACE_HTML_TAIL);

@@ -13,7 +13,8 @@ constexpr size_t GAP = 4;       // plain bytes between two escapes of a run: mem
 // What ends a run: quotes, markup, white space.
 bool ends(uint8_t c) {
     // Bits of the characters up to '?'.
-    constexpr uint64_t ENDS = uint64_t(1) << '"' | uint64_t(1) << '\'' | uint64_t(1) << '<' | uint64_t(1) << '>' | uint64_t(1) << ' ' | 1u << '\t' | 1u << '\r' | 1u << '\n';
+    constexpr uint64_t ENDS =
+        uint64_t(1) << '"' | uint64_t(1) << '\'' | uint64_t(1) << '<' | uint64_t(1) << '>' | uint64_t(1) << ' ' | 1u << '\t' | 1u << '\r' | 1u << '\n';
     return c < 64 && ENDS >> c & 1;
 }
 

@@ -14,9 +14,9 @@ constexpr size_t LONGEST_PLACEHOLDER = 11;
 constexpr const char* PLACEHOLDERS[] = {"example", "xxxx", "00000", "abcdefg", "changeme", "redacted", "your_", "your-", "placeholder", "dummy"};
 
 struct Tables {
-    uint32_t kind[256] = {};                       // DIGIT, UPPER, LOWER or none
-    uint16_t first[256] = {}, second[256] = {};    // bit i: in PLACEHOLDERS[i] that byte, of either case, stands there
-    uint32_t entropy[65] = {}, step[65] = {};      // n log2 n in units of 2^-20, and what the next of n equal bytes adds to it
+    uint32_t kind[256] = {};                     // DIGIT, UPPER, LOWER or none
+    uint16_t first[256] = {}, second[256] = {};  // bit i: in PLACEHOLDERS[i] that byte, of either case, stands there
+    uint32_t entropy[65] = {}, step[65] = {};    // n log2 n in units of 2^-20, and what the next of n equal bytes adds to it
     Tables() {
         for (int c = 0; c < 256; c++) kind[c] = c >= '0' && c <= '9' ? DIGIT : c >= 'A' && c <= 'Z' ? UPPER : c >= 'a' && c <= 'z' ? LOWER : 0;
         for (size_t i = 0; i < sizeof PLACEHOLDERS / sizeof PLACEHOLDERS[0]; i++)
