@@ -463,14 +463,10 @@ bool Stream::before(const Kept& a, const Kept& b) {
 
 void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, ovr_bytes value, const ovr_bytes* name, Group group, uint8_t level) {
     if (rule == UINT16_MAX) return;  // a pack without this native rule: the evidence counts, the finding has no name
-    Kept k{offset, 0, length, rule, uint8_t(part), uint8_t(group), level, {}};
-    if (kept_count_ == MAX_FINDINGS && !before(k, kept_[MAX_FINDINGS - 1])) {
-        dropped_++;
-        return;
-    }
     size_t same = 0, at = kept_count_;
     for (size_t i = 0; i < kept_count_; i++) same += kept_[i].rule == rule && kept_[i].part == part;
-    if (same >= MAX_FINDINGS_PER_RULE) {
+    Kept k{offset, 0, length, rule, uint8_t(part), uint8_t(group), level, {}};
+    if (same >= MAX_FINDINGS_PER_RULE || (kept_count_ == MAX_FINDINGS && !before(k, kept_[MAX_FINDINGS - 1]))) {
         dropped_++;
         return;
     }

@@ -65,19 +65,21 @@ void Reading::slide(const View& v, uint64_t start, size_t size) {
         sum_ = kinds_ = 0;
         window_ = {k, start, start};
     }
-    auto add = [&](uint8_t c) {
-        kinds_ += TABLES.kind[c];
-        sum_ += TABLES.step[seen_[c]++];
-    };
+    uint32_t sum = sum_, kinds = kinds_;
     auto take = [&](uint8_t c) {
-        kinds_ -= TABLES.kind[c];
-        sum_ -= TABLES.step[--seen_[c]];
+        kinds -= TABLES.kind[c];
+        sum -= TABLES.step[--seen_[c]];
     };
-    const uint8_t *from = v.at(window_.from), *to = v.at(window_.to);
+    const uint8_t *from = v.at(window_.from), *to = v.at(window_.to), *const new_from = v.at(start), *const new_to = v.at(end);
     // Before what is new: no count may pass TOKEN.
-    while (from < v.at(start)) take(*from++);
-    while (to > v.at(end)) take(*--to);
-    while (to < v.at(end)) add(*to++);
+    while (from < new_from) take(*from++);
+    while (to > new_to) take(*--to);
+    for (; to < new_to; to++) {
+        kinds += TABLES.kind[*to];
+        sum += TABLES.step[seen_[*to]++];
+    }
+    sum_ = sum;
+    kinds_ = kinds;
     window_.from = start;
     window_.to = end;
 }
