@@ -269,6 +269,9 @@ uint16_t leads(const Ruleset& r, const Anchor& a) {
     return e.min ? e.cls : NO_CLASS;
 }
 
+// So many characters behind an anchor are looked at before its verifier runs.
+constexpr uint16_t MAX_FOLLOW = 8;
+
 // The same for those behind it: where the rule's `after` goes on with one at once.
 uint16_t follows(const Ruleset& r, const Anchor& a) {
     const Rule& rule = r.rules[a.rule];
@@ -383,6 +386,7 @@ void choose_fingerprints(Ruleset& r) {
         const bool beyond = a.window + int(WINDOW) > span;
         a.lead = leads(r, a);
         a.follow = follows(r, a);
+        if (a.follow != NO_CLASS) a.follow_count = uint8_t(std::min<uint16_t>(r.elements[r.rules[a.rule].after_first].min, MAX_FOLLOW));
         const CharClass* next = beyond && a.follow != NO_CLASS ? &r.classes[a.follow] : nullptr;
         r.short_windows |= beyond && !next;
         for (const uint8_t first : {four[0], uint8_t('\r'), uint8_t(0)}) {

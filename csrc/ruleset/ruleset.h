@@ -100,8 +100,9 @@ struct Anchor {
     int8_t bucket;   // of the kernel's tables; -1: not chosen yet
     int16_t window;  // in the body, from the anchor's start; -1: it begins at the line end before
     uint32_t next;   // next anchor of the same window hash, or of the same field name's, or NO_ANCHOR
-    // Classes that must hold the characters directly before and behind it, or NO_CLASS.
+    // Classes that must hold the character directly before it and the first few behind it, or NO_CLASS.
     uint16_t lead = NO_CLASS, follow = NO_CLASS;
+    uint8_t follow_count = 0;
     // Its first eight bytes in the body: (bytes | fold) & mask == head. Most candidates of a window end here.
     uint64_t head = 0, mask = 0, fold = 0;
 };

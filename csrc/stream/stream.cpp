@@ -319,7 +319,12 @@ bool Stream::resolve(const View& view, int64_t window) {
         }
         // Most of what only looks like a credential shows it in the characters beside it.
         if (a.lead != NO_CLASS && behind >= a.window + a.stride && !stands(rs.classes[a.lead], text - a.stride, a.stride)) continue;
-        if (a.follow != NO_CLASS && there >= span + a.stride && !stands(rs.classes[a.follow], text + span, a.stride)) continue;
+        if (a.follow != NO_CLASS && there > span) {
+            const size_t n = std::min<size_t>(a.follow_count, (there - span) / a.stride);
+            size_t k = 0;
+            while (k < n && stands(rs.classes[a.follow], text + span + k * a.stride, a.stride)) k++;
+            if (k < n) continue;
+        }
         if ((there < sizeof a.head || span > sizeof a.head) && !same_text(text, a, std::min(span, there))) continue;
         if (!resolve_anchor(view, window, i)) return false;
     }
