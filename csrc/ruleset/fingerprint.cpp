@@ -251,8 +251,19 @@ void choose(Ruleset& r, const std::vector<uint32_t>& open, const Entries (&given
     }
 }
 
-// The bytes that may stand behind the anchor: all, or those of the rule's `after` where its match goes on with one at once.
-const CharClass* follows(const Ruleset& r, const Anchor& a) {
+// The class of the characters that may stand directly before the anchor, or NO_CLASS.
+uint16_t leads(const Ruleset& r, const Anchor& a) {
+    const Rule& rule = r.rules[a.rule];
+    if (rule.check == Check::header_line || rule.before_count == 0) return NO_CLASS;
+    const Element& e = r.elements[rule.before_first + rule.before_count - 1];
+    return e.min ? e.cls : NO_CLASS;
+}
+
+// So many characters behind an anchor are looked at before its verifier runs.
+constexpr uint16_t MAX_FOLLOW = 8;
+
+// The same for those behind it: where the rule's `after` goes on with one at once.
+uint16_t follows(const Ruleset& r, const Anchor& a) {
     const Rule& rule = r.rules[a.rule];
     switch (rule.check) {
         case Check::none:
@@ -265,14 +276,53 @@ const CharClass* follows(const Ruleset& r, const Anchor& a) {
         case Check::letters:
             break;
         default:
-            return nullptr;
+            return NO_CLASS;
     }
-    if (rule.after_count == 0) return nullptr;
+    if (rule.after_count == 0) return NO_CLASS;
     const Element& e = r.elements[rule.after_first];
-    return e.min && !(e.flags & ELEMENT_EDGE) ? &r.classes[e.cls] : nullptr;
+    return e.min && !(e.flags & ELEMENT_EDGE) ? e.cls : NO_CLASS;
 }
 
 }  // namespace
+
+FieldName::FieldName(const uint8_t* p, size_t n, size_t stride) {
+    struct Folded {
+        uint8_t of[256] = {};  // 0: stands in no field name
+        constexpr Folded() {
+            for (int c = 0; c < 256; c++) {
+                const int lower = c | 0x20;
+                if (lower >= 'a' && lower <= 'z')
+                    of[c] = uint8_t(lower);
+                else if (c >= '0' && c <= '9')
+                    of[c] = uint8_t(c);
+            }
+            for (const char c : {'!', '#', '$', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~'}) of[uint8_t(c)] = uint8_t(c);
+        }
+    };
+    static constexpr Folded FOLDED;
+    const size_t most = n < sizeof bytes ? n : sizeof bytes;
+    for (; size < most; size++) {
+        const uint8_t c = FOLDED.of[p[size * stride]];
+        if (!c || (stride == 2 && p[size * stride + 1])) break;
+        bytes[size] = c;
+    }
+}
+
+// The first and the last four bytes and the length tell nearly all names apart.
+uint32_t FieldName::hash() const {
+    uint32_t first = 0, last = 0;
+    std::memcpy(&first, bytes, size < 4 ? size : 4);
+    if (size > 4) std::memcpy(&last, bytes + size - 4, 4);
+    const uint64_t mixed = (uint64_t(last) << 32 | first) * 0x9E3779B97F4A7C15u + size * 0xC2B2AE3D27D4EB4Fu;
+    return uint32_t((mixed ^ mixed >> 29) >> 16);
+}
+
+bool FieldName::is(const Anchor& a) const {
+    if (a.length != size) return false;
+    for (size_t i = 0; i < size; i++)
+        if (Ruleset::fold(a.bytes[i]) != bytes[i]) return false;
+    return true;
+}
 
 void choose_fingerprints(Ruleset& r) {
     Entries entries[BUCKETS];
@@ -280,7 +330,10 @@ void choose_fingerprints(Ruleset& r) {
     for (size_t i = 0; i < r.anchors.size(); i++) {
         Anchor& a = r.anchors[i];
         const bool header = r.rules[a.rule].check == Check::header_line;
-        if (a.stride == 2) {
+        if (a.stride == 2 && header) {
+            a.window = 1;  // behind its first letter: from there its whole name is looked up
+            a.bucket = LINE_BUCKET;
+        } else if (a.stride == 2) {
             // From the NUL behind the first of two letters on, the rarest ones: no such window stands in web text.
             const auto rarity = [&](int k) { return double(FREQUENCY[a.bytes[k + 1]]) * FREQUENCY[a.bytes[k + 2]]; };
             int best = 0;
@@ -315,6 +368,9 @@ void choose_fingerprints(Ruleset& r) {
     std::memcpy(table.first_low, CONTROL_LOW, sizeof table.first_low);
     std::memcpy(table.first_upper, CONTROL_UPPER, sizeof table.first_upper);
     for (uint32_t& h : r.window_head) h = NO_ANCHOR;
+    size_t slots = 1;
+    while (slots < 2 * r.anchors.size()) slots *= 2;
+    r.fields.assign(slots, NO_ANCHOR);
     for (size_t i = 0; i < r.anchors.size(); i++) {
         Anchor& a = r.anchors[i];
         const int span = a.length * a.stride;
@@ -331,7 +387,10 @@ void choose_fingerprints(Ruleset& r) {
             four[j] = k >= span || (a.stride == 2 && k % 2) ? uint8_t(0) : a.bytes[k / a.stride];
         }
         const bool beyond = a.window + int(WINDOW) > span;
-        const CharClass* next = beyond ? follows(r, a) : nullptr;
+        a.lead = leads(r, a);
+        a.follow = follows(r, a);
+        if (a.follow != NO_CLASS) a.follow_count = uint8_t(std::min<uint16_t>(r.elements[r.rules[a.rule].after_first].min, MAX_FOLLOW));
+        const CharClass* next = beyond && a.follow != NO_CLASS ? &r.classes[a.follow] : nullptr;
         for (const uint8_t first : {four[0], uint8_t('\r'), uint8_t(0)}) {
             if (first != four[0] && a.window >= 0) continue;
             for (int last = 0; last < 256; last++) {
@@ -339,7 +398,9 @@ void choose_fingerprints(Ruleset& r) {
                 table.set(uint32_t(first) | uint32_t(four[1]) << 8 | uint32_t(four[2]) << 16 | uint32_t(last) << 24);
             }
         }
-        uint32_t& head = r.window_head[Ruleset::window_hash(four[0], four[1], four[2])];
+        const bool header = r.rules[a.rule].check == Check::header_line;
+        uint32_t& head =
+            header ? r.fields[FieldName(a.bytes, a.length, 1).hash() & (slots - 1)] : r.window_head[Ruleset::window_hash(four[0], four[1], four[2])];
         a.next = head;
         head = uint32_t(i);
     }

@@ -70,7 +70,12 @@ std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::str
     auto string_at = [&](uint32_t o) { return o < count[STRINGS] ? reinterpret_cast<const char*>(at[STRINGS] + o) : nullptr; };
 
     r->classes.resize(count[CLASSES]);
-    for (size_t i = 0; i < count[CLASSES]; i++) std::memcpy(r->classes[i].bits, at[CLASSES] + i * 32, 32);
+    for (size_t i = 0; i < count[CLASSES]; i++)
+        for (int c = 0; c < 256; c++) r->classes[i].in[c] = at[CLASSES][i * 32 + c / 8] >> c % 8 & 1;
+    r->value_class = uint16_t(count[CLASSES]);
+    CharClass value;
+    for (int c = 0; c < 256; c++) value.in[c] = c >= 0x20 && c != 0x7f;
+    r->classes.push_back(value);
     for (size_t i = 0; i < count[ELEMENTS]; i++) {
         const uint8_t* p = at[ELEMENTS] + i * 8;
         Element e{u16(p), u16(p + 2), u16(p + 4), u16(p + 6)};
@@ -107,17 +112,19 @@ std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::str
         if (length < MIN_ANCHOR || length > MAX_ANCHOR || o > count[STRINGS] || length > count[STRINGS] - o || u16(p + 6) >= count[RULES] || p[8] > 1)
             return bad("anchor " + std::to_string(i) + " is malformed");
         const uint16_t rule = u16(p + 6);
-        const uint8_t first = Ruleset::fold(at[STRINGS][o]);
-        if (r->rules[rule].check == Check::header_line && first >= 'a' && first <= 'z') r->header_names[first - 'a'].push_back(uint32_t(r->anchors.size()));
+        const bool header = r->rules[rule].check == Check::header_line;
+        if (header && FieldName(at[STRINGS] + o, length, 1).size != length) return bad("anchor " + std::to_string(i) + " is no field name");
+        if (header) r->header_names[at[STRINGS][o] % 32].push_back(uint32_t(r->anchors.size()));
         // A chosen window lies in the anchor, but for its fourth byte, and its bucket is one of those for text.
         const int8_t bucket = int8_t(p[9] - 1);
-        if (p[9] > TEXT_BUCKETS || (bucket < 0 ? p[10] != 0 : p[10] + MIN_ANCHOR > length || r->rules[rule].check == Check::header_line))
+        if (p[9] > TEXT_BUCKETS || (bucket < 0 ? p[10] != 0 : p[10] + MIN_ANCHOR > length || header))
             return bad("anchor " + std::to_string(i) + " has a window outside it");
         r->anchors.push_back({at[STRINGS] + o, length, rule, p[8] == 1, 1, bucket, p[10], NO_ANCHOR});
         if (!wide[rule]) continue;
         const Check check = r->rules[rule].check;
         if (length + reach[rule] > WIDE_BEHIND || check == Check::request_line || check == Check::field || check >= Check::replacement_run)
             return bad("anchor " + std::to_string(i) + " cannot be looked for in UTF-16");
+        if (header) r->header_names[at[STRINGS][o] % 32].push_back(uint32_t(r->anchors.size()));
         r->anchors.push_back({at[STRINGS] + o, length, rule, p[8] == 1, 2, -1, 0, NO_ANCHOR});
     }
     for (size_t i = 0; i < count[WEIGHTS]; i++) {

@@ -80,14 +80,17 @@ enum class Builtin : uint16_t {
 enum Group : uint8_t { GROUP_RAW = 0, GROUP_HTTP = 1, GROUP_PLACE = 2, GROUP_HTTP_GIVEN_RAW = 3, GROUP_ESCAPED = 4, GROUP_COUNT = 5 };
 constexpr uint8_t MAX_LEVEL = 8;
 
+// A byte each, not a bit: long runs are read byte by byte.
 struct CharClass {
-    uint8_t bits[32];
-    bool has(uint8_t c) const { return bits[c >> 3] >> (c & 7) & 1; }
+    bool in[256];
+    bool has(uint8_t c) const { return in[c]; }
 };
 struct Element {
     uint16_t cls, min, max, flags;
 };
 constexpr uint16_t ELEMENT_EDGE = 1;
+
+constexpr uint16_t NO_CLASS = UINT16_MAX;
 
 struct Anchor {
     const uint8_t* bytes;
@@ -96,11 +99,25 @@ struct Anchor {
     uint8_t stride;  // bytes of the body per byte of the anchor: 1, or 2 for UTF-16LE
     int8_t bucket;   // of the kernel's tables; -1: not chosen yet
     int16_t window;  // in the body, from the anchor's start; -1: it begins at the line end before
-    uint32_t next;   // next anchor of the same window hash, or NO_ANCHOR
+    uint32_t next;   // next anchor of the same window hash, or of the same field name's, or NO_ANCHOR
+    // Classes that must hold the character directly before it and the first few behind it, or NO_CLASS.
+    uint16_t lead = NO_CLASS, follow = NO_CLASS;
+    uint8_t follow_count = 0;
     // Its first eight bytes in the body: (bytes | fold) & mask == head. Most candidates of a window end here.
     uint64_t head = 0, mask = 0, fold = 0;
 };
 constexpr uint32_t NO_ANCHOR = UINT32_MAX;
+
+// The field name at a place (RFC 9110, section 5.6.2, without % and &, which begin escapes), letters of both cases alike.
+// Hundreds of header lines begin with the same few bytes, so their anchors are looked up by their whole name.
+struct FieldName {
+    size_t size = 0;                // up to MAX_ANCHOR + 1
+    uint8_t bytes[MAX_ANCHOR + 1];  // folded
+    // Of p[0, n) in characters, `stride` bytes each.
+    FieldName(const uint8_t* p, size_t n, size_t stride);
+    uint32_t hash() const;
+    bool is(const Anchor& a) const;
+};
 
 struct Rule {
     const char *id, *title, *reference;
@@ -125,7 +142,9 @@ struct Ruleset {
     std::vector<CharClass> classes;
     std::vector<Element> elements;
     std::vector<Anchor> anchors;
-    std::vector<uint32_t> header_names[26];  // anchors of header lines, by first letter
+    std::vector<uint32_t> header_names[32];  // anchors of header lines, by their first byte modulo 32: letters of both cases alike
+    std::vector<uint32_t> fields;            // the same by the hash of their name
+    uint16_t value_class = 0;                // what stands in a line: neither control characters nor DEL
     std::vector<Rule> rules;
     Weight weights[CONTENT_CLASS_COUNT][GROUP_COUNT][MAX_LEVEL + 1];
     float pair_cap[CONTENT_CLASS_COUNT] = {};
@@ -135,6 +154,8 @@ struct Ruleset {
     uint32_t window_head[1 << 12];  // by window_hash()
     uint32_t high_windows = 0;      // bit per ContentClass in which a rule has a window with bytes above ASCII
 
+    // First of the anchors that may be this name, for Anchor::next.
+    uint32_t field_head(const FieldName& name) const { return fields[name.hash() & (fields.size() - 1)]; }
     // Of a window's first three bytes, letters of both cases alike and a line's ends, with NUL, too.
     static uint32_t window_hash(uint8_t a, uint8_t b, uint8_t c) {
         const uint8_t first = a == '\r' || a == 0 ? uint8_t('\n') : a;

@@ -11,11 +11,18 @@ const uint8_t* find(const uint8_t* p, size_t n, char c) { return n ? static_cast
 
 }  // namespace
 
+void OwnRequest::keep(const uint8_t* value, size_t size) {
+    const uint64_t d = keyed_digest(key_, value, size);
+    digests_[count_++] = d;
+    sizes_[size >> 6 & 15] |= uint64_t(1) << (size & 63);
+    low_bits_[d >> 6 & 15] |= uint64_t(1) << (d & 63);
+}
+
 void OwnRequest::add(const uint8_t* value, size_t size) {
     while (size && (*value == ' ' || *value == '\t')) value++, size--;
     while (size && (value[size - 1] == ' ' || value[size - 1] == '\r')) size--;
     if (size < MIN_VALUE || count_ == CAPACITY) return;
-    digests_[count_++] = keyed_digest(key_, value, size);
+    keep(value, size);
     add_escaped(value, size);
 }
 
@@ -34,7 +41,7 @@ void OwnRequest::add_escaped(const uint8_t* value, size_t size) {
             out[n] = value[i];
         n += m;
     }
-    if (changed && count_ < CAPACITY) digests_[count_++] = keyed_digest(key_, out, n);
+    if (changed && count_ < CAPACITY) keep(out, n);
 }
 
 void OwnRequest::add_pairs(const uint8_t* text, size_t size, char separator) {
@@ -55,6 +62,8 @@ void OwnRequest::reset(const DigestKey& key, const ovr_request* r) {
     key_ = key;
     count_ = 0;
     if (!r) return;
+    std::memset(sizes_, 0, sizeof sizes_);
+    std::memset(low_bits_, 0, sizeof low_bits_);
     add(r->target.data, r->target.size);
     if (const uint8_t* query = find(r->target.data, r->target.size, '?')) add_pairs(query + 1, size_t(r->target.data + r->target.size - query - 1), '&');
     for (size_t i = 0; i < r->header_count; i++) {
@@ -81,9 +90,10 @@ void OwnRequest::reset(const DigestKey& key, const ovr_request* r) {
     }
 }
 
-bool OwnRequest::holds(const uint8_t* value, size_t size) const {
-    if (size < MIN_VALUE || !count_) return false;
+bool OwnRequest::known(const uint8_t* value, size_t size) const {
+    if (size < MIN_VALUE || !(sizes_[size >> 6 & 15] >> (size & 63) & 1)) return false;
     const uint64_t d = keyed_digest(key_, value, size);
+    if (!(low_bits_[d >> 6 & 15] >> (d & 63) & 1)) return false;
     for (size_t i = 0; i < count_; i++)
         if (digests_[i] == d) return true;
     return false;

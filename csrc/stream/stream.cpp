@@ -16,6 +16,9 @@ constexpr uint16_t MAX_ESCAPED = 64;
 
 bool is_escaped(Check check) { return check == Check::escaped_run || check == Check::escaped_header; }
 
+// Characters of wide text that are read at first.
+constexpr size_t FIRST_WIDE = 24;
+
 // Two signs this close belong together: a header block's lines, a credential in its header.
 constexpr uint64_t NEAR = 512;
 
@@ -45,6 +48,9 @@ bool codes(const ovr_bytes& list) {
     return false;
 }
 
+// Whether a character of the class stands at p, `stride` bytes long.
+bool stands(const CharClass& cls, const uint8_t* p, uint8_t stride) { return cls.has(stride == 2 && p[1] ? NO_BYTE : p[0]); }
+
 // Whether the n bytes at p are the anchor's first.
 bool same_text(const uint8_t* p, const Anchor& a, size_t n) {
     if (a.stride == 1 && !a.nocase) return std::memcmp(p, a.bytes, n) == 0;
@@ -70,6 +76,8 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     levels_ = Levels();
     assessment_.bits = 0;
     assessment_.term_count = 0;
+    reading_.reset();
+    waiting_window_ = NOT_WAITING;
     own_.reset(scanner_.key, response ? response->request : nullptr);
 
     ovr_bytes type{nullptr, 0};
@@ -105,7 +113,7 @@ void Stream::add_head_finding(Builtin sign, ovr_part part, const ovr_bytes& valu
     const PlaceLevel level = head_level(sign);
     levels_.head = std::max(levels_.head, uint8_t(level));
     dirty_ = true;
-    add_finding(builtin(sign), part, at, uint32_t(value.size - at), keyed_digest(scanner_.key, value.data + at, value.size - at), name, GROUP_PLACE, level);
+    add_finding(builtin(sign), part, at, uint32_t(value.size - at), {value.data + at, value.size - at}, name, GROUP_PLACE, level);
 }
 
 void Stream::scan_fields(const ovr_header* fields, size_t count, ovr_part part) {
@@ -269,55 +277,115 @@ bool Stream::resolve_start(const View& view) {
     return true;
 }
 
-// Runs the verifiers of one window. False: at least one must wait, and none has been accepted.
+// A verifier must see more: the stream goes on at the window's anchor. Returns false, as resolve() then does.
+bool Stream::wait(int64_t window, uint32_t anchor, uint64_t start) {
+    waiting_window_ = window;
+    waiting_anchor_ = anchor;
+    resume_ = uint64_t(std::max<int64_t>(window, 0));
+    open_ = start;
+    return false;
+}
+
+// Whether the anchor was decided when its window had to wait; anchors come in the same order then, and the one that had to
+// wait may turn out not to stand there.
+bool Stream::decided(uint32_t anchor) {
+    if (waiting_anchor_ == NO_ANCHOR) return false;
+    const bool here = anchor == waiting_anchor_;
+    if (here) waiting_anchor_ = NO_ANCHOR;
+    return !here;
+}
+
+// Runs the verifiers of one window. False: one must wait.
 bool Stream::resolve(const View& view, int64_t window) {
     const Ruleset& rs = *scanner_.rules;
     const uint8_t* p = view.at(uint64_t(window + 1));
-    const uint32_t head = rs.window_head[Ruleset::window_hash(window < 0 ? uint8_t('\n') : p[-1], p[0], p[1])];
-    bool any = false;
-    for (const bool accepting : {false, true}) {
-        if (accepting && !any) break;
-        for (uint32_t i = head; i != NO_ANCHOR; i = rs.anchors[i].next) {
-            const Anchor& a = rs.anchors[i];
-            if (window < a.window) continue;
-            const uint64_t start = uint64_t(window - a.window);
-            if (start < view.base) continue;
-            const uint64_t limit = start + LOOK_AHEAD;  // from the anchor on: where its window lies must not change what is found
-            if (view.end() - start >= sizeof a.head) {
-                uint64_t first;
-                std::memcpy(&first, view.at(start), sizeof first);
-                if (((first | a.fold) & a.mask) != a.head) continue;
-            }
-            const size_t span = size_t(a.length) * a.stride;
-            const size_t present = size_t(std::min<uint64_t>(span, view.end() - start));
-            if (!same_text(view.at(start), a, present)) continue;
-            const uint32_t where = rs.rules[a.rule].where;
-            const Check check = rs.rules[a.rule].check;
-            if (is_escaped(check) && escaped_[check == Check::escaped_header] >= MAX_ESCAPED) continue;
-            if (!(where >> uint32_t(content_.cls) & 1)) continue;
-            Match match;
-            NarrowText narrow;
-            Answer answer = view.final ? Answer::no : Answer::more;
-            if (present == span && a.stride == 2) {
-                narrow.fill(view, start, limit);
-                answer = verify(rs, a, narrow.view, narrow.start, narrow.limit, match);
-            } else if (present == span) {
-                answer = verify(rs, a, view, start, limit, match);
-            }
-            if (answer == Answer::more) {
-                resume_ = uint64_t(std::max<int64_t>(window, 0));
-                open_ = start;
-                return false;
-            }
-            any |= answer == Answer::yes;
-            if (!accepting || answer != Answer::yes) continue;
-            if (a.stride == 2)
-                accept(a, narrow.view, match, narrow.offset(match.start), narrow.offset(match.end));
-            else
-                accept(a, view, match, match.start, match.end);
+    const uint8_t before = window < 0 ? uint8_t('\n') : p[-1];
+    if (waiting_window_ != window) waiting_anchor_ = NO_ANCHOR;
+    waiting_window_ = NOT_WAITING;
+    if ((before == '\n' || before == '\r' || before == 0) && !resolve_field(view, window, uint64_t(window + 1), 1)) return false;
+    if (before == 0 && p[1] == 0 && window > int64_t(view.base) && !resolve_field(view, window, uint64_t(window - 1), 2)) return false;
+    const int64_t behind = window - int64_t(view.base), ahead = int64_t(view.end()) - window;
+    for (uint32_t i = rs.window_head[Ruleset::window_hash(before, p[0], p[1])]; i != NO_ANCHOR; i = rs.anchors[i].next) {
+        const Anchor& a = rs.anchors[i];
+        if (decided(i) || a.window > behind) continue;
+        const uint8_t* text = p - 1 - a.window;
+        const size_t there = size_t(ahead + a.window), span = size_t(a.length) * a.stride;
+        if (there >= sizeof a.head) {
+            uint64_t first;
+            std::memcpy(&first, text, sizeof first);
+            if (((first | a.fold) & a.mask) != a.head) continue;
         }
+        // Most of what only looks like a credential shows it in the characters beside it.
+        if (a.lead != NO_CLASS && behind >= a.window + a.stride && !stands(rs.classes[a.lead], text - a.stride, a.stride)) continue;
+        if (a.follow != NO_CLASS && there > span) {
+            const size_t n = std::min<size_t>(a.follow_count, (there - span) / a.stride);
+            size_t k = 0;
+            while (k < n && stands(rs.classes[a.follow], text + span + k * a.stride, a.stride)) k++;
+            if (k < n) continue;
+        }
+        if ((there < sizeof a.head || span > sizeof a.head) && !same_text(text, a, std::min(span, there))) continue;
+        if (!resolve_anchor(view, window, i)) return false;
     }
     return true;
+}
+
+// The same for header lines whose name begins at `start`, in characters of `stride` bytes.
+bool Stream::resolve_field(const View& view, int64_t window, uint64_t start, uint8_t stride) {
+    const Ruleset& rs = *scanner_.rules;
+    if (start >= view.end()) return true;
+    const uint8_t* p = view.at(start);
+    if (stride == 2 && start >= 2) {
+        // No line ends before most such names.
+        if (start - view.base < 2 || p[-1] != 0 || (p[-2] != '\n' && p[-2] != '\r' && p[-2] != 0)) return true;
+    }
+    const size_t there = size_t(view.end() - start) / stride;
+    const FieldName name(p, there, stride);
+    if (name.size < there && p[name.size * stride] != ':' && p[name.size * stride] != 0) return true;
+    if (name.size == there && name.size <= MAX_ANCHOR) {
+        if (view.final) return true;
+        for (const uint32_t i : rs.header_names[p[0] % 32]) {
+            const Anchor& a = rs.anchors[i];
+            const size_t present = size_t(std::min<uint64_t>(size_t(a.length) * stride, view.end() - start));
+            const bool looked_for = a.stride == stride && rs.rules[a.rule].where >> uint32_t(content_.cls) & 1;
+            if (looked_for && name.size <= a.length && same_text(p, a, present)) return wait(window, NO_ANCHOR, start);
+        }
+        return true;
+    }
+    for (uint32_t i = rs.field_head(name); i != NO_ANCHOR; i = rs.anchors[i].next) {
+        const Anchor& a = rs.anchors[i];
+        if (decided(i) || a.stride != stride || !name.is(a) || (!a.nocase && !same_text(p, a, size_t(a.length) * stride))) continue;
+        if (!resolve_anchor(view, window, i)) return false;
+    }
+    return true;
+}
+
+// The same for one anchor, whose bytes stand there as far as the view goes.
+bool Stream::resolve_anchor(const View& view, int64_t window, uint32_t anchor) {
+    const Ruleset& rs = *scanner_.rules;
+    const Anchor& a = rs.anchors[anchor];
+    const Rule& rule = rs.rules[a.rule];
+    if (is_escaped(rule.check) && escaped_[rule.check == Check::escaped_header] >= MAX_ESCAPED) return true;
+    if (!(rule.where >> uint32_t(content_.cls) & 1)) return true;
+    const uint64_t start = uint64_t(window - a.window);
+    const uint64_t limit = start + LOOK_AHEAD;  // from the anchor on: where its window lies must not change what is found
+    const uint64_t span_end = start + size_t(a.length) * a.stride;
+    Match match;
+    if (span_end > view.end()) return view.final || wait(window, anchor, start);
+    if (a.stride == 1) {
+        const Answer answer = verify(rs, reading_, a, view, start, limit, match);
+        if (answer == Answer::yes) accept(a, view, match, match.start, match.end);
+        return answer != Answer::more || wait(window, anchor, start);
+    }
+    // Most wide names show by what follows that they are none.
+    NarrowText narrow;
+    Answer answer = Answer::more;
+    for (const uint64_t until : {span_end + 2 * FIRST_WIDE, limit}) {
+        if (answer != Answer::more) break;
+        narrow = reading_.narrow(view, start, until, limit);
+        answer = verify(rs, reading_, a, narrow.view, narrow.start, narrow.limit, match);
+    }
+    if (answer == Answer::yes) accept(a, narrow.view, match, narrow.offset(match.start), narrow.offset(match.end));
+    return answer != Answer::more || wait(window, anchor, start);
 }
 
 // start, end: of the match in the body. The match itself is in the view's offsets, which differ for wide text.
@@ -338,7 +406,7 @@ void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t 
     auto add = [&](Group group, uint8_t level) {
         last_sign_ = end;
         dirty_ = true;
-        add_finding(a.rule, OVR_PART_BODY, start, uint32_t(end - start), keyed_digest(scanner_.key, value, value_size), nullptr, group, level);
+        add_finding(a.rule, OVR_PART_BODY, start, uint32_t(end - start), {value, value_size}, nullptr, group, level);
     };
     if (m.sign == Sign::replacements || m.sign == Sign::escaped_bytes) {
         const EscapedLevel level = m.sign == Sign::replacements ? ESCAPED_REPLACED : ESCAPED_BYTES;
@@ -396,9 +464,17 @@ bool Stream::before(const Kept& a, const Kept& b) {
     return a.rule < b.rule;
 }
 
-void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, uint64_t digest, const ovr_bytes* name, Group group, uint8_t level) {
+void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, ovr_bytes value, const ovr_bytes* name, Group group, uint8_t level) {
     if (rule == UINT16_MAX) return;  // a pack without this native rule: the evidence counts, the finding has no name
-    Kept k{offset, digest, length, rule, uint8_t(part), uint8_t(group), level, {}};
+    size_t same = 0, at = kept_count_;
+    for (size_t i = 0; i < kept_count_; i++) same += kept_[i].rule == rule && kept_[i].part == part;
+    Kept k{offset, 0, length, rule, uint8_t(part), uint8_t(group), level, {}};
+    if (same >= MAX_FINDINGS_PER_RULE || (kept_count_ == MAX_FINDINGS && !before(k, kept_[MAX_FINDINGS - 1]))) {
+        dropped_++;
+        return;
+    }
+    // Dear, so only for what is kept.
+    if (value.data) k.digest = keyed_digest(scanner_.key, value.data, value.size);
     if (name) {
         size_t i = 0;
         for (; i < name->size && i + 1 < sizeof k.name; i++) {
@@ -407,16 +483,9 @@ void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t
             k.name[i] = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '_' ? char(c) : '?';
         }
     }
-    size_t same = 0, at = kept_count_;
-    for (size_t i = 0; i < kept_count_; i++) same += kept_[i].rule == rule && kept_[i].part == part;
-    if (same >= MAX_FINDINGS_PER_RULE) {
-        dropped_++;
-        return;
-    }
     while (at && before(k, kept_[at - 1])) at--;
     if (kept_count_ == MAX_FINDINGS) {
         dropped_++;
-        if (at == MAX_FINDINGS) return;
         kept_count_--;
     }
     std::memmove(kept_ + at + 1, kept_ + at, (kept_count_ - at) * sizeof kept_[0]);
@@ -473,7 +542,7 @@ void Stream::add_native_findings() {
     const RawState raw = raw_state();
     if (raw.level) {
         const uint32_t length = uint32_t(std::min<uint64_t>(raw.last - raw.first + 1, UINT32_MAX));
-        auto add = [&](Builtin b) { add_finding(builtin(b), OVR_PART_BODY, raw.first, length, 0, nullptr, GROUP_RAW, raw.level); };
+        auto add = [&](Builtin b) { add_finding(builtin(b), OVR_PART_BODY, raw.first, length, {nullptr, 0}, nullptr, GROUP_RAW, raw.level); };
         if (raw.kinds & RAW_UTF8) add(Builtin::raw_utf8);
         if (raw.kinds & RAW_CONTROL) add(Builtin::raw_control);
         if (raw.kinds & RAW_NUL) add(Builtin::raw_nul);
@@ -484,10 +553,10 @@ void Stream::add_native_findings() {
     }
     const PlaceState& place = place_.state();
     if (place.level)
-        add_finding(builtin(place.sign), OVR_PART_BODY, place.first, uint32_t(std::min<uint64_t>(total_ - place.first, UINT32_MAX)), 0, nullptr, GROUP_PLACE,
-                    place.level);
+        add_finding(builtin(place.sign), OVR_PART_BODY, place.first, uint32_t(std::min<uint64_t>(total_ - place.first, UINT32_MAX)), {nullptr, 0}, nullptr,
+                    GROUP_PLACE, place.level);
     else if (html_end_ && last_text_ > html_end_)
-        add_finding(builtin(Builtin::html_tail), OVR_PART_BODY, html_end_, uint32_t(std::min<uint64_t>(total_ - html_end_, UINT32_MAX)), 0, nullptr,
+        add_finding(builtin(Builtin::html_tail), OVR_PART_BODY, html_end_, uint32_t(std::min<uint64_t>(total_ - html_end_, UINT32_MAX)), {nullptr, 0}, nullptr,
                     GROUP_PLACE, PLACE_HTML_TAIL);
 }
 

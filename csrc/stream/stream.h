@@ -7,6 +7,7 @@
 #include "stream/own_request.h"
 #include "verify/place.h"
 #include "verify/raw.h"
+#include "verify/reading.h"
 #include "verify/signal.h"
 
 namespace overread {
@@ -51,13 +52,17 @@ class Stream {
     bool scan_candidates(const View& view, uint64_t from, uint64_t to);
     bool resolve(const View& view, int64_t window);
     uint8_t high_windows() const { return scanner_.rules->high_windows >> uint32_t(content_.cls) & 1 ? WANT_HIGH_WINDOWS : 0; }
+    bool resolve_field(const View& view, int64_t window, uint64_t start, uint8_t stride);
+    bool resolve_anchor(const View& view, int64_t window, uint32_t anchor);
+    bool wait(int64_t window, uint32_t anchor, uint64_t start);
+    bool decided(uint32_t anchor);
     bool resolve_start(const View& view);
     void accept(const Anchor& anchor, const View& view, const Match& match, uint64_t start, uint64_t end);
     void save_carry(const uint8_t* data, size_t size);
     RawState raw_state() const;
     void reassess();
     void release(bool flushing);
-    void add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, uint64_t digest, const ovr_bytes* name, Group group, uint8_t level);
+    void add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, ovr_bytes value, const ovr_bytes* name, Group group, uint8_t level);
     void add_native_findings();
     const uint16_t& builtin(Builtin b) const { return scanner_.rules->builtin_rule[size_t(b)]; }
 
@@ -94,6 +99,11 @@ class Stream {
 
     RawTracker raw_;
     PlaceTracker place_;
+    Reading reading_;
+    // The window whose verifier must see more, and at which of its anchors: those before it are decided.
+    int64_t waiting_window_ = NOT_WAITING;
+    uint32_t waiting_anchor_ = NO_ANCHOR;
+    static constexpr int64_t NOT_WAITING = -2;
     OwnRequest own_;
     Levels levels_;
     bool dirty_ = false;

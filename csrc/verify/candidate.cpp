@@ -1,5 +1,6 @@
 // Verifies a literal candidate: what stands before and after the anchor, then the rule's named check.
 // Every loop is bounded by an element's repeat count; nothing backtracks.
+#include <algorithm>
 #include <cstring>
 
 #include "verify/credential.h"
@@ -9,17 +10,23 @@
 namespace overread {
 namespace {
 
-bool value_char(uint8_t c) { return c >= 0x20 && c != 0x7f; }
+// Runs up to this long are not worth remembering.
+constexpr size_t SHORT_RUN = 8;
 
 // Greedy run forward from `at`. Returns false with `answer` set when the sequence fails or must wait.
-bool match_after(const Ruleset& rs, const Rule& rule, const View& v, uint64_t& at, uint64_t limit, Answer& answer) {
+bool match_after(const Ruleset& rs, Reading& reading, const Rule& rule, const View& v, uint64_t& at, uint64_t limit, Answer& answer) {
     const uint64_t stop = v.end() < limit ? v.end() : limit;
     const bool may_grow = !v.final && v.end() < limit;
     for (size_t i = 0; i < rule.after_count; i++) {
         const Element& e = rs.elements[rule.after_first + i];
-        const CharClass& c = rs.classes[e.cls];
-        size_t n = 0;
-        while (n < e.max && at < stop && c.has(*v.at(at))) n++, at++;
+        const uint64_t from = at, until = std::min(at + e.max, stop);
+        if (e.max > SHORT_RUN && at < stop) {
+            at = reading.run_end(rs, e.cls, v, at, until);
+        } else {
+            const CharClass& c = rs.classes[e.cls];
+            while (at < until && c.has(*v.at(at))) at++;
+        }
+        const size_t n = size_t(at - from);
         if (n < e.max && at == stop && may_grow) {
             answer = Answer::more;
             return false;
@@ -59,7 +66,7 @@ Before line_start(const View& v, uint64_t start) {
 
 // The anchor is a header field name. Wire form `Name: value`, or parsed form `Name\0 value\0`
 // (nginx and Apache overwrite colon and line ends with NUL).
-Answer header_line(const Ruleset& rs, const Rule& rule, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
+Answer header_line(const Ruleset& rs, Reading& reading, const Rule& rule, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
     const Before before = line_start(v, start);
     if (before == Before::none) return Answer::no;
     const uint64_t stop = v.end() < limit ? v.end() : limit;
@@ -75,9 +82,9 @@ Answer header_line(const Ruleset& rs, const Rule& rule, const Anchor& a, const V
     // The rule's `after` says what the value must begin with.
     Answer answer;
     uint64_t head = at;
-    if (!match_after(rs, rule, v, head, limit, answer)) return answer;
-    while (at < stop && at - value < MAX_REPEAT && value_char(*v.at(at))) at++;
-    if (at == stop && at - value < MAX_REPEAT && may_grow) return Answer::more;
+    if (!match_after(rs, reading, rule, v, head, limit, answer)) return answer;
+    if (at < stop) at = reading.run_end(rs, rs.value_class, v, at, std::min(value + MAX_REPEAT, stop));
+    if (at == stop && may_grow) return Answer::more;
     if (at == value) return Answer::no;
     const bool ended = at < stop;
     if (ended && *v.at(at) == '\r' && at + 1 >= stop && may_grow) return Answer::more;
@@ -97,44 +104,40 @@ Answer header_line(const Ruleset& rs, const Rule& rule, const Anchor& a, const V
     return Answer::yes;
 }
 
-constexpr uint64_t FIRST_LOOK = 64;
+constexpr uint64_t FIRST_LOOK = 64;  // bytes of escaped text that are decoded at first
 
 // The anchor is an escaped CR LF, as it stands in URLs, in HTML attributes and in JSON. A header name must follow as it is
 // written; then the value is decoded and judged as a header line. Never more than an LF line: forms submit such text.
-Answer escaped_header(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
+Answer escaped_header(const Ruleset& rs, Reading& reading, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
     const uint64_t stop = v.end() < limit ? v.end() : limit;
     const bool may_grow = !v.final && v.end() < limit;
     const uint8_t kind = *v.at(start);
     const uint64_t name = skip_line_ends(v, start + a.length, stop, kind);
     if (may_grow && stop - name < MAX_ANCHOR + 3) return Answer::more;
     if (name >= stop) return Answer::no;
-    const uint8_t first = Ruleset::fold(*v.at(name));
-    if (first < 'a' || first > 'z') return Answer::no;
-    for (const uint32_t i : rs.header_names[first - 'a']) {
+    const FieldName field(v.at(name), size_t(stop - name), 1);
+    const size_t n = field.size;
+    if (name + n >= stop || (*v.at(name + n) != ':' && *v.at(name + n) != kind)) return Answer::no;
+    for (uint32_t i = rs.field_head(field); i != NO_ANCHOR; i = rs.anchors[i].next) {
         const Anchor& h = rs.anchors[i];
-        if (stop - name <= h.length) continue;
-        const uint8_t separator = *v.at(name + h.length);
-        if (separator != ':' && separator != kind) continue;
-        size_t n = 0;
-        while (n < h.length && Ruleset::fold(*v.at(name + n)) == Ruleset::fold(h.bytes[n])) n++;
-        if (n < h.length) continue;
-        // A value that cannot be one shows it at once: floods of names must not be decoded to the end of the look-ahead.
-        if (name + n + FIRST_LOOK < stop) {
-            Decoded first_part(v, start, name, n, name + n + FIRST_LOOK, kind);
-            if (!first_part.is_line(n)) continue;
-            Match unused;
-            if (header_line(rs, rs.rules[h.rule], h, {first_part.bytes, 0, first_part.size, false}, 2, UINT64_MAX, unused) == Answer::no) continue;
+        if (h.stride != 1 || !field.is(h)) continue;
+        // Ever more of the value is decoded until it shows what it is: floods of names must not be decoded to the end of
+        // the look-ahead.
+        Answer answer = Answer::more;
+        for (uint64_t look = FIRST_LOOK; answer == Answer::more; look *= 2) {
+            const bool whole = name + n + look >= stop;
+            const View part = whole ? v : View{v.data, v.base, size_t(name + n + look - v.base), false};
+            Decoded text(part, start, name, n, limit, kind);
+            answer = Answer::no;
+            if (!text.is_line(n)) break;
+            Match inner;
+            const View decoded{text.bytes, 0, text.size, !text.open, Space::decoded};
+            answer = header_line(rs, reading, rs.rules[h.rule], h, decoded, 2, UINT64_MAX, inner);
+            auto place = [&](uint64_t at) { return at < text.size ? text.from[at] : text.from[text.size - 1] + 1; };
+            if (answer == Answer::yes) m = {Sign::lf_header, start, place(inner.end), place(inner.value_start), place(inner.value_end)};
+            if (whole) break;
         }
-        Decoded text(v, start, name, n, limit, kind);
-        if (!text.is_line(n)) continue;
-        const View decoded{text.bytes, 0, text.size, !text.open};
-        Match inner;
-        const Answer answer = header_line(rs, rs.rules[h.rule], h, decoded, 2, UINT64_MAX, inner);
-        if (answer == Answer::more) return answer;
-        if (answer == Answer::no) continue;
-        auto place = [&](uint64_t at) { return at < text.size ? text.from[at] : text.from[text.size - 1] + 1; };
-        m = {Sign::lf_header, start, place(inner.end), place(inner.value_start), place(inner.value_end)};
-        return Answer::yes;
+        if (answer != Answer::no) return answer;
     }
     return Answer::no;
 }
@@ -142,7 +145,7 @@ Answer escaped_header(const Ruleset& rs, const Anchor& a, const View& v, uint64_
 // The anchor is the name of a CGI variable, an environment variable or an HTTP/2 field. Forms: `NAME=value` and
 // `NAME\0value` between NULs (CGI and process environments, SCGI), with lengths before name and value in uwsgi's two
 // little-endian bytes, in FastCGI's one or four bytes before both, and in HPACK's one byte before each.
-Answer field(const Ruleset& rs, const Rule& rule, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
+Answer field(const Ruleset& rs, Reading& reading, const Rule& rule, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
     const uint64_t stop = v.end() < limit ? v.end() : limit;
     const bool may_grow = !v.final && v.end() < limit;
     const uint64_t name_end = start + a.length;
@@ -169,10 +172,10 @@ Answer field(const Ruleset& rs, const Rule& rule, const Anchor& a, const View& v
         return Answer::no;
     Answer answer;
     uint64_t head = value;
-    if (!match_after(rs, rule, v, head, limit, answer)) return answer;
+    if (!match_after(rs, reading, rule, v, head, limit, answer)) return answer;
     const uint64_t most = size && size < MAX_REPEAT ? size : MAX_REPEAT;
     uint64_t at = value;
-    while (at < stop && at - value < most && value_char(*v.at(at))) at++;
+    if (at < stop) at = reading.run_end(rs, rs.value_class, v, at, std::min(value + most, stop));
     if (at == stop && at - value < most && may_grow) return Answer::more;
     if (at == value || (size && at - value < most)) return Answer::no;
     const bool line = previous == '\n' || (!size && at < stop && *v.at(at) != 0 && at - value < MAX_REPEAT);
@@ -204,7 +207,7 @@ Answer request_line(const Anchor& a, const View& v, uint64_t start, uint64_t lim
 }
 
 // The anchor is "HTTP/1.": a status line. RFC 9112, section 4.
-Answer status_line(const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
+Answer status_line(const Ruleset& rs, Reading& reading, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
     const uint64_t stop = v.end() < limit ? v.end() : limit;
     const bool may_grow = !v.final && v.end() < limit;
     if (line_start(v, start) == Before::none) return Answer::no;
@@ -215,7 +218,7 @@ Answer status_line(const Anchor& a, const View& v, uint64_t start, uint64_t limi
     if ((p[0] != '0' && p[0] != '1') || p[1] != ' ' || !digit(p[2]) || !digit(p[3]) || !digit(p[4])) return Answer::no;
     at += 5;
     const uint64_t reason = at;
-    while (at < stop && at - reason < 64 && value_char(*v.at(at))) at++;
+    at = reading.run_end(rs, rs.value_class, v, at, std::min(reason + 64, stop));
     if (at + 1 >= stop && may_grow) return Answer::more;
     const bool crlf = at + 1 < stop && *v.at(at) == '\r' && *v.at(at + 1) == '\n';
     m = {crlf ? Sign::request_line : Sign::lf_header, start, at, start, at};
@@ -224,30 +227,30 @@ Answer status_line(const Anchor& a, const View& v, uint64_t start, uint64_t limi
 
 }  // namespace
 
-Answer verify(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
+Answer verify(const Ruleset& rs, Reading& reading, const Anchor& a, const View& v, uint64_t start, uint64_t limit, Match& m) {
     const Rule& rule = rs.rules[a.rule];
     if (rule.check != Check::header_line && !match_before(rs, rule, v, start)) return Answer::no;
     switch (rule.check) {
         case Check::header_line:
-            return header_line(rs, rule, a, v, start, limit, m);
+            return header_line(rs, reading, rule, a, v, start, limit, m);
         case Check::request_line:
             return request_line(a, v, start, limit, m);
         case Check::status_line:
-            return status_line(a, v, start, limit, m);
+            return status_line(rs, reading, a, v, start, limit, m);
         case Check::field:
-            return field(rs, rule, a, v, start, limit, m);
+            return field(rs, reading, rule, a, v, start, limit, m);
         case Check::replacement_run:
             return replacement_run(v, start, limit, m);
         case Check::escaped_run:
             return escaped_run(v, start, limit, m);
         case Check::escaped_header:
-            return escaped_header(rs, a, v, start, limit, m);
+            return escaped_header(rs, reading, a, v, start, limit, m);
         default:
             break;
     }
     uint64_t at = start + a.length;
     Answer answer;
-    if (!match_after(rs, rule, v, at, limit, answer)) return answer;
+    if (!match_after(rs, reading, rule, v, at, limit, answer)) return answer;
     m = {rule.check == Check::html_end ? Sign::html_end : Sign::credential, start, at, start, at};
     const uint8_t* token = v.at(start);
     const size_t size = size_t(at - start);
@@ -263,19 +266,17 @@ Answer verify(const Ruleset& rs, const Anchor& a, const View& v, uint64_t start,
             good = check_github_crc(token, size);
             break;
         case Check::entropy:
-            good = check_entropy(tail, tail_size);
+        case Check::session_cookie:
+            good = reading.random_looking(v, value, tail_size, true);
             break;
         case Check::letters:
-            good = check_letters(tail, tail_size);
+            good = reading.random_looking(v, value, tail_size, false);
             break;
         case Check::basic:
             good = check_basic(tail, tail_size);
             break;
         case Check::pem:
             good = check_pem(tail, tail_size);
-            break;
-        case Check::session_cookie:
-            good = check_session_cookie(tail, tail_size);
             break;
         default:
             break;

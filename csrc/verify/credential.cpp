@@ -1,6 +1,5 @@
 #include "verify/credential.h"
 
-#include <cmath>
 #include <cstring>
 
 #include "ruleset/ruleset.h"
@@ -81,46 +80,6 @@ bool check_basic(const uint8_t* base64, size_t size) {
         if (pair[i] < 0x20 || pair[i] == 0x7f) return false;
     return true;
 }
-
-namespace {
-
-// What documentation and examples put where a secret would stand. In random text the shortest of these, in any case, is
-// seen once in 100,000 tokens.
-bool placeholder(const uint8_t* token, size_t size) {
-    for (const char* word : {"example", "xxxx", "00000", "abcdefg", "changeme", "redacted", "your_", "your-", "placeholder", "dummy"}) {
-        const size_t n = std::strlen(word);
-        for (size_t i = 0; i + n <= size; i++) {
-            size_t j = 0;
-            while (j < n && Ruleset::fold(token[i + j]) == uint8_t(word[j])) j++;
-            if (j == n) return true;
-        }
-    }
-    return false;
-}
-
-bool random_looking(const uint8_t* token, size_t size, bool wants_digit) {
-    if (size < 16) return false;
-    const size_t n = size < 64 ? size : 64;
-    uint8_t seen[256] = {};
-    bool digit = false, upper = false, lower = false;
-    for (size_t i = 0; i < n; i++) {
-        seen[token[i]]++;
-        digit |= token[i] >= '0' && token[i] <= '9';
-        upper |= token[i] >= 'A' && token[i] <= 'Z';
-        lower |= token[i] >= 'a' && token[i] <= 'z';
-    }
-    double bits = 0;
-    for (int c = 0; c < 256; c++)
-        if (seen[c]) bits -= seen[c] * std::log2(double(seen[c]) / double(n));
-    return (wants_digit ? digit && (upper || lower) : upper && lower) && bits * double(size) / double(n) >= 48 && !placeholder(token, n);
-}
-
-}  // namespace
-
-bool check_entropy(const uint8_t* token, size_t size) { return random_looking(token, size, true); }
-bool check_letters(const uint8_t* token, size_t size) { return random_looking(token, size, false); }
-
-bool check_session_cookie(const uint8_t* value, size_t size) { return check_entropy(value, size); }
 
 // RFC 7468: base64 lines follow the label.
 bool check_pem(const uint8_t* text, size_t size) {

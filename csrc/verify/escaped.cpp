@@ -9,7 +9,14 @@ namespace {
 constexpr size_t LONGEST = 10;  // of one escape: "&#000000;" and one more
 constexpr size_t ESCAPES = 8;   // of a run that counts
 constexpr size_t GAP = 4;       // plain bytes between two escapes of a run: memory has printable bytes as well
-constexpr uint8_t ENDS[] = "\"'<> \t\r\n";
+
+// What ends a run: quotes, markup, white space.
+bool ends(uint8_t c) {
+    // Bits of the characters up to '?'.
+    constexpr uint64_t ENDS =
+        uint64_t(1) << '"' | uint64_t(1) << '\'' | uint64_t(1) << '<' | uint64_t(1) << '>' | uint64_t(1) << ' ' | 1u << '\t' | 1u << '\r' | 1u << '\n';
+    return c < 64 && ENDS >> c & 1;
+}
 
 int hex(uint8_t c) {
     if (c >= '0' && c <= '9') return c - '0';
@@ -105,7 +112,7 @@ Answer escaped_run(const View& v, uint64_t start, uint64_t limit, Match& m) {
             gap = 0;
             continue;
         }
-        if (std::memchr(ENDS, *v.at(at), sizeof ENDS - 1)) break;
+        if (ends(*v.at(at))) break;
         at++;
         gap++;
     }
@@ -148,7 +155,7 @@ void Decoded::append(const View& v, uint64_t at, uint64_t limit, uint8_t kind) {
             continue;
         }
         // Neither a quote nor a line break stands in an escaped string; a percent-encoded one has no space either.
-        if (c == '"' || c < 0x20 || c == 0x7f || (kind == '%' && std::memchr(ENDS, c, sizeof ENDS - 1)) || (kind == '&' && c == '<')) return;
+        if (c == '"' || c < 0x20 || c == 0x7f || (kind == '%' && ends(c)) || (kind == '&' && c == '<')) return;
         push(kind == '%' && c == '+' ? uint8_t(' ') : c, at);
         at++;
     }

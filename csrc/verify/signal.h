@@ -4,21 +4,9 @@
 #include <cstdint>
 
 #include "ruleset/ruleset.h"
+#include "verify/reading.h"
 
 namespace overread {
-
-constexpr size_t LOOK_BEHIND = 192;  // bytes before a window that a verifier may read: anchor (48), target (96), method (12)
-constexpr size_t LOOK_AHEAD = 640;   // bytes from the anchor's start on: anchor (48) + spaces + the longest run (512)
-
-// A contiguous piece of the body with its place in it.
-struct View {
-    const uint8_t* data;
-    uint64_t base;  // body offset of data[0]
-    size_t size;
-    bool final;  // nothing follows
-    uint64_t end() const { return base + size; }
-    const uint8_t* at(uint64_t offset) const { return data + (offset - base); }
-};
 
 enum class Sign : uint8_t {
     credential,     // a well-formed credential
@@ -37,20 +25,9 @@ struct Match {
     uint64_t value_start, value_end;  // of what is compared with the client's own values
 };
 
-// Text around a UTF-16LE anchor, one byte per code unit, so that verifiers see it as they see other text.
-struct NarrowText {
-    static constexpr uint8_t NO_BYTE = 0x7f;  // stands for a unit above U+00FF: no verifier takes it for text
-    View view;
-    uint64_t start, limit;  // of the anchor, in the view's offsets
-    uint64_t body;          // the anchor's place in the body
-    uint8_t bytes[WIDE_BEHIND + (LOOK_AHEAD + LOOK_BEHIND) / 2 + 1];
-    void fill(const View& v, uint64_t at, uint64_t until);
-    uint64_t offset(uint64_t narrow) const { return body + 2 * (narrow - start); }
-};
-
 enum class Answer : uint8_t { no, yes, more };  // more: cannot be decided before further bytes
 
 // Decides the anchor whose text starts at `start` (already compared). `limit` = last offset that may be read.
-Answer verify(const Ruleset&, const Anchor&, const View&, uint64_t start, uint64_t limit, Match&);
+Answer verify(const Ruleset&, Reading&, const Anchor&, const View&, uint64_t start, uint64_t limit, Match&);
 
 }  // namespace overread

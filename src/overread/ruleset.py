@@ -99,6 +99,7 @@ BASES = ("counted", "chained", "capped")
 MAX_REPEAT = 512
 MAX_BEFORE = 64
 MIN_ANCHOR, MAX_ANCHOR = 3, 48
+FIELD_NAME = re.compile(rb"[A-Za-z0-9!#$'*+.^_`|~-]+")
 WIDE_BEHIND = 96  # characters that a rule for UTF-16 may read back, as csrc/ruleset/ruleset.h has it
 NARROW_CHECKS = ("request-line", "field", "replacement-run", "escaped-run", "escaped-header")
 MAX_RULES, MAX_ENTRIES = 20000, 60000  # as csrc/ruleset/load.cpp checks them
@@ -341,6 +342,8 @@ def _check_rule(table: Mapping[str, Any], index: int, file: str, text: str, seen
     for a in encoded["anchor"]:
         if not MIN_ANCHOR <= len(a) <= MAX_ANCHOR:
             raise fail("anchor", f"found {len(a)} bytes, expected {MIN_ANCHOR} to {MAX_ANCHOR}")
+        if check == "header-line" and not FIELD_NAME.fullmatch(a):
+            raise fail("anchor", f"{a!r} is no field name (RFC 9110, section 5.6.2, without % and &)")
     if not table["counterexamples"]:
         raise fail("counterexamples", "expected at least one text that must not match")
     sequences: dict[str, tuple[Element, ...]] = {}

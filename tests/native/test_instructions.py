@@ -1,5 +1,8 @@
 """Performance guard: instructions that a fixed input costs each kernel, as valgrind counts them. Unlike time they do not vary.
 
+Among the inputs are the worst ones known: floods whose every few bytes send a verifier as far as it goes. What they cost a
+byte is bounded here, and that it is the same however long they are.
+
 They do depend on the compiler, so the baseline names its version and another one is only held to twice the figure.
 ``python tests/native/test_instructions.py`` counts anew and writes tests/data/instructions.toml; say in the commit why.
 """
@@ -13,6 +16,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +35,27 @@ TYPES = {
     "chinese": "text/html; charset=utf-8",
     "memory": "text/html",
 }
+# Units that are repeated, under the type that makes them dearest.
+FLOODS = {
+    # Tokens that begin every three bytes and end 37 bytes on: each is accepted.
+    "overlapping": (b"8Q~", "text/html"),
+    # Two rules each, one of which accepts.
+    "variables": (b"\0PWD=/", "text/html"),
+    # Refused by the last thing looked at: a placeholder, too few kinds of characters.
+    "refused": (b"/connect.sid=example0123456789~sid=aaaaaaaaaaaaaaaaaaaa~", "text/html"),
+    # A hundred names begin so.
+    "names": (b"\nx-forwarded-foe:\nx-amzn-oid\nx-", "text/html"),
+    "lines": (b"\ncookie:b\0via\0 1.1 ab\rhost:a.b", "text/plain"),
+    "wide": (b"e\0y\0J\0a\0.\0 \0x\0-\0v\0i\0a\0", "text/html"),
+    "escaped": (b"%0d%0acontent-type%3amultipart/form-data; x&#13;host:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\\x00\\x00\\x01", "application/json"),
+    # What a search by mutation found worst, before and after verifiers shared what they read.
+    "mixed": (
+        b"/connect.sid=cf-connecting-ip:DD%0d%0adisguised-host%3awR/connect.sid=~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/connect.sid=-ci_session=n0VE+-n4HBwa8nHysjS="
+        b"\0\0PWD==/<__Host-session=%0d%0acontent-type%3amultipart/form-data; b\0\0PWD==/sessionid=",
+        "text/html",
+    ),
+}
+SHORT, LONG = 16 << 10, 1 << 20
 
 
 def numbers(seed: int) -> Iterator[int]:
@@ -69,13 +94,19 @@ def compiler() -> str:
     return subprocess.run([path[1], "--version"], capture_output=True, text=True, timeout=30, check=True).stdout.splitlines()[0]
 
 
-def count(kernel: str, kind: str) -> int:
+def flood(kind: str, size: int) -> bytes:
+    """The unit again and again."""
+    unit, _ = FLOODS[kind]
+    return (unit * (size // len(unit) + 1))[:size]
+
+
+def count(kernel: str, data: bytes, content_type: str) -> int:
     """Instructions inside ovr_stream_feed for the input."""
     with tempfile.NamedTemporaryFile() as f:
-        f.write(body(kind))
+        f.write(data)
         f.flush()
         done = subprocess.run(
-            ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=ovr_stream_feed", str(PROGRAM), f.name, TYPES[kind]],
+            ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=ovr_stream_feed", str(PROGRAM), f.name, content_type],
             env={"PATH": "/usr/bin:/bin", "OVERREAD_KERNEL": kernel},
             capture_output=True,
             text=True,
@@ -83,26 +114,42 @@ def count(kernel: str, kind: str) -> int:
             check=False,
         )
     found = re.search(r"Collected : (\d+)", done.stderr)
-    assert found, f"{kernel}, {kind}: {done.stderr[-1000:]}"
+    assert found, f"{kernel}: {done.stderr[-1000:]}"
     return int(found[1])
+
+
+def hold_to(want: int, got: int, size: int, baseline: dict[str, Any]) -> None:
+    """What an input may cost by now."""
+    if compiler() == baseline["compiler"]:
+        assert abs(got - want) <= TOLERANCE * want, f"{got / size:.2f} instructions a byte, {want / size:.2f} expected"
+    else:
+        assert got < 2 * want
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("kind", TYPES)
 def test_instructions(kernel: str, kind: str) -> None:
     baseline = tomllib.loads(BASELINE.read_text())
-    want, got = baseline[kernel][kind], count(kernel, kind)
-    if compiler() == baseline["compiler"]:
-        assert abs(got - want) <= TOLERANCE * want, f"{got / SIZE:.2f} instructions a byte, {want / SIZE:.2f} expected"
-    else:
-        assert got < 2 * want
+    hold_to(baseline[kernel][kind], count(kernel, body(kind), TYPES[kind]), SIZE, baseline)
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_the_worst_inputs(kind: str) -> None:
+    baseline = tomllib.loads(BASELINE.read_text())
+    kernel, content_type = KERNELS[0], FLOODS[kind][1]
+    long = count(kernel, flood(kind, LONG), content_type)
+    hold_to(baseline[f"{kernel}-floods"][kind], long, LONG, baseline)
+    # Linear: what a byte costs does not grow with the body.
+    short = count(kernel, flood(kind, SHORT), content_type)
+    assert long / LONG <= 1.1 * short / SHORT, f"{short / SHORT:.1f} instructions a byte of {SHORT}, {long / LONG:.1f} of {LONG}"
 
 
 def main() -> int:
     """Writes the baseline."""
     lines = ["# Instructions inside ovr_stream_feed; written by tests/native/test_instructions.py.", f'compiler = "{compiler()}"']
     for kernel in KERNELS:
-        lines += ["", f"[{kernel}]", *(f"{kind} = {count(kernel, kind)}" for kind in TYPES)]
+        lines += ["", f"[{kernel}]", *(f"{kind} = {count(kernel, body(kind), TYPES[kind])}" for kind in TYPES)]
+    lines += ["", f"[{KERNELS[0]}-floods]", *(f"{kind} = {count(KERNELS[0], flood(kind, LONG), FLOODS[kind][1])}" for kind in FLOODS)]
     BASELINE.write_text("\n".join(lines) + "\n")
     return 0
 

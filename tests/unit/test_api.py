@@ -110,6 +110,19 @@ def test_any_split_gives_the_same_verdict(cuts: list[int], tail: bytes) -> None:
     assert stream.finish() == whole
 
 
+@pytest.mark.parametrize("end", [b"\r\nmore", b"\0more", b"\nmore"])
+def test_the_longest_header_value_ends_where_it_ends_in_any_chunks(end: bytes) -> None:
+    # 512 bytes of a value are read: what follows them decides the line's weight even when it comes in the next chunk.
+    body = PAGE + b"\nX-Api-Key: " + b"k" * 512 + end
+    scanner = overread.Scanner()
+    want = scanner.scan(body, HTML)
+    for cut in range(len(body) - len(end) - 1, len(body) - len(end) + 3):
+        stream = scanner.stream(HTML)
+        stream.feed(body[:cut])
+        stream.feed(body[cut:])
+        assert stream.finish() == want, cut
+
+
 def test_hold_keeps_the_start_of_a_leak() -> None:
     stream = overread.Scanner().stream(HTML)
     for at in range(0, len(LEAK), 512):

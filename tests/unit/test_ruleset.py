@@ -136,6 +136,7 @@ counterexamples = ["an x-thing"]
         (('title = "Thing"\n', ""), 1, "title", "missing"),
         (('["x-thing"]', '"x-thing"'), 4, "anchor", "expected list"),
         (('["x-thing"]', '["xt"]'), 4, "anchor", "expected 3 to 48"),
+        (('["x-thing"]', '["x-thing:"]'), 4, "anchor", "no field name"),
         (('["x-thing"]', "[3]"), 4, "anchor", "list of strings"),
         (('["x-thing"]', '["x-\\u4e00-thing"]'), 4, "anchor", "one byte"),
         (("nocase = true", "nocase = 1"), 5, "nocase", "expected bool"),
