@@ -22,6 +22,12 @@ inline double now() {
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return double(t.tv_sec) + double(t.tv_nsec) * 1e-9;
 }
+// CPU time of all threads of this process.
+inline double all_threads() {
+    timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return double(t.tv_sec) + double(t.tv_nsec) * 1e-9;
+}
 inline double wall() {
     timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
