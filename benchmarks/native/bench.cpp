@@ -130,7 +130,7 @@ int main(int argc, char** argv) {
                                                             [&] { both(spin, spin); }};
     const auto threads = race(one_and_two, wall, ROUNDS), cpu = race(one_and_two, all_threads, ROUNDS);
     std::printf("\n  \"two threads\": {\"bytes of one\": %zu, \"over one\": %.3f, \"a loop\": %.3f, \"by CPU time\": %.3f},", total * repeats,
-                2 * threads[0] / threads[1], 2 * threads[2] / threads[3], 2 * cpu[0] / cpu[1]);
+                2 * threads[0] / threads[1], 2 * threads[2] / threads[3], 4 * cpu[0] / cpu[1]);
     const auto places = candidates(files);
     std::printf("\n  \"candidates a KiB\": {\"tables\": %.2f, \"kernel\": %.2f},", places.first, places.second);
     size_t found = 0, alarms = 0;
