@@ -27,11 +27,13 @@ soak:
 	@bash scripts/setup.sh test
 	@$(PYTHON) scripts/soak.py $(or $(SECONDS),60)
 
-# The C ABI beside Hyperscan, then the Python calls; redraws the table of docs/performance.md.
+# The C ABI and the Python calls beside their peers; redraws the tables and plots of docs/performance.md.
 bench:
 	@bash scripts/setup.sh bench
-	$(PYTHON) -m benchmarks.native --draw
-	$(PYTHON) -m pytest benchmarks -q
+	$(PYTHON) -m benchmarks.native
+	$(PYTHON) -m benchmarks.calls
+	$(PYTHON) -m benchmarks.report
+	$(PYTHON) -m pytest benchmarks -q --benchmark-timer=time.thread_time --benchmark-max-time=0.1 --benchmark-json=.cache/bench/pytest.json
 
 calibrate:
 	@bash scripts/setup.sh test

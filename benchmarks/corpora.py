@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from calibration import bodies
@@ -20,12 +21,23 @@ PER_PACKAGE = 12  # bodies of one type
 MOST = 24 << 20  # bytes of one type
 
 
-def _pack(parts: list[bytes]) -> bytes:
+def pack(parts: Iterable[bytes]) -> bytes:
+    """One file of bodies: for each its length, four bytes little-endian, and its bytes."""
     return b"".join(len(p).to_bytes(4, "little") + p for p in parts)
 
 
+def unpack(data: bytes) -> list[bytes]:
+    """The bodies of such a file."""
+    parts, at = [], 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "little")
+        parts.append(data[at + 4 : at + 4 + size])
+        at += 4 + size
+    return parts
+
+
 def build(cache: Path = ROOT / ".cache" / "calibration") -> dict[str, Path]:
-    """One file a type, made when it is missing: for each body its length, four bytes little-endian, and its bytes."""
+    """One pack a type, made when it is missing."""
     wanted = {kind: CACHE / f"{kind}.pack" for kind in [*TYPES, "html-1-percent", "html-cjk"]}
     if all(p.exists() for p in wanted.values()):
         return wanted
@@ -48,10 +60,10 @@ def build(cache: Path = ROOT / ".cache" / "calibration") -> dict[str, Path]:
                 found[kind].append(body.data)
     print(file=sys.stderr)
     for kind, parts in found.items():
-        wanted[kind].write_bytes(_pack(parts))
+        wanted[kind].write_bytes(pack(parts))
     pages = [p for p in found["html"] if p.isascii()]
     one = [bytes(p).replace(b"e", "é".encode(), max(1, len(p) // 200)) for p in pages]  # about one byte in a hundred is not ASCII
     chinese = ["".join(chr(rng.randrange(0x4E00, 0x9FFF)) if c.isalpha() and i % 4 else c for i, c in enumerate(p[:60000].decode())) for p in pages[:60]]
-    wanted["html-1-percent"].write_bytes(_pack(one))
-    wanted["html-cjk"].write_bytes(_pack([c.encode() for c in chinese]))
+    wanted["html-1-percent"].write_bytes(pack(one))
+    wanted["html-cjk"].write_bytes(pack([c.encode() for c in chinese]))
     return wanted

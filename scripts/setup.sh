@@ -52,7 +52,7 @@ fi
 needs="scikit-build-core>=0.10 pybind11>=2.13 cython>=3.0.11 cython-cmake>=0.2 cmake>=3.25 ninja"
 extras=proxy
 [[ $suite == run ]] || extras=proxy,dev
-[[ $suite == peers ]] && extras=proxy,dev,peers
+[[ $suite == peers || $suite == bench ]] && extras=proxy,dev,$suite
 stamp=.venv/stamp-$extras
 wanted=$({ echo "$needs $extras"; cat pyproject.toml; } | sha256sum)
 if [[ ! -f $stamp || $(cat "$stamp") != "$wanted" ]]; then

@@ -1,123 +1,129 @@
-"""Builds benchmarks/native, runs it over bodies of each type and prints the table: ``make bench``.
-
-Hyperscan gets the same rules as expressions: each anchor with what its rule asks for before and behind it. It does not look
-for raw bytes, broken UTF-8 or document ends, nor check what it finds, so its figure is that of the smaller task.
-"""
+"""Builds benchmarks/native and runs it: the C ABI beside Hyperscan and Vectorscan, with operators' literals, on hostile bodies."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import random
-import re
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
-from calibration import page
+from calibration import bodies
 
 from overread import ruleset
 
-from .. import corpora
+from .. import corpora, expressions, literals, planted, results
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / "bench"
-CASELESS, SINGLE_MATCH = 1, 8  # hs_compile.h
-ROWS = ("hot 16 KiB", "whole files", "whole files, 4 KiB chunks", "files that leak")
-
-
-def _class(e: ruleset.Element) -> str:
-    return "[" + "".join(f"\\x{b:02x}" for b in sorted(e.members)) + "]" + (f"{{{e.min}}}" if e.min > 1 else "")
+HERE = Path(__file__).parent
+BUILD = HERE.parents[1] / "build" / "bench"
+CHECKED = ("html", "js", "css", "json")  # on them every scanner can find what is planted
+WITH_LITERALS = ("html", "js", "css", "json", "png")
+LITERALS = (0, 1000, 10000)
 
 
-def expressions() -> list[str]:
-    """Flags and expression of each anchor of the shipped rules."""
-    rows = []
-    for r in ruleset.load(ruleset.shipped_packs()):
-        for a in r.anchor:
-            text = "".join(f"\\x{b:02x}" for b in a)
-            before = "".join(f"(?:^|{_class(e)})" if e.edge else _class(e) for e in r.before if e.min)
-            after = "".join(_class(e) for e in r.after if e.min and not e.edge)
-            if r.check == "header-line":
-                before, after = "[\\r\\n\\x00]", "[:\\x00]"
-            rows.append(f"{SINGLE_MATCH | (CASELESS if r.nocase else 0)} {before}{text}{after}")
-    return rows
-
-
-def memory(rng: random.Random) -> bytes:
-    """A piece of a server's heap as an over-read sends it: a parsed request of somebody else, structs with pointers, NULs."""
-    token = "".join(rng.choices("ABCDEFGHabcdefgh0123456789", k=40))
-    head = f"GET /inbox HTTP/1.1\r\nHost: mail.example\r\nCookie: session={token}\r\nReferer: https://mail.example/\r\n\r\n".encode()
-    base = 0x7F3A_0000_0000 | rng.randrange(1 << 24) << 8
-    structs = b"".join(struct.pack("<QQIIQ", base + rng.randrange(1 << 16), rng.randrange(256), rng.randrange(1 << 31), 0, base) for _ in range(24))
-    return structs + head + bytes(64) + rng.randbytes(200) + structs
-
-
-def build() -> Path:
-    """The program; CMake and a compiler say themselves what they lack."""
-    for command in (["cmake", "-S", str(Path(__file__).parent), "-B", str(BUILD), "-G", "Ninja"], ["cmake", "--build", str(BUILD)]):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+def build() -> None:
+    """The programs; CMake and a compiler say themselves what they lack."""
+    for command in (["cmake", "-S", str(HERE), "-B", str(BUILD), "-G", "Ninja"], ["cmake", "--build", str(BUILD)]):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode:
             sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    return BUILD / "bench"
 
 
-def table(results: dict[str, dict[str, object]], cpu: str) -> str:
-    """The table as docs/performance.md shows it."""
-    first = next(iter(results.values()))
-    lines = [
-        f"{cpu}; kernel {first['kernel']}; Hyperscan {first['hyperscan']}, block mode. GB/s, medians of interleaved rounds, CPU time of one thread.",
-        "",
-        "| bodies | row | overread | Hyperscan | ratio | memcpy | memchr |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for kind, result in results.items():
-        rates = result["GB/s"]
-        assert isinstance(rates, dict)
-        for name in ROWS:
-            if name in rates:
-                ours, theirs, copy, search = (rates[name][k] for k in ("overread", "hyperscan", "memcpy", "memchr"))
-                lines.append(f"| {kind} | {name} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.2f} | {copy:.0f} | {search:.0f} |")
-    heads = ("bodies", "open, 64 B, close", "reset, 64 B, finish", "Hyperscan, 64 B", "two threads over one", "past the tables", "candidates, a KiB")
-    lines += ["", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for kind, result in results.items():
-        ns = result["ns"]
-        assert isinstance(ns, dict)
-        places = result["candidates a KiB"]
-        assert isinstance(places, dict)
-        cells = (f"{ns['open, 64 B, close']} ns", f"{ns['reset, 64 B, finish']} ns", f"{ns['hyperscan, 64 B']} ns", f"{result['two threads over one']:.2f}")
-        lines.append(f"| {kind} | {' | '.join(cells)} | {places['tables']:.1f} | {places['kernel']:.1f} |")
-    return "\n".join(lines)
+def hyperscan() -> Path:
+    """Debian's library."""
+    done = subprocess.run(["pkg-config", "--variable=libdir", "libhs"], capture_output=True, text=True, timeout=10, check=True)
+    return Path(done.stdout.strip()) / "libhs.so"
+
+
+def vectorscan() -> Path:
+    """Debian's library out of its package: it cannot be installed beside Hyperscan."""
+    target = BUILD / "vectorscan" / "libhs.so"
+    if not target.exists():
+        package = bodies.download("deb", "libvectorscan5", corpora.CACHE / "packages")
+        if package is None:
+            sys.exit("the Debian package libvectorscan5 cannot be had; it is a peer of this comparison")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for name, stream, _ in bodies.members(package):
+            if "/libhs.so." in name:
+                target.write_bytes(stream.read())
+    return target
+
+
+def run(program: str, *arguments: object) -> dict[str, object]:
+    """What a program of this folder prints."""
+    command = [str(BUILD / program), *map(str, arguments)]
+    result: dict[str, object] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=600, check=True).stdout)
+    print(program, json.dumps(result), file=sys.stderr)
+    return result
+
+
+def check(result: dict[str, object]) -> None:
+    """A comparison is worth something only between scanners that find what is there."""
+    peers = result["peers"]
+    assert isinstance(peers, dict)
+    found = {"overread": peers["overread"]["found at 14 bits"], **{n: peers[n]["bodies with a hit"] for n in ("hyperscan", "vectorscan")}}
+    assert set(found.values()) == {result["planted"]}, found
+    assert peers["hyperscan"]["expressions in the leak"] == peers["vectorscan"]["expressions in the leak"] > 0
+
+
+def rates(packs: dict[str, Path], kinds: list[str]) -> dict[str, object]:
+    """The race on bodies of each type."""
+    patterns, leak = corpora.CACHE / "expressions.txt", corpora.CACHE / "leak"
+    patterns.write_text(expressions.hyperscan_lines(expressions.of_rules(ruleset.load(ruleset.shipped_packs()))))
+    leak.write_bytes(planted.memory(random.Random(1)))
+    of_kind: dict[str, object] = {}
+    for kind in kinds:
+        of_kind[kind] = result = run("bench", corpora.TYPES[kind.split("-")[0]], packs[kind], patterns, leak, hyperscan(), vectorscan())
+        if kind in CHECKED:
+            check(result)
+    return of_kind
+
+
+def with_literals(packs: dict[str, Path]) -> dict[str, object]:
+    """The race with operators' literals added to the shipped rules."""
+    page = max((b for b in corpora.unpack(packs["html"].read_bytes()) if len(b) < 4096), key=len)
+    arguments: list[object] = []
+    for count in LITERALS:
+        stem = corpora.CACHE / f"literals-{count}"
+        toml, blob, patterns, bodies_with = (stem.with_suffix(s) for s in (".toml", ".blob", ".txt", ".pack"))
+        toml.write_text(literals.pack(count))
+        paths = [*ruleset.shipped_packs(), *([toml] if count else [])]
+        rules = ruleset.load(paths)
+        blob.write_bytes(ruleset.compile(paths))
+        patterns.write_text(expressions.hyperscan_lines(expressions.of_rules(rules)))
+        bodies_with.write_bytes(corpora.pack(page + r.examples[0] + page for r in rules[len(rules) - count :]))
+        arguments += [count, blob, patterns, bodies_with]
+    result = run("literals", hyperscan(), *arguments, ":", *(a for kind in WITH_LITERALS for a in (kind, corpora.TYPES[kind], packs[kind])))
+    rulesets = result["rulesets"]
+    assert isinstance(rulesets, dict)
+    for found in rulesets.values():
+        assert found["overread found"] == found["hyperscan found"] == found["literals"], found
+    return result
+
+
+def worst() -> dict[str, object]:
+    """Hostile bodies, made of the shipped rules' own anchors."""
+    anchors = corpora.CACHE / "anchors.pack"
+    anchors.write_bytes(corpora.pack(a for r in ruleset.load(ruleset.shipped_packs()) for a in r.anchor))
+    return run("worst", anchors)
 
 
 def main() -> int:
-    """Builds, runs, prints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Builds, runs, keeps the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kinds", default="html,js,css,json,html-1-percent,html-cjk,png,jpeg,woff2")
-    parser.add_argument("--draw", action="store_true", help="also put the table into docs/performance.md")
+    parser.add_argument("--only", choices=("rates", "literals", "worst"), help="one part of it")
     args = parser.parse_args()
-    packs = corpora.build()
-    program = build()
-    patterns, leak = corpora.CACHE / "expressions.txt", corpora.CACHE / "leak"
-    patterns.write_text("\n".join(expressions()) + "\n")
-    leak.write_bytes(memory(random.Random(1)))
-    results: dict[str, dict[str, object]] = {}
-    for kind in args.kinds.split(","):
-        content_type = corpora.TYPES[kind.split("-")[0]]
-        done = subprocess.run([str(program), content_type, str(packs[kind]), str(patterns), str(leak)], capture_output=True, text=True, timeout=600, check=True)
-        result = results[kind] = json.loads(done.stdout)
-        leaks = result["leaks"]
-        if kind in ("html", "js", "css", "json"):
-            # A comparison is worth something only between scanners that find what is there.
-            assert leaks["overread at 14 bits"] == leaks["planted"] == leaks["hyperscan, any hit"], leaks
-        print(kind, result, file=sys.stderr)
-    cpu = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
-    text = table(results, cpu[1] if cpu else "unknown CPU")
-    (corpora.CACHE / "native.json").write_text(json.dumps(results, indent=1))
-    print(text)
-    if args.draw:
-        page.put("native table", text, ROOT / "docs" / "performance.md")
+    build()
+    parts = {
+        "rates": lambda: rates(corpora.build(), args.kinds.split(",")),
+        "literals": lambda: with_literals(corpora.build()),
+        "worst": worst,
+    }
+    for name, part in parts.items():
+        if args.only in (None, name):
+            results.keep(f"native-{name}", part())
     return 0
 
 

@@ -161,19 +161,24 @@ def shipped_packs() -> list[Path]:
     return sorted((Path(__file__).parent / "rules").glob("*.toml"))
 
 
-def _line_of(text: str, rule: int, key: str | None) -> int:
-    """Line (from 1) of a key of the rule-th ``[[rule]]``; of its heading when the key is absent."""
-    heading, seen = 1, -1
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip().startswith("[[rule]]"):
-            seen += 1
-            if seen > rule:
-                break
-            if seen == rule:
-                heading = number
-        elif seen == rule and key and re.match(rf"\s*{re.escape(key)}\s*=", line):
-            return number
-    return heading
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of one ``[[rule]]``, its heading first, which is line ``number`` (from 1) of the pack."""
+
+    number: int
+    text: Sequence[str]
+
+    def of(self, key: str) -> int:
+        """Line of a key; of the heading when the key is absent."""
+        return self.number + next((i for i, line in enumerate(self.text) if re.match(rf"\s*{re.escape(key)}\s*=", line)), 0)
+
+
+def _lines_of_rules(text: str, count: int) -> list[_Lines]:
+    """The lines of each rule. Cut once: a pack of ten thousand rules is not read ten thousand times."""
+    lines = text.splitlines()
+    headings = [i for i, line in enumerate(lines) if line.strip().startswith("[[rule]]")]
+    cut = [_Lines(i + 1, lines[i:end]) for i, end in zip(headings, [*headings[1:], len(lines)], strict=True)]
+    return (cut + [_Lines(1, ())] * count)[:count]  # `rule = [{...}]` has no headings
 
 
 def _latin1(text: str) -> bytes:
@@ -297,12 +302,12 @@ def _load_pack(path: Path, seen: dict[str, str]) -> list[Rule]:
     tables = data.get("rule")
     if not isinstance(tables, list) or not tables:
         raise RulesetError("no [[rule]] table found; a pack has at least one", file=name, line=1, key="rule")
-    return [_check_rule(t, i, name, text, seen) for i, t in enumerate(tables)]
+    return [_check_rule(t, name, lines, seen) for t, lines in zip(tables, _lines_of_rules(text, len(tables)), strict=True)]
 
 
-def _check_rule(table: Mapping[str, Any], index: int, file: str, text: str, seen: dict[str, str]) -> Rule:
+def _check_rule(table: Mapping[str, Any], file: str, lines: _Lines, seen: dict[str, str]) -> Rule:
     def fail(key: str, message: str) -> RulesetError:
-        return RulesetError(message, file=file, line=_line_of(text, index, key), key=key)
+        return RulesetError(message, file=file, line=lines.of(key), key=key)
 
     for key, value in table.items():
         if key not in _KEYS:
@@ -379,7 +384,7 @@ def _check_rule(table: Mapping[str, Any], index: int, file: str, text: str, seen
         encoded["examples"],
         encoded["counterexamples"],
         file,
-        _line_of(text, index, "id"),
+        lines.of("id"),
     )
 
 

@@ -1,0 +1,1 @@
+"""Speed beside other scanners (``native``, ``calls``) and what other tools find (``peers``)."""
