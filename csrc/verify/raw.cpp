@@ -332,6 +332,8 @@ bool RawTracker::shows_nothing_new(const uint8_t* data, uint64_t base, size_t be
     if (base + begin + 63 - uint64_t(__builtin_clzll(unit.control)) - last_raw_ > TEXT_RUN) return false;
     const bool broken = charset_ == Charset::legacy || (kinds_ & RAW_UTF8 && invalid_);
     if ((unit.high || utf8_need_) && !broken) return false;
+    constexpr uint8_t ALL = RAW_NUL | RAW_CONTROL | RAW_RUN | RAW_PAIR;
+    if ((kinds_ & ALL) == ALL) return true;
     uint64_t last = recent_;  // up to data[at - 1], where less than a word of this chunk stands before
     size_t at = begin;
     for (uint64_t m = unit.control; m; m &= m - 1) {
