@@ -2,11 +2,14 @@
 """What is called per chunk: Scanner.scan and Stream.feed, through the table _core exports."""
 
 import os
+from types import MemberDescriptorType
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.ref cimport Py_INCREF
 from cpython.type cimport PyType_GenericAlloc
 from cpython.unicode cimport PyUnicode_CheckExact
 from libc.stddef cimport size_t
@@ -22,7 +25,12 @@ from overread.verdict import Finding, Term, Verdict
 cdef extern from "Python.h":
     bint PyUnicode_IS_COMPACT_ASCII(object)
     const char *PyUnicode_AsUTF8AndSize(object, Py_ssize_t *) except NULL
-    int PyObject_GenericSetAttr(object, object, object) except -1
+
+cdef extern from "structmember.h":
+    ctypedef struct PyMemberDef:
+        Py_ssize_t offset
+    ctypedef struct PyMemberDescrObject:
+        PyMemberDef *d_member
 
 cdef extern from "_capi.h":
     ctypedef struct ovr_ruleset
@@ -131,7 +139,7 @@ cdef tuple _PARTS = tuple([(<bytes>api.part_name(i)).decode() for i in range(4)]
 
 
 cdef ovr_bytes _view(object text, str what, list alive) except *:
-    """The bytes of a str or bytes; what must be kept alive for the call, besides ``text``, goes to ``alive``."""
+    """The bytes of a str or bytes; what must be kept alive for the call, besides ``text``, goes to ``alive``: nothing for ASCII."""
     cdef ovr_bytes b
     cdef Py_ssize_t size
     cdef bytes data
@@ -217,6 +225,39 @@ cdef class _Head:
         self.response.request = &self.request
 
 
+# The constructor of a frozen dataclass takes longer than scanning a page: the fields of a new verdict are set where its slots are.
+cdef Py_ssize_t _slots[11]
+for _i, _field in enumerate(
+    ("leaked", "bits", "probability", "tier", "first_offset", "body_bytes", "content_class", "findings", "findings_dropped", "terms", "exempt")
+):
+    _slot = Verdict.__dict__[_field]
+    if type(_slot) is not MemberDescriptorType:
+        raise ImportError(f"overread.Verdict.{_field} is no slot")
+    _slots[_i] = (<PyMemberDescrObject *>_slot).d_member.offset
+
+
+cdef inline void _put(object out, int field, object value) noexcept:
+    Py_INCREF(value)
+    (<PyObject **>(<char *><PyObject *>out + _slots[field]))[0] = <PyObject *>value
+
+
+# The core's names of classes are constants: the same class is the same address.
+cdef const char *_class_at[64]
+cdef list _class_names = []
+
+
+cdef object _class_name(const char *name):
+    cdef Py_ssize_t i, known = len(_class_names)
+    for i in range(known):
+        if _class_at[i] == name:
+            return _class_names[i]
+    text = (<bytes>name).decode("ascii")
+    if known < 64:
+        _class_at[known] = name
+        _class_names.append(text)
+    return text
+
+
 cdef object _verdict(const ovr_verdict *v):
     cdef size_t i
     cdef tuple findings = ()
@@ -225,19 +266,18 @@ cdef object _verdict(const ovr_verdict *v):
         findings = tuple([_finding(&v.findings[i]) for i in range(v.finding_count)])
     if v.term_count:
         terms = tuple([_term(&v.terms[i]) for i in range(v.term_count)])
-    # The constructor of a frozen dataclass takes longer than scanning a page; its fields are set past its guard.
     out = PyType_GenericAlloc(Verdict, 0)
-    PyObject_GenericSetAttr(out, "leaked", bool(v.leaked))
-    PyObject_GenericSetAttr(out, "bits", v.bits)
-    PyObject_GenericSetAttr(out, "probability", v.probability)
-    PyObject_GenericSetAttr(out, "tier", _TIERS[v.tier])
-    PyObject_GenericSetAttr(out, "first_offset", None if v.first_offset == NO_OFFSET else v.first_offset)
-    PyObject_GenericSetAttr(out, "body_bytes", v.body_bytes)
-    PyObject_GenericSetAttr(out, "content_class", (<bytes>v.content_class).decode("ascii"))
-    PyObject_GenericSetAttr(out, "findings", findings)
-    PyObject_GenericSetAttr(out, "findings_dropped", v.findings_dropped)
-    PyObject_GenericSetAttr(out, "terms", terms)
-    PyObject_GenericSetAttr(out, "exempt", v.exempt)
+    _put(out, 0, v.leaked != 0)
+    _put(out, 1, v.bits)
+    _put(out, 2, v.probability)
+    _put(out, 3, _TIERS[v.tier])
+    _put(out, 4, None if v.first_offset == NO_OFFSET else v.first_offset)
+    _put(out, 5, v.body_bytes)
+    _put(out, 6, _class_name(v.content_class))
+    _put(out, 7, findings)
+    _put(out, 8, v.findings_dropped)
+    _put(out, 9, terms)
+    _put(out, 10, v.exempt)
     return out
 
 
@@ -484,12 +524,14 @@ cdef class Scanner:
         """
         cdef _Head head
         cdef ovr_response plain
-        cdef list alive = []
-        if reason is None and request is None and headers == ():
+        cdef list alive = None
+        if reason is None and request is None and not headers:
             memset(&plain, 0, sizeof(plain))
             plain.struct_size = sizeof(plain)
             plain.status = status
             if content_type is not None:
+                if not PyUnicode_CheckExact(content_type) or not PyUnicode_IS_COMPACT_ASCII(content_type):
+                    alive = []
                 plain.content_type = _view(content_type, "content_type", alive)
             return self.scan_body(body, &plain)
         head = _Head()
@@ -500,6 +542,14 @@ cdef class Scanner:
         cdef Py_buffer view
         cdef ovr_stream *stream
         cdef ovr_verdict verdict
+        if PyBytes_CheckExact(body) and <size_t>PyBytes_GET_SIZE(body) < RELEASE_GIL_FROM:
+            stream = self.take(response)
+            try:
+                api.stream_feed(stream, PyBytes_AS_STRING(body), <size_t>PyBytes_GET_SIZE(body), NULL)
+                api.stream_finish(stream, &verdict)
+                return _verdict(&verdict)
+            finally:
+                self.put_back(stream)
         _no_text(body)
         PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
         try:
