@@ -38,10 +38,11 @@ bool same_json(const Kernel& kernel, const uint8_t* p, size_t n) {
     return true;
 }
 
+const char* const PIECES[] = {"Cookie",  "ookie:",  "\r\nauthorization", " HTTP/1.",     "eyJ", "AKIA",
+                              "</html>", "bearer ", "session=",          "{\"a\\\\\":[", "]}",  "\\\\\\"};
+
 // Text rich in anchors' pieces, control and, in half of it, high bytes: random bytes alone would hit few buckets.
 std::vector<uint8_t> adversarial(std::mt19937_64& rng, size_t n) {
-    static const char* const PIECES[] = {"Cookie",  "ookie:",  "\r\nauthorization", " HTTP/1.",     "eyJ", "AKIA",
-                                         "</html>", "bearer ", "session=",          "{\"a\\\\\":[", "]}",  "\\\\\\"};
     std::vector<uint8_t> v;
     const uint8_t random_bits = rng() % 2 ? 0xff : 0x7f;
     while (v.size() < n) {
@@ -103,6 +104,19 @@ int main(int argc, char** argv) {
                     scan_scalar(tables[1], p, n, n, *b);
                     EXPECT_SEED(suite, same(*a, *b) && same_json(kernel, p, n), n * 64 + align);
                 }
+        });
+        suite.run((std::string(kernel.name) + ": one high byte in ASCII text, in a window or beside it, at every place of two units").c_str(), [&] {
+            for (const char* piece : PIECES)
+                for (size_t at = 0; at < 2 * UNIT; at++)
+                    for (size_t high = 0; high <= WINDOW; high++) {
+                        std::vector<uint8_t> text(3 * UNIT, 'x');
+                        std::memcpy(text.data() + at, piece, std::strlen(piece));
+                        text[at + high] |= 0x80;
+                        const uint8_t* p = guard.at_end(text.data(), text.size());
+                        kernel.scan(tables[1], p, text.size(), text.size(), *a);
+                        scan_scalar(tables[1], p, text.size(), text.size(), *b);
+                        EXPECT_SEED(suite, same(*a, *b), at * 8 + high);
+                    }
         });
         suite.run((std::string(kernel.name) + ": JSON of brackets, quotes and backslashes").c_str(), [&] {
             for (uint64_t seed = 0; seed < (brief ? 2000 : 20000); seed++) {
