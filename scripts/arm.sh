@@ -11,17 +11,7 @@ qemu=$(command -v qemu-aarch64-static || command -v qemu-aarch64)
 "$qemu" build/arm/tests/test_kernels | tail -n 1
 if [[ ${1:-} == --full ]]; then "$qemu" build/arm/tests/test_streams | tail -n 2; else "$qemu" build/arm/tests/test_streams --short | tail -n 2; fi
 
-python - <<'PY'
-import random, struct
-rng = random.Random(5)
-page = b"<!doctype html><html><body>" + b"<p>An ordinary paragraph of an ordinary page.</p>\n" * 60
-base = 0x7F0000000000 + rng.randrange(1 << 30) * 16
-memory = b"".join(struct.pack("<QQ", base + 64 * i, rng.randrange(1 << 20)) for i in range(12))
-secret = "".join(rng.choices("abcdefghijkmnpqrstuvwxyz23456789", k=32)).encode()
-memory += b"\r\nCookie: session=" + secret + b"\r\nReferer: https://shop.example/cart\r\n\r\n" + rng.randbytes(64)
-open("build/arm/leak.html", "wb").write(page + memory + page)
-open("build/arm/clean.html", "wb").write(page * 20 + b"</body></html>\n")
-PY
+python scripts/leaking_page.py build/arm
 for page in leak clean; do
   for side in native arm; do
     run=(build/$side/tests/scan_file)

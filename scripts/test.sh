@@ -17,6 +17,7 @@ suite() {
   else
     failed=$((failed + 1))
     times+=("$(printf '%-12s %4d s  FAILED' "$name" $((SECONDS - started)))")
+    return 1
   fi
 }
 
@@ -25,7 +26,9 @@ suite lint 120 bash scripts/lint.sh
 suite native 240 bash -c 'cmake -S csrc -B build/native -G Ninja -DOVERREAD_TESTS=ON -DCMAKE_INSTALL_PREFIX=build/native/installed > /dev/null &&
   cmake --build build/native > build/native/build.log 2>&1 && cmake --install build/native > /dev/null && ctest --test-dir build/native --output-on-failure && bash scripts/check_install.sh &&
   python -m pytest -q -p no:cacheprovider tests/native; s=$?; tail -n 20 build/native/build.log | grep -i error; exit $s'
-suite arm 240 bash scripts/arm.sh
+emulated=""
+suite arm 240 bash scripts/arm.sh && emulated+=" neon (qemu)"
+suite avx512 240 bash scripts/avx512.sh && emulated+=" avx512vbmi avx512 (bochs)"
 suite python 240 .venv/bin/python -m pytest -q -p no:cacheprovider tests/unit tests/detection
 suite sanitizers 240 bash -c 'cmake -S csrc -B build/sanitize -G Ninja -DOVERREAD_TESTS=ON -DOVERREAD_SANITIZE=ON -DOVERREAD_SHARED=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo > /dev/null &&
   cmake --build build/sanitize > build/sanitize/build.log 2>&1 && ctest --test-dir build/sanitize --output-on-failure'
@@ -35,7 +38,8 @@ suite proxies 300 .venv/bin/python -m pytest -q -p no:cacheprovider tests/integr
 echo
 printf '%s\n' "${times[@]}"
 echo "kernels run: $(.venv/bin/python -c 'import overread; print(*overread.kernels())')"
-lacks=$(for pair in avx2:avx2 sse42:sse4_2 avx512:avx512bw; do grep -qw "${pair#*:}" /proc/cpuinfo || printf ' %s' "${pair%:*}"; done)
-echo "kernels this CPU lacks:${lacks:- none} (neon ran under qemu)"
+lacks=$(for pair in avx512vbmi:avx512vbmi avx512:avx512bw avx2:avx2 sse42:sse4_2; do grep -qw "${pair#*:}" /proc/cpuinfo || printf ' %s' "${pair%:*}"; done)
+echo "kernels this CPU lacks:$lacks neon"
+echo "kernels run under emulation:${emulated:- none}"
 echo "$passed passed, $failed failed"
 [[ $failed == 0 ]]

@@ -9,5 +9,7 @@ echo "== 5 GiB of clean text"
 OVERREAD_CLEAN_MIB=5120 timeout --kill-after=10 240 .venv/bin/python -m pytest -q -p no:cacheprovider tests/detection -k do_not_grow
 echo "== every split on AArch64"
 timeout --kill-after=10 1200 bash scripts/arm.sh --full
+echo "== the whole grid with AVX-512"
+timeout --kill-after=10 1200 bash scripts/avx512.sh --full
 echo "== soak"
 timeout --kill-after=10 240 .venv/bin/python scripts/soak.py 60

@@ -104,6 +104,7 @@ void scan_emulated16(const FingerprintTable&, const uint8_t*, size_t, size_t, ui
 void scan_emulated32(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
 void scan_emulated64(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
 #if defined(__x86_64__)
+void scan_avx512vbmi(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
 void scan_avx512(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
 void scan_avx2(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);
 void scan_sse42(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t, KernelOutput&);

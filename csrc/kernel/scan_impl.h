@@ -11,46 +11,50 @@
 namespace overread {
 namespace {
 
+// The tables of windows of ASCII as byte shuffles ask them: four bits each.
 template <class Block>
-struct AsciiTables {
-    Block low[TABLE_BYTES], upper[TABLE_BYTES], joint, control_low, control_upper;
-    explicit AsciiTables(const FingerprintTable& t)
-        : low{Block::table16(t.low[0]), Block::table16(t.low[1]), Block::table16(t.low[2])},
-          upper{Block::table16(t.upper[0]), Block::table16(t.upper[1]), Block::table16(t.upper[2])},
-          joint(Block::table16(t.joint)),
-          control_low(Block::table16(CONTROL_LOW)),
-          control_upper(Block::table16(CONTROL_UPPER)) {}
-};
+class NibbleTables {
+  public:
+    explicit NibbleTables(const FingerprintTable& t)
+        : low_{Block::table16(t.low[0]), Block::table16(t.low[1]), Block::table16(t.low[2])},
+          upper_{Block::table16(t.upper[0]), Block::table16(t.upper[1]), Block::table16(t.upper[2])},
+          joint_(Block::table16(t.joint)),
+          control_low_(Block::table16(CONTROL_LOW)),
+          control_upper_(Block::table16(CONTROL_UPPER)) {}
 
-// Where windows of ASCII may begin. `control` and `high` gather, over all units, whether anything is no ASCII text.
-// Precondition: p[0, UNIT + WINDOW - 1) is readable.
-template <class Block, bool CLASSES>
-inline uint64_t scan_unit(const AsciiTables<Block>& t, const uint8_t* p, Block& control, Block& high) {
-    uint64_t candidates = 0;
-    for (size_t i = 0; i < UNIT; i += Block::width) {
-        // One byte of the window after the other: nine tables leave few registers.
-        Block b = Block::load(p + i), found = b.ascii_lookup16(t.low[0]);
-        high = high | b;
-        if (CLASSES) {
-            Block no_text = b.ascii_lookup16(t.control_low);
-            b = b.upper_four();
-            no_text = no_text & b.lookup16(t.control_upper);
-            control = control | no_text;
-        } else {
-            b = b.upper_four();
+    // Where windows of ASCII may begin. `control` and `high` gather, over all units, whether anything is no ASCII text.
+    // Precondition: p[0, UNIT + WINDOW - 1) is readable.
+    template <bool CLASSES>
+    uint64_t candidates(const uint8_t* p, Block& control, Block& high) const {
+        uint64_t mask = 0;
+        for (size_t i = 0; i < UNIT; i += Block::width) {
+            // One byte of the window after the other: nine tables leave few registers.
+            Block b = Block::load(p + i), found = b.ascii_lookup16(low_[0]);
+            high = high | b;
+            if (CLASSES) {
+                Block no_text = b.ascii_lookup16(control_low_);
+                b = b.upper_four();
+                no_text = no_text & b.lookup16(control_upper_);
+                control = control | no_text;
+            } else {
+                b = b.upper_four();
+            }
+            found = found & b.lookup16(upper_[0]);
+            b = Block::load(p + i + 1);
+            found = found & b.ascii_lookup16(low_[1]);
+            found = found & (b ^ Block::load(p + i + 2)).ascii_lookup16(joint_);
+            found = found & b.upper_four().lookup16(upper_[1]);
+            b = Block::load(p + i + 2);
+            found = found & b.ascii_lookup16(low_[2]);
+            found = found & b.upper_four().lookup16(upper_[2]);
+            mask |= found.nonzero_mask() << i;
         }
-        found = found & b.lookup16(t.upper[0]);
-        b = Block::load(p + i + 1);
-        found = found & b.ascii_lookup16(t.low[1]);
-        found = found & (b ^ Block::load(p + i + 2)).ascii_lookup16(t.joint);
-        found = found & b.upper_four().lookup16(t.upper[1]);
-        b = Block::load(p + i + 2);
-        found = found & b.ascii_lookup16(t.low[2]);
-        found = found & b.upper_four().lookup16(t.upper[2]);
-        candidates |= found.nonzero_mask() << i;
+        return mask;
     }
-    return candidates;
-}
+
+  private:
+    Block low_[TABLE_BYTES], upper_[TABLE_BYTES], joint_, control_low_, control_upper_;
+};
 
 struct CandidateUnit {
     uint32_t unit;
@@ -133,9 +137,9 @@ template <class Block>
     return joined;
 }
 
-template <class Block, bool CLASSES>
+template <class Block, class Tables, bool CLASSES>
 inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
-    const AsciiTables<Block> t(table);
+    const Tables tables(table);
     CandidateUnit units[TILE_UNITS + 1];
     uint32_t total = 0, unit = 0;
     out.class_units = 0;
@@ -145,13 +149,13 @@ inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t
         uint32_t count = total;
         size_t at = from;
         for (; at + UNIT <= to && at + UNIT + WINDOW - 1 <= readable; at += UNIT, unit++) {
-            const uint64_t candidates = scan_unit<Block, CLASSES>(t, data + at, control, high);
+            const uint64_t candidates = tables.template candidates<CLASSES>(data + at, control, high);
             units[count] = {unit, candidates};
             count += candidates != 0;
         }
         for (; at < to; at += UNIT, unit++) {
             const PaddedUnit padded(data, size, readable, at);
-            const uint64_t candidates = scan_unit<Block, CLASSES>(t, padded.bytes, control, high) & padded.windows;
+            const uint64_t candidates = tables.template candidates<CLASSES>(padded.bytes, control, high) & padded.windows;
             units[count] = {unit, candidates};
             count += candidates != 0;
         }
@@ -166,12 +170,12 @@ inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t
     out.candidate_count = filter(table, data, units, total, out.candidates);
 }
 
-template <class Block>
+template <class Block, class Tables = NibbleTables<Block>>
 inline void scan(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
     if (wanted & WANT_CLASSES)
-        scan_tile<Block, true>(table, data, size, readable, wanted, out);
+        scan_tile<Block, Tables, true>(table, data, size, readable, wanted, out);
     else
-        scan_tile<Block, false>(table, data, size, readable, wanted, out);
+        scan_tile<Block, Tables, false>(table, data, size, readable, wanted, out);
 }
 
 // Bit i: the exclusive or of bits 0 to i; one multiplication without carries where the instruction set has it.
