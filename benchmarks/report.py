@@ -99,13 +99,15 @@ def _on(machine: Mapping[str, str]) -> str:
 def native(machine: Mapping[str, str], of_kind: Any) -> list[Table]:
     """Whole bodies and small ones, from C."""
     names = ("overread", "hyperscan", "vectorscan", "memcpy", "memchr")
-    rows, small, places = [], [], {}
+    rows, small, places, kernel = [], [], {}, {}
     for kind, result in of_kind.items():
         for row, rate in result["GB/s"].items():
             peers = [figure(rate[n]) for n in names]
             rows.append([kind, row, *peers[:3], *(f"{rate['overread'] / rate[n]:.2f}" for n in ("hyperscan", "vectorscan")), *peers[3:]])
         ns = result["ns"]
         places[kind] = result["candidates a KiB"]
+        if "cycles for 64 B" in result:
+            kernel[kind] = result["cycles for 64 B"]
         small.append([kind, *(f"{v:.0f} ns" for v in ns.values()), *(f"{places[kind][k]:.1f}" for k in ("tables", "kernel"))])
     first = next(iter(of_kind.values()))["peers"]
     versions = ", ".join(f"{n.capitalize()} {first[n]['version'].strip()} ({first[n]['database'].strip()})" for n in names[1:3])
@@ -113,6 +115,7 @@ def native(machine: Mapping[str, str], of_kind: Any) -> list[Table]:
     whole = {kind: {n: r["GB/s"]["whole files"][n] for n in names[:3]} for kind, r in of_kind.items()}
     calls = {kind: r["ns"] for kind, r in of_kind.items()}
     small_heads = ("bodies", "open, 64 B, close", "reset, 64 B, finish", "Hyperscan", "Vectorscan", "past the tables", "candidates, a KiB")
+    parts = list(dict.fromkeys(p for cycles in kernel.values() for p in cycles))
     return [
         Table(
             "native",
@@ -120,6 +123,13 @@ def native(machine: Mapping[str, str], of_kind: Any) -> list[Table]:
             heads,
             rows,
             Plot("From C, whole files, GB/s", whole),
+        ),
+        Table(
+            "kernel",
+            "The same run, the kernel alone on hot tiles, cycles for 64 bytes:",
+            ("bodies", *parts),
+            [[kind, *(f"{cycles[p]:.1f}" if p in cycles else "-" for p in parts)] for kind, cycles in kernel.items()],
+            Plot("The kernel alone, cycles for 64 bytes", kernel),
         ),
         Table("small bodies", "The same run, 64 bytes of the type:", small_heads, small, Plot("From C, 64 bytes, ns", calls)),
     ]

@@ -175,6 +175,8 @@ OVR_API int ovr_ruleset_load(const void* blob, size_t size, ovr_ruleset** out, o
 OVR_API void ovr_ruleset_free(ovr_ruleset*);
 OVR_API size_t ovr_ruleset_rule_count(const ovr_ruleset*);
 OVR_API int ovr_ruleset_rule(const ovr_ruleset*, size_t index, ovr_rule_info* out);
+/* For measurements: places of a body that the kernel's tables let through, and those its filter leaves to the verifiers. */
+OVR_API int ovr_ruleset_candidates(const ovr_ruleset*, const void* body, size_t size, uint64_t* past_tables, uint64_t* candidates);
 
 /* ---- scanners ---- */
 /* ruleset NULL: the default; it must outlive the scanner. options may be NULL. */

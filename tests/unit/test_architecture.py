@@ -37,7 +37,7 @@ IMPORTS = {
     "__init__": {"_core", "_stream", "errors", "policy", "ruleset", "site_counts", "verdict"},
     "saved_response": set(),
     "scan_files": {"_stream", "saved_response", "verdict"},
-    "bench": {"_stream", "scan_files"},
+    "bench": {"_stream", "ruleset", "scan_files"},
     "show": {"scan_files"},
     "summary": {"scan_files"},
     "rule_page": {"_core", "bounds", "ruleset"},
