@@ -243,15 +243,39 @@ def targets() -> Table:
     )
     rates, html = added["GB/s"], python["GB/s"]["html"]
     ratios = [r["ns"][-1] / r["ns"][0] for r in hostile["ns a byte"].values()]
+    text, binary = ("html", "js", "json"), ("png", "jpeg", "woff2")
+
+    def beside(row: str, kinds: Sequence[str]) -> float:
+        return min(of_kind[k]["GB/s"][row]["overread"] / of_kind[k]["GB/s"][row]["hyperscan"] for k in kinds)
+
+    def share(kind: str) -> float:
+        return of_kind[kind]["GB/s"]["hot 16 KiB"]["overread"] / of_kind["html"]["GB/s"]["hot 16 KiB"]["overread"]
+
+    def chunked(kind: str) -> float:
+        return of_kind[kind]["GB/s"]["whole files, 4 KiB chunks"]["overread"] / of_kind[kind]["GB/s"]["whole files"]["overread"]
+
+    def fixed(call: str) -> float:
+        return max(of_kind[k]["ns"][call] for k in text)
+
     rows: list[tuple[str, float, float]] = [
+        ("hot text beside Hyperscan", 2, beside("hot 16 KiB", text)),
+        ("whole text files beside Hyperscan", 1.9, beside("whole files", text)),
+        ("hot binary bodies beside Hyperscan", 3, beside("hot 16 KiB", binary)),
+        ("bodies that leak beside Hyperscan", 1, beside("files that leak", of_kind)),
+        ("1 % of bytes above ASCII, share of HTML's speed", 0.7, share("html-1-percent")),
+        ("Chinese pages, share of HTML's speed", 0.4, share("html-cjk")),
+        ("whole files in chunks of 4 KiB, share of one call's speed", 0.9, min(map(chunked, of_kind))),
+        ("500 ns, over opening, 64 B, closing", 1, 500 / fixed("open, 64 B, close")),
+        ("120 ns, over resetting, 64 B, finishing", 1, 120 / fixed("reset, 64 B, finish")),
         ("1,000 literals added, share of the default's speed", 0.5, min(r["1000"]["overread"] / r["0"]["overread"] for r in rates.values())),
-        ("Python, 64 B, `feed` beside hyperscan's call", 1, min(r["hyperscan"] / r["feed"] for r in python["ns"].values())),
-        ("Python, 64 B, `scan` beside hyperscan's call", 1, min(r["hyperscan"] / r["scan"] for r in python["ns"].values())),
+        ("Python, 64 B, `feed` beside hyperscan's call", 1 / 0.3, min(r["hyperscan"] / r["feed"] for r in python["ns"].values())),
+        ("Python, 64 B, `scan` beside hyperscan's call", 1 / 0.75, min(r["hyperscan"] / r["scan"] for r in python["ns"].values())),
         ("Python, `feed` of 16 KiB, share of C", 0.95, min(r["Python"] / r["C"] for r in fed.values())),
         *((f"Python, whole HTML files, beside {p}", aim, html["overread"] / html[p]) for p, aim in PEERS_AIMS),
         ("two threads over one, C, HTML", 1.9, of_kind["html"]["two threads"]["over one"]),
         ("two threads over one, `scan_many`, HTML", 1.9, many["html"]["over one"]),
         ("30 ms, over `import overread` and a default `Scanner`", 1, 30 / milliseconds["wall"]),
+        ("worst input, 2 ns a byte over its own", 1, 2 / max(max(r["ns"]) for r in hostile["ns a byte"].values())),
         ("worst input, time a byte at 16 KiB over 64 MiB", 1 / 1.15, 1 / max(ratios)),
     ]  # fmt: skip
     return Table(
