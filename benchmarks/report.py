@@ -246,16 +246,16 @@ def targets() -> Table:
     text, binary = ("html", "js", "json"), ("png", "jpeg", "woff2")
 
     def beside(row: str, kinds: Sequence[str]) -> float:
-        return min(of_kind[k]["GB/s"][row]["overread"] / of_kind[k]["GB/s"][row]["hyperscan"] for k in kinds)
+        return min(float(of_kind[k]["GB/s"][row]["overread"] / of_kind[k]["GB/s"][row]["hyperscan"]) for k in kinds)
 
     def share(kind: str) -> float:
-        return of_kind[kind]["GB/s"]["hot 16 KiB"]["overread"] / of_kind["html"]["GB/s"]["hot 16 KiB"]["overread"]
+        return float(of_kind[kind]["GB/s"]["hot 16 KiB"]["overread"] / of_kind["html"]["GB/s"]["hot 16 KiB"]["overread"])
 
     def chunked(kind: str) -> float:
-        return of_kind[kind]["GB/s"]["whole files, 4 KiB chunks"]["overread"] / of_kind[kind]["GB/s"]["whole files"]["overread"]
+        return float(of_kind[kind]["GB/s"]["whole files, 4 KiB chunks"]["overread"] / of_kind[kind]["GB/s"]["whole files"]["overread"])
 
     def fixed(call: str) -> float:
-        return max(of_kind[k]["ns"][call] for k in text)
+        return max(float(of_kind[k]["ns"][call]) for k in text)
 
     rows: list[tuple[str, float, float]] = [
         ("hot text beside Hyperscan", 2, beside("hot 16 KiB", text)),
