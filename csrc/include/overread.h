@@ -9,8 +9,8 @@
  *  - Feeding allocates nothing. A stream takes a fixed block of memory at open.
  *  - A body with a Content-Encoding (gzip, deflate, br, zstd; at most three) is decoded and judged as what it decodes to;
  *    what may go out is counted in the bytes fed, which nothing changes. Its decoder comes with the head and goes at the
- *    end: 16 KiB a coding, and for its window 40 KiB (gzip, deflate), up to 8 MiB (zstd) or 16 MiB (br), which the library
- *    takes once, when the coded data asks for it. zstd data is released block by block (at most 128 KiB).
+ *    end: 16 KiB a coding (br 80 KiB), and for its window 40 KiB (gzip, deflate), up to 8 MiB (zstd) or twice 16 MiB (br),
+ *    which the library takes once, when the coded data asks for it. zstd data is released block by block (at most 128 KiB).
  *  - No call reads a byte outside the buffers it is given, and no output carries a scanned byte.
  */
 #ifndef OVERREAD_H

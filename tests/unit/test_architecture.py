@@ -170,7 +170,9 @@ def test_only_the_decoders_know_other_libraries() -> None:
     found = set()
     for path in (ROOT / "csrc").rglob("*"):
         if path.suffix in (".h", ".cpp"):
-            found |= {(path.relative_to(ROOT / "csrc").as_posix(), h) for h in re.findall(r"#\s*include\s*<([\w/]*(?:zlib|brotli|zstd)[\w/]*\.h)>", path.read_text())}
+            found |= {
+                (path.relative_to(ROOT / "csrc").as_posix(), h) for h in re.findall(r"#\s*include\s*<([\w/]*(?:zlib|brotli|zstd)[\w/]*\.h)>", path.read_text())
+            }
     assert found == {
         ("content/inflate.cpp", "zlib.h"),
         ("content/brotli.cpp", "brotli/decode.h"),
