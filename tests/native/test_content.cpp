@@ -187,6 +187,25 @@ void damaged() {
         }
     }
     EXPECT(suite, broken > 100 && cut > 0);
+    // Far behind the start, where a decoder no longer has all it was fed.
+    std::string large = page(3000, 8);
+    std::mt19937_64 rng(9);
+    while (large.size() < 400000) large += "0123456789abcdef"[rng() % 16];
+    large += memory();
+    size_t late = 0;
+    for (const std::string way : {"br", "zstd"}) {
+        const std::string coded = encoded(large, way);
+        EXPECT(suite, coded.size() > 150000);
+        for (int round = 0; round < (quick ? 4 : 30); round++) {
+            std::string bad = coded;
+            for (int i = 0; i < 3; i++) bad[60000 + rng() % (bad.size() - 60000)] ^= char(1 << rng() % 8);
+            const Answer whole = s.run(way, bad, 0), bytewise = s.run(way, bad, 1), random = s.run(way, bad, -1, rng());
+            EXPECT_SEED(suite, whole.text == bytewise.text && whole.decode == bytewise.decode, uint64_t(round));
+            EXPECT_SEED(suite, whole.text == random.text && whole.decode == random.decode, uint64_t(round));
+            late += whole.decode == OVR_DECODE_BROKEN;
+        }
+    }
+    EXPECT(suite, late > 2);
     // A head that lies: the bytes are what they were without it known.
     for (const char* way : {"gzip", "zstd"})
         for (const int step : {0, 1, -1}) {
