@@ -13,9 +13,9 @@ namespace py = pybind11;
 
 namespace {
 
-const overread_capi TABLE = {OVR_ABI_VERSION,   ovr_scanner_new,  ovr_scanner_free, ovr_scanner_kernel,  ovr_stream_open,
-                             ovr_stream_reset,  ovr_stream_feed,  ovr_stream_flush, ovr_stream_trailers, ovr_stream_progress,
-                             ovr_stream_finish, ovr_stream_close, ovr_tier_name,    ovr_family_name,     ovr_part_name};
+const overread_capi TABLE = {OVR_ABI_VERSION, ovr_scanner_new,  ovr_scanner_free,    ovr_scanner_kernel,  ovr_stream_open,   ovr_stream_reset,
+                             ovr_stream_feed, ovr_stream_flush, ovr_stream_trailers, ovr_stream_progress, ovr_stream_finish, ovr_stream_close,
+                             ovr_tier_name,   ovr_family_name,  ovr_part_name,       ovr_decode_name};
 
 [[noreturn]] void raise(const char* name, const char* message) {
     const py::object type = py::module_::import("overread.errors").attr(name);
