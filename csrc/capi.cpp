@@ -25,8 +25,6 @@ struct ovr_filter {
 
 namespace {
 
-constexpr double MAX_BLOCK_BITS = 1000;
-
 int fail(ovr_error* err, int status, const char* format, const char* detail = "") {
     if (err) {
         err->status = status;
@@ -246,16 +244,14 @@ void ovr_stream_close(ovr_stream* s) { delete s; }
 int ovr_filter_open(const ovr_scanner* s, const ovr_policy* p, ovr_filter** out, ovr_error* err) {
     if (!s || !p || !out || p->struct_size < offsetof(ovr_policy, block_bits))
         return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: scanner, policy or out is NULL, or policy.struct_size is unknown");
-    if (p->mode < OVR_MODE_OFF || p->mode > OVR_MODE_ENFORCE || p->block_from < 0 || p->block_from > OVR_TIER_CERTAIN)
-        return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: policy.mode or policy.block_from is out of range");
     ovr_policy policy{};  // a caller of an older header knows fewer fields
     std::memcpy(&policy, p, std::min(p->struct_size, sizeof policy));
-    if (!(policy.block_bits >= 0 && policy.block_bits <= MAX_BLOCK_BITS))
-        return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: policy.block_bits must be 0, or bits up to 1000");
-    if (policy.on_error < OVR_ON_ERROR_PASS || policy.on_error > OVR_ON_ERROR_BLOCK)
-        return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: policy.on_error is out of range");
+    if (const char* fault = overread::Plan::fault(policy)) return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: %s", fault);
     *out = new (std::nothrow) ovr_filter(*s, policy);
-    return *out ? ok(err) : fail(err, OVR_E_MEMORY, "ovr_filter_open: out of memory");
+    if (*out && (*out)->filter.ready()) return ok(err);
+    delete *out;
+    *out = nullptr;
+    return fail(err, OVR_E_MEMORY, "ovr_filter_open: out of memory");
 }
 int ovr_filter_head(ovr_filter* f, const ovr_response* r, ovr_action* a) {
     if (!f || !r || !a || !good_response(r)) return OVR_E_ARGUMENT;
@@ -284,6 +280,14 @@ int ovr_filter_end(ovr_filter* f, ovr_action* a) {
     if (!f || !a || !f->filter.started()) return OVR_E_ARGUMENT;
     f->filter.end(a);
     return OVR_OK;
+}
+uint64_t ovr_filter_redact(ovr_filter* f, uint64_t offset, void* data, size_t size) {
+    return f && (data || !size) ? f->filter.redact(offset, static_cast<uint8_t*>(data), size) : 0;
+}
+const char* const* ovr_no_store_strips(void) { return overread::NO_STORE_STRIPS; }
+const ovr_header* ovr_no_store_sets(size_t* count) {
+    size_t ignored;
+    return overread::no_store_sets(count ? count : &ignored);
 }
 int ovr_filter_verdict(ovr_filter* f, ovr_verdict* out) {
     if (!f || !out || !f->filter.started()) return OVR_E_ARGUMENT;

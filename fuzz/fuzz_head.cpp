@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         ovr_policy p{};
         p.struct_size = sizeof p;
         p.mode = OVR_MODE_ENFORCE;
-        p.block_from = OVR_TIER_WEAK;
+        p.action[OVR_TIER_WEAK] = OVR_DO_BLOCK;
         p.hold = OVR_HOLD_DEFAULT;
         if (ovr_scanner_new(nullptr, nullptr, &s, nullptr) != OVR_OK || ovr_filter_open(s, &p, &f, nullptr) != OVR_OK) std::abort();
         return f;

@@ -221,30 +221,45 @@ OVR_API int ovr_stream_finish(ovr_stream*, ovr_verdict* out);
 OVR_API void ovr_stream_close(ovr_stream*);
 
 /* ---- filters: a stream under a policy; what proxies embed ---- */
+
+/* What enforce does with a response, by rising strength. What alters it also marks it as not to be stored. Where an action
+ * cannot be taken, the response is blocked: masking or shortening coded bytes, evidence in the head or in trailers. */
+enum ovr_do {
+    OVR_DO_DEFAULT = 0,  /* weak: log, strong: no-store, certain: block */
+    OVR_DO_LOG = 1,      /* an event, no more */
+    OVR_DO_NO_STORE = 2, /* no cache and no search engine may keep it */
+    OVR_DO_REDACT = 3,   /* what was found is overwritten, byte for byte; the rest flows */
+    OVR_DO_TRIM = 4,     /* a tail behind a complete image, font or other container is dropped; nothing else can be trimmed */
+    OVR_DO_TRUNCATE = 5, /* the body ends before the first sign, or where it has come to */
+    OVR_DO_BLOCK = 6
+};
+
 typedef struct ovr_policy {
     size_t struct_size;
-    int mode;         /* enum ovr_mode */
-    int block_from;   /* lowest enum ovr_tier that is blocked in enforce; OVR_TIER_CERTAIN is the default (0 means it) */
-    uint32_t hold;    /* bytes, OVR_HOLD_DEFAULT: 16384 in enforce; always 0 in monitor and for event streams */
-    uint32_t hold_ms; /* milliseconds after which the adapter calls ovr_filter_flush; 0 means 50 */
-    /* Bits from which enforce blocks, in place of block_from: what a budget of false blocks asks for (docs/evidence.md).
-     * 0 means block_from. A struct_size that ends before it is accepted and means 0. */
-    double block_bits;
-    /* enum ovr_on_error: whether enforce stops a body that could not be decoded, as it stops a leak. A struct_size that ends
-     * before it is accepted and means to pass. */
-    int on_error;
+    int mode;          /* enum ovr_mode */
+    uint32_t hold;     /* bytes, OVR_HOLD_DEFAULT: 16384 in enforce; always 0 in monitor and for event streams */
+    uint32_t hold_ms;  /* milliseconds after which the adapter calls ovr_filter_flush; 0 means 50 */
+    int action[4];     /* enum ovr_do by enum ovr_tier; of the tiers reached the strongest is taken; OVR_TIER_NONE has none */
+    double block_bits; /* bits from which enforce blocks, whatever tiers `action` blocks: what a budget of false blocks asks for
+                          (docs/evidence.md). 0: as `action` says. A struct_size that ends before it is accepted and means 0 */
+    int on_error;      /* enum ovr_on_error: whether enforce stops a body that could not be decoded, as it stops a leak. A
+                          struct_size that ends before it is accepted and means to pass */
 } ovr_policy;
 
 enum ovr_verb {
     OVR_PASS = 0,  /* send what `released` allows */
     OVR_BLOCK = 1, /* nothing has left: answer 502 instead; no more calls but ovr_filter_event */
-    OVR_CUT = 2    /* bytes have left: abort the connection or stream; send nothing more */
+    OVR_CUT = 2,   /* bytes have left: abort the connection or stream; send nothing more */
+    OVR_END = 3    /* send what `released` allows, and no more: the body is `released` bytes long, also where a Content-Length that
+                      has not left says otherwise; where one has left, or trailers would follow, abort after these bytes */
 };
 
 typedef struct ovr_action {
     int verb;             /* enum ovr_verb */
     uint8_t release_head; /* 1: the response head may go out now (or went) */
-    uint8_t wants_event;  /* 1 (once, at end or on BLOCK/CUT): call ovr_filter_event and write the line */
+    uint8_t wants_event;  /* 1 (once, at the end or when stopped): call ovr_filter_event and write the line */
+    uint8_t no_store;     /* 1: the head goes out without ovr_no_store_strips() and with ovr_no_store_sets(); no cache may store it */
+    uint8_t redact;       /* 1: the bytes that leave from now on must pass ovr_filter_redact, each once, in order */
     uint32_t hold_ms;     /* non-zero while body bytes are held that a flush would release */
     uint64_t released;    /* bytes from the start of the body that may go out */
 } ovr_action;
@@ -266,6 +281,14 @@ OVR_API int ovr_filter_flush(ovr_filter*, ovr_action*);
 /* The trailer section, before ovr_filter_end: held body bytes can still be stopped with it. */
 OVR_API int ovr_filter_trailers(ovr_filter*, const ovr_header* fields, size_t count, ovr_action*);
 OVR_API int ovr_filter_end(ovr_filter*, ovr_action*);
+/* Overwrites what is to be masked in the body bytes at `offset` of the response, and returns how many were. To be called while
+ * action.redact is 1 with every byte that leaves, once, in order, just before it does: ovr_filter_body forgets what `released`
+ * has let go only then. */
+OVR_API uint64_t ovr_filter_redact(ovr_filter*, uint64_t offset, void* data, size_t size);
+/* Fields that must not go out where action.no_store is 1: lower-case names, NULL at the end. */
+OVR_API const char* const* ovr_no_store_strips(void);
+/* Fields that take their place. */
+OVR_API const ovr_header* ovr_no_store_sets(size_t* count);
 /* Verdict of the ended or stopped response. */
 OVR_API int ovr_filter_verdict(ovr_filter*, ovr_verdict* out);
 /* A 16-hex-digit id a visitor can quote, NUL-terminated; fresh per response. */

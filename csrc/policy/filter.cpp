@@ -1,56 +1,19 @@
 #include "policy/filter.h"
 
-#include <cmath>
-#include <cstdarg>
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <limits>
+#include <new>
+
+#include "policy/event.h"
 
 namespace overread {
-namespace {
 
-const char* const VERB[] = {"pass", "block", "cut"};
-
-// A bounded text buffer that goes on counting past its end.
-struct Text {
-    char* out;
-    size_t capacity, size = 0;
-    void put(char c) {
-        if (size + 1 < capacity) out[size] = c;
-        size++;
-    }
-    void raw(const char* s) {
-        while (*s) put(*s++);
-    }
-    void format(const char* f, ...) __attribute__((format(printf, 2, 3))) {
-        char b[512];
-        va_list args;
-        va_start(args, f);
-        std::vsnprintf(b, sizeof b, f, args);
-        va_end(args);
-        raw(b);
-    }
-    // A number with so many decimals, 0 <= v: printf takes the decimal point from the host's locale, and JSON has one only.
-    void decimal(double v, int places) {
-        const long long unit = places == 1 ? 10 : 1000000, n = std::llround(v * double(unit));
-        format("%lld.%0*lld", n / unit, places, n % unit);
-    }
-    // A JSON string of printable ASCII; everything else becomes "?", so the line is valid whatever arrives.
-    void quoted(const uint8_t* s, size_t n) {
-        put('"');
-        for (size_t i = 0; i < n; i++) {
-            const uint8_t c = s[i];
-            if (c == '"' || c == '\\')
-                put('\\'), put(char(c));
-            else
-                put(c >= 0x20 && c < 0x7f ? char(c) : '?');
-        }
-        put('"');
-    }
-    void quoted(const char* s) { quoted(reinterpret_cast<const uint8_t*>(s), std::strlen(s)); }
-};
-
-}  // namespace
+Filter::Filter(const Scanner& scanner, const ovr_policy& policy)
+    : stream_(scanner), policy_(policy), plan_(policy), redacts_(enforces() && plan_.takes(OVR_DO_REDACT)) {
+    if (redacts_) before_.reset(new (std::nothrow) Stream(scanner));
+}
 
 void Filter::head(const ovr_response& response, ovr_action* action) {
     const uint64_t id = [] {
@@ -59,114 +22,165 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     }();
     std::snprintf(id_, sizeof id_, "%016llx", static_cast<unsigned long long>(id));
     started_ = true;
-    stopped_ = ended_ = head_out_ = reported_ = false;
+    ended_ = head_out_ = reported_ = no_store_ = head_sent_ = false;
     verb_ = OVR_PASS;
+    done_ = OVR_DO_LOG;
     released_ = 0;
     status_ = response.status;
-    const bool enforce = policy_.mode == OVR_MODE_ENFORCE;
-    const int from = policy_.block_from ? policy_.block_from : OVR_TIER_CERTAIN;
-    const double tier_bits = from == OVR_TIER_WEAK ? WEAK_BITS : from == OVR_TIER_STRONG ? STRONG_BITS : CERTAIN_BITS;
-    block_bits_ = !enforce ? std::numeric_limits<double>::infinity() : policy_.block_bits > 0 ? policy_.block_bits : tier_bits;
     const uint32_t hold = policy_.hold == OVR_HOLD_DEFAULT ? DEFAULT_HOLD : policy_.hold;
-    stream_.reset(&response, enforce ? hold : 0, block_bits_);
+    if (redacts_) {
+        redaction_.reset();
+        stream_.collect(&redaction_.spans);
+    }
+    stream_.reset(&response, enforces() ? hold : 0, enforces() ? plan_.from(OVR_DO_TRIM) : std::numeric_limits<double>::infinity());
+    may_redact_ = redacts_ && !stream_.coded();
+    if (redacts_ && !may_redact_) {
+        stream_.collect(nullptr);
+        stream_.freeze_from(plan_.from(OVR_DO_REDACT));
+    }
     act(action, false);
 }
 
 void Filter::body(const uint8_t* data, size_t size, ovr_action* action) {
     if (policy_.mode == OVR_MODE_OFF)
         released_ += size;
-    else if (!stopped_)
-        stream_.feed(data, size);
+    else if (!stopped())
+        feed(data, size);
     act(action, false);
 }
 
+// A response comes to redact once at most. Which bytes are masked must not depend on the chunk in which that happens, so the
+// shortest beginning of it is looked for that has the bits.
+void Filter::feed(const uint8_t* data, size_t size) {
+    const double bits = plan_.from(OVR_DO_REDACT);
+    if (!watches() || stream_.bits() >= bits) {
+        stream_.feed(data, size);
+        return;
+    }
+    *before_ = stream_;
+    const size_t spans = redaction_.spans.count();
+    stream_.feed(data, size);
+    if (stream_.bits() < bits) {
+        redaction_.spans.forget(stream_.progress().released);
+        return;
+    }
+    auto feed_again = [&](size_t n) {
+        stream_ = *before_;
+        redaction_.spans.shorten(spans);
+        stream_.feed(data, n);
+        return stream_.bits() >= bits;
+    };
+    size_t without = 0, with = size;
+    for (size_t n = 64; n < size && with == size; n *= 2) (feed_again(n) ? with : without) = n;
+    while (with - without > 1) {
+        const size_t middle = without + (with - without) / 2;
+        (feed_again(middle) ? with : without) = middle;
+    }
+    feed_again(without);
+    const uint64_t from = std::max(released_, stream_.undelayed());
+    stream_.feed(data + without, size - without);
+    start_redaction(from);
+}
+
+void Filter::start_redaction(uint64_t from) { redaction_.begin(from, stream_.text()); }
+
 void Filter::flush(ovr_action* action) {
-    if (!stopped_) stream_.flush();
+    if (!stopped()) stream_.flush();
     act(action, false);
 }
 
 void Filter::trailers(const ovr_header* fields, size_t count, ovr_action* action) {
-    if (policy_.mode != OVR_MODE_OFF && !stopped_) stream_.trailers(fields, count);
+    if (policy_.mode != OVR_MODE_OFF && !stopped()) stream_.trailers(fields, count);
     act(action, false);
 }
 
 void Filter::end(ovr_action* action) {
-    if (!ended_ && !stopped_ && policy_.mode != OVR_MODE_OFF) {
+    if (!ended_ && !stopped() && policy_.mode != OVR_MODE_OFF) {
+        const bool below = watches() && stream_.bits() < plan_.from(OVR_DO_REDACT);
+        const uint64_t from = std::max(released_, stream_.undelayed());
         ovr_verdict v;
         stream_.finish(&v);
+        if (below && stream_.bits() >= plan_.from(OVR_DO_REDACT)) start_redaction(from);
     }
     ended_ = true;
     act(action, true);
 }
 
+void Filter::decide(bool at_end) {
+    const ovr_progress p = stream_.progress();
+    int action = plan_.action(stream_.bits());
+    if (policy_.on_error == OVR_ON_ERROR_BLOCK && p.decode >= OVR_DECODE_TRUNCATED) action = OVR_DO_BLOCK;
+    // Of coded bytes none can be masked or left out, and a head or trailers that leak leave as they are.
+    const bool body_alone = !stream_.coded() && !stream_.head_shows();
+    if (action >= OVR_DO_REDACT && !body_alone) action = OVR_DO_BLOCK;
+    // What came to redact between two chunks has no byte to begin with: the head or trailers brought it there.
+    if (action == OVR_DO_REDACT && (!redaction_.active() || redaction_.spans.lost())) action = OVR_DO_BLOCK;
+    if (action == OVR_DO_REDACT) redaction_.tail(stream_.document_end());
+    if (action >= OVR_DO_NO_STORE && !no_store_) {
+        no_store_ = true;
+        head_sent_ = head_out_;
+    }
+    if (action >= OVR_DO_TRIM) {
+        shorten(action);
+        return;
+    }
+    done_ = std::max(done_, action);
+    released_ = p.released;
+    head_out_ |= at_end || released_ > 0 || stream_.hold() == 0;
+}
+
+// The response ends here: at once, or with the bytes that certainly belong to it.
+void Filter::shorten(int action) {
+    done_ = action;
+    verb_ = OVR_END;
+    uint64_t keep = 0;
+    if (action == OVR_DO_TRUNCATE) {
+        ovr_verdict v;
+        stream_.finish(&v);
+        keep = v.first_offset == OVR_NO_OFFSET ? 0 : v.first_offset;
+        released_ = std::max(released_, keep);
+        // A page without a byte is no page.
+        if (released_ > 0) return;
+    } else if (action == OVR_DO_TRIM && stream_.in_container() && stream_.document_end() >= released_) {
+        released_ = stream_.document_end();
+        return;
+    }
+    done_ = OVR_DO_BLOCK;
+    verb_ = head_out_ ? OVR_CUT : OVR_BLOCK;
+}
+
 void Filter::act(ovr_action* action, bool at_end) {
     std::memset(action, 0, sizeof *action);
-    const ovr_progress p = stream_.progress();
     if (policy_.mode == OVR_MODE_OFF) {
         action->release_head = 1;
         action->released = released_;
         return;
     }
-    const bool unjudged = policy_.mode == OVR_MODE_ENFORCE && policy_.on_error == OVR_ON_ERROR_BLOCK && p.decode >= OVR_DECODE_TRUNCATED;
-    if (!stopped_ && (stream_.bits() >= block_bits_ || unjudged)) {
-        stopped_ = true;
-        verb_ = head_out_ ? OVR_CUT : OVR_BLOCK;
-    }
-    if (!stopped_) {
-        // In monitor a byte is never delayed, not even one of an open match.
-        released_ = p.released;
-        head_out_ |= at_end || released_ > 0 || stream_.hold() == 0;
+    if (enforces() && !stopped()) decide(at_end);
+    if (!enforces()) {
+        // A byte is never delayed, not even one of an open match.
+        released_ = stream_.progress().released;
+        head_out_ = true;
     }
     action->verb = verb_;
+    action->no_store = no_store_;
+    action->redact = redaction_.active();
+    action->released = enforces() ? released_ : std::numeric_limits<uint64_t>::max();
+    action->hold_ms = enforces() && !stopped() && !at_end && stream_.holds() ? (policy_.hold_ms ? policy_.hold_ms : 50) : 0;
+    if (verb_ == OVR_END) head_out_ = true;
     action->release_head = head_out_;
-    action->released = policy_.mode == OVR_MODE_MONITOR ? std::numeric_limits<uint64_t>::max() : released_;
-    action->hold_ms = policy_.mode == OVR_MODE_ENFORCE && !stopped_ && !at_end && stream_.holds() ? (policy_.hold_ms ? policy_.hold_ms : 50) : 0;
-    if (!reported_ && (stopped_ || (at_end && stream_.bits() >= WEAK_BITS))) {
+    if (!reported_ && (stopped() || (at_end && stream_.bits() >= WEAK_BITS))) {
         reported_ = true;
         action->wants_event = 1;
     }
 }
 
 size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
-    ovr_verdict v;
-    stream_.finish(&v);
-    Text t{buffer, capacity};
-    size_t path = 0;
-    while (path < x.target.size && x.target.data[path] != '?' && x.target.data[path] != '#' && path < 512) path++;
-    t.format("{\"schema\":1,\"id\":\"%s\",\"unix_ms\":%llu,\"proxy\":", id_, static_cast<unsigned long long>(x.unix_ms));
-    t.quoted(x.proxy ? x.proxy : "");
-    t.format(",\"mode\":\"%s\",\"action\":\"%s\"", policy_.mode == OVR_MODE_ENFORCE ? "enforce" : "monitor", verb_ == OVR_PASS ? "log" : VERB[verb_]);
-    t.raw(",\"method\":");
-    t.quoted(x.method.data, x.method.size < 16 ? x.method.size : 16);
-    t.raw(",\"host\":");
-    t.quoted(x.host.data, x.host.size < 255 ? x.host.size : 255);
-    t.raw(",\"path\":");
-    t.quoted(x.target.data, path);
-    t.format(",\"status\":%u,\"tier\":\"%s\",\"bits\":", status_, ovr_tier_name(v.tier));
-    t.decimal(v.bits, 1);
-    t.raw(",\"probability\":");
-    t.decimal(v.probability, 6);
-    t.format(",\"content_class\":\"%s\",\"decode\":\"%s\",\"body_bytes\":%llu,\"released\":%llu", v.content_class, ovr_decode_name(v.decode),
-             static_cast<unsigned long long>(v.body_bytes), static_cast<unsigned long long>(released_));
-    t.raw(",\"terms\":[");
-    for (size_t i = 0; i < v.term_count; i++) {
-        t.format("%s{\"group\":\"%s\",\"level\":", i ? "," : "", v.terms[i].group);
-        t.quoted(v.terms[i].level);
-        t.raw(",\"bits\":");
-        t.decimal(double(v.terms[i].bits), 1);
-        t.put('}');
-    }
-    t.raw("],\"findings\":[");
-    for (size_t i = 0; i < v.finding_count; i++) {
-        const ovr_finding& f = v.findings[i];
-        t.format("%s{\"rule\":", i ? "," : "");
-        t.quoted(f.rule);
-        t.format(",\"part\":\"%s\",\"offset\":%llu,\"length\":%u,\"digest\":\"%016llx\"}", ovr_part_name(f.part), static_cast<unsigned long long>(f.offset),
-                 f.length, static_cast<unsigned long long>(f.digest));
-    }
-    t.format("],\"findings_dropped\":%llu}", static_cast<unsigned long long>(v.findings_dropped));
-    if (capacity) buffer[t.size < capacity ? t.size : capacity - 1] = 0;
-    return t.size;
+    Event e{id_, enforces(), action_name(done_), nullptr, head_sent_, status_, released_, {}};
+    stream_.finish(&e.verdict);
+    if (verb_ == OVR_CUT) e.action = "cut";
+    if (!enforces()) e.would = action_name(std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
+    return write_event(e, x, buffer, capacity);
 }
 
 }  // namespace overread

@@ -67,7 +67,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     assessment_.term_count = 0;
     reading_.reset();
     waiting_window_ = NOT_WAITING;
-    own_.reset(scanner_.key, response ? response->request : nullptr);
+    own_.reset(scanner_->key, response ? response->request : nullptr);
 
     ovr_bytes type{nullptr, 0};
     Codings codings;
@@ -130,8 +130,8 @@ void Stream::trailers(const ovr_header* fields, size_t count) { scan_fields(fiel
 
 void Stream::choose_class() {
     content_ = content_.sniff ? sniff(content_, sniff_, sniffed_) : content_;
-    raw_.reset(content_, scanner_.kernel);
-    place_.reset(content_, scanner_.kernel);
+    raw_.reset(content_, scanner_->kernel);
+    place_.reset(content_, scanner_->kernel);
 }
 
 static_assert(uint8_t(Decoded::none) == OVR_DECODE_NONE && uint8_t(Decoded::ok) == OVR_DECODE_OK && uint8_t(Decoded::trailing) == OVR_DECODE_TRAILING &&
@@ -244,7 +244,7 @@ void Stream::feed_tail(const uint8_t* data, uint64_t offset, size_t size, const 
     // The kernel's units are counted from the tail: once a response, in the tile where it starts.
     const size_t skip = size_t(tail - offset);
     KernelOutput rest;
-    scanner_.kernel->scan(scanner_.rules->fingerprint, data + skip, size - skip, size - skip, WANT_CLASSES, rest);
+    scanner_->kernel->scan(scanner_->rules->fingerprint, data + skip, size - skip, size - skip, WANT_CLASSES, rest);
     raw_.start_tail(content_.cls, tail);
     raw_.feed(data + skip, size - skip, rest.classes, rest.class_units);
 }
@@ -286,7 +286,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
         KernelOutput out;
         const size_t n = std::min(TILE, size - at);
         const uint8_t wanted = high_windows() | (raw || place_.tail_start() < start + at ? WANT_CLASSES : 0);
-        scanner_.kernel->scan(scanner_.rules->fingerprint, data + at, n, std::min(size - at, n + WINDOW - 1), wanted, out);
+        scanner_->kernel->scan(scanner_->rules->fingerprint, data + at, n, std::min(size - at, n + WINDOW - 1), wanted, out);
         place_.feed(data + at, n);
         raw_.document_end(place_.document_end());
         if (raw) raw_.feed(data + at, n, out.classes, out.class_units);
@@ -315,7 +315,7 @@ bool Stream::window_begins_in_carry(const uint8_t* data, size_t size, bool final
     for (size_t i = 0; i + WINDOW <= before + behind; i++) {
         uint32_t four;
         std::memcpy(&four, bytes + i, sizeof four);
-        if (scanner_.rules->fingerprint.has(four)) return true;
+        if (scanner_->rules->fingerprint.has(four)) return true;
     }
     return false;
 }
@@ -328,7 +328,7 @@ bool Stream::scan_candidates(const View& view, uint64_t from, uint64_t to) {
         KernelOutput out;
         const size_t n = size_t(std::min<uint64_t>(TILE, std::min(to, view.end()) - from));
         const size_t there = size_t(view.end() - from) + (view.final ? WINDOW - 1 : 0);
-        scanner_.kernel->scan(scanner_.rules->fingerprint, view.at(from), n, std::min(there, n + WINDOW - 1), high_windows(), out);
+        scanner_->kernel->scan(scanner_->rules->fingerprint, view.at(from), n, std::min(there, n + WINDOW - 1), high_windows(), out);
         for (uint32_t i = 0; i < out.candidate_count; i++)
             if (!resolve(view, int64_t(from + out.candidates[i]))) return false;
         from += n;
@@ -364,7 +364,7 @@ bool Stream::decided(uint32_t anchor) {
 
 // Runs the verifiers of one window. False: one must wait.
 bool Stream::resolve(const View& view, int64_t window) {
-    const Ruleset& rs = *scanner_.rules;
+    const Ruleset& rs = *scanner_->rules;
     const uint8_t* p = view.at(uint64_t(window + 1));
     const uint8_t before = window < 0 ? uint8_t('\n') : p[-1];
     if (waiting_window_ != window) waiting_anchor_ = NO_ANCHOR;
@@ -398,7 +398,7 @@ bool Stream::resolve(const View& view, int64_t window) {
 
 // The same for header lines whose name begins at `start`, in characters of `stride` bytes.
 bool Stream::resolve_field(const View& view, int64_t window, uint64_t start, uint8_t stride) {
-    const Ruleset& rs = *scanner_.rules;
+    const Ruleset& rs = *scanner_->rules;
     if (start >= view.end()) return true;
     const uint8_t* p = view.at(start);
     if (stride == 2 && start >= 2) {
@@ -428,7 +428,7 @@ bool Stream::resolve_field(const View& view, int64_t window, uint64_t start, uin
 
 // The same for one anchor, whose bytes stand there as far as the view goes.
 bool Stream::resolve_anchor(const View& view, int64_t window, uint32_t anchor) {
-    const Ruleset& rs = *scanner_.rules;
+    const Ruleset& rs = *scanner_->rules;
     const Anchor& a = rs.anchors[anchor];
     const Rule& rule = rs.rules[a.rule];
     if (is_escaped(rule.check) && escaped_[rule.check == Check::escaped_header] >= MAX_ESCAPED) return true;
@@ -468,7 +468,8 @@ void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t 
         exempt_++;
         return;
     }
-    const Check check = scanner_.rules->rules[a.rule].check;
+    if (spans_) spans_->add(start, end);
+    const Check check = scanner_->rules->rules[a.rule].check;
     if (is_escaped(check)) escaped_[check == Check::escaped_header]++;
     auto add = [&](Group group, uint8_t level) {
         last_sign_ = end;
@@ -541,7 +542,7 @@ void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t
         return;
     }
     // Dear, so only for what is kept.
-    if (value.data) k.digest = keyed_digest(scanner_.key, value.data, value.size);
+    if (value.data) k.digest = keyed_digest(scanner_->key, value.data, value.size);
     if (name) {
         size_t i = 0;
         for (; i < name->size && i + 1 < sizeof k.name; i++) {
@@ -583,7 +584,7 @@ void Stream::reassess() {
     levels_.typed = typed;
     levels_.embedded = embedded;
     levels_.place = place;
-    assessment_ = assess(*scanner_.rules, content_.cls == ContentClass::count ? ContentClass::other : content_.cls, levels_);
+    assessment_ = assess(*scanner_->rules, content_.cls == ContentClass::count ? ContentClass::other : content_.cls, levels_);
     if (assessment_.bits >= freeze_bits_) frozen_ = true;
 }
 
@@ -610,12 +611,33 @@ void Stream::release_scanned(bool flushing) {
         const bool unresolved = assessment_.bits > UNRESOLVED_BITS && total_ - std::min(total_, last_sign_) < TEXT_RUN;
         if (!unresolved) flushed_ = total_;
     }
-    const uint64_t delayed = total_ > hold_ ? total_ - hold_ : 0;
-    released_ = std::max(released_, std::min(open_, std::max(delayed, flushed_)));
+    released_ = std::max({released_, undelayed(), std::min(open_, flushed_)});
+}
+
+uint64_t Stream::undelayed() const {
+    if (content_.sniff) return 0;
+    uint64_t most = std::min(open_, total_ > hold_ ? total_ - hold_ : 0);
+    if (spans_ && most > carry_base_) {
+        // A match's first byte stands at most LOOK_BEHIND bytes before the first window that is not decided, in its line.
+        size_t i = size_t(most - carry_base_);
+        while (i && carry_[i - 1] != '\n') i--;
+        most = carry_base_ + i;
+    }
+    return most;
+}
+
+Stream::Text Stream::text() const {
+    if (!is_text(content_.cls)) return Text::no;
+    return content_.charset == Charset::utf8 || content_.charset == Charset::unknown ? Text::utf8 : Text::bytes;
+}
+
+uint64_t Stream::document_end() const {
+    if (place_.state().level && (place_.state().sign == Builtin::json_tail || in_container())) return place_.state().first;
+    return html_end_ && last_text_ > html_end_ ? html_end_ : UINT64_MAX;
 }
 
 ovr_progress Stream::progress() const {
-    const bool leaked = assessment_.bits >= scanner_.threshold;
+    const bool leaked = assessment_.bits >= scanner_->threshold;
     return {counts_coded_ ? coded_released_ : released_, float(assessment_.bits), tier(assessment_.bits), uint8_t(leaked), uint8_t(decode())};
 }
 
@@ -669,14 +691,14 @@ void Stream::finish(ovr_verdict* out) {
     for (size_t i = 0; i < kept_count_; i++) {
         const Kept& k = kept_[i];
         ovr_finding& f = findings_[i];
-        const Rule& rule = scanner_.rules->rules[k.rule];
+        const Rule& rule = scanner_->rules->rules[k.rule];
         const ContentClass cls = k.part == OVR_PART_BODY ? content_.cls : ContentClass::head;
         f.rule = rule.id;
         f.family = uint8_t(rule.family);
         f.part = k.part;
         f.offset = k.offset;
         f.length = k.length;
-        f.bits = float(level_bits(*scanner_.rules, cls, Group(k.group), k.level));
+        f.bits = float(level_bits(*scanner_->rules, cls, Group(k.group), k.level));
         f.digest = k.digest;
         std::memcpy(f.name, k.name, sizeof f.name);
         if (k.part == OVR_PART_BODY && k.offset < first) first = k.offset;
@@ -688,7 +710,7 @@ void Stream::finish(ovr_verdict* out) {
     }
     out->probability = probability_;
     out->tier = tier(assessment_.bits);
-    out->leaked = assessment_.bits >= scanner_.threshold;
+    out->leaked = assessment_.bits >= scanner_->threshold;
     out->decode = uint8_t(decode_);
     out->first_offset = first;
     out->body_bytes = total_;

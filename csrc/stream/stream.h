@@ -9,6 +9,7 @@
 #include "stream/digest.h"
 #include "stream/marks.h"
 #include "stream/own_request.h"
+#include "stream/spans.h"
 #include "verify/place.h"
 #include "verify/raw.h"
 #include "verify/reading.h"
@@ -30,7 +31,7 @@ constexpr uint8_t MAX_FINDINGS_PER_RULE = 4;
 
 class Stream {
   public:
-    explicit Stream(const Scanner& scanner) : scanner_(scanner) {}
+    explicit Stream(const Scanner& scanner) : scanner_(&scanner) {}
     // freeze_bits: from here on nothing more is released.
     void reset(const ovr_response* response, uint32_t hold, double freeze_bits);
     void feed(const uint8_t* data, size_t size);
@@ -39,11 +40,29 @@ class Stream {
     void finish(ovr_verdict* out);
     bool finished() const { return finished_; }
     ovr_progress progress() const;
-    const Scanner& scanner() const { return scanner_; }
+    const Scanner& scanner() const { return *scanner_; }
     // Held bytes that a flush would let go.
-    bool holds() const { return !finished_ && !frozen_ && (content_.sniff ? released_ < sniffed_ : hold_ > 0 && released_ < total_); }
+    bool holds() const { return !finished_ && !frozen_ && (content_.sniff ? released_ < sniffed_ : (hold_ > 0 || spans_) && released_ < total_); }
     uint32_t hold() const { return hold_; }
     double bits() const { return assessment_.bits; }
+    // From here on nothing more is released, in place of what reset() was told.
+    void freeze_from(double bits) {
+        freeze_bits_ = bits;
+        frozen_ |= assessment_.bits >= bits;
+    }
+
+    // For a policy that masks matches: where they stand is added to `spans` as they are found, and no byte goes out that a
+    // match may still begin with, but for a flush. Matches lie in lines, so that whole ones go at once.
+    void collect(Spans* spans) { spans_ = spans; }
+    // What unflushed bytes end at, however they came.
+    uint64_t undelayed() const;
+    enum class Text : uint8_t { no, bytes, utf8 };  // bytes: control characters only show what is none
+    Text text() const;
+    bool coded() const { return counts_coded_ || encoded_; }
+    bool head_shows() const { return levels_.head != PLACE_NONE; }
+    // Where a complete document ends behind which bytes were found that are no part of it; UINT64_MAX: none.
+    uint64_t document_end() const;
+    bool in_container() const { return place_.state().level == PLACE_CONTAINER_TAIL; }
     Decoded decode() const { return coded_ ? coded_->decoder->state() : decode_; }
 
   private:
@@ -51,6 +70,13 @@ class Stream {
     struct Coded {
         std::unique_ptr<Decoder> decoder;
         Marks marks;
+    };
+    // A copy of a stream goes on from where it stands; none is made of one that decodes.
+    struct Owned : std::unique_ptr<Coded> {
+        Owned() = default;
+        Owned(const Owned&) : std::unique_ptr<Coded>() {}
+        Owned& operator=(const Owned&) { return *this; }
+        using std::unique_ptr<Coded>::operator=;
     };
     struct Scan;  // hands decoded bytes to scan()
     void open_codings(const Codings& codings);
@@ -69,7 +95,7 @@ class Stream {
     bool window_begins_in_carry(const uint8_t* data, size_t size, bool final) const;
     bool scan_candidates(const View& view, uint64_t from, uint64_t to);
     bool resolve(const View& view, int64_t window);
-    uint8_t high_windows() const { return scanner_.rules->high_windows >> uint32_t(content_.cls) & 1 ? WANT_HIGH_WINDOWS : 0; }
+    uint8_t high_windows() const { return scanner_->rules->high_windows >> uint32_t(content_.cls) & 1 ? WANT_HIGH_WINDOWS : 0; }
     bool resolve_field(const View& view, int64_t window, uint64_t start, uint8_t stride);
     bool resolve_anchor(const View& view, int64_t window, uint32_t anchor);
     bool wait(int64_t window, uint32_t anchor, uint64_t start);
@@ -83,7 +109,7 @@ class Stream {
     void release_scanned(bool flushing);
     void add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, ovr_bytes value, const ovr_bytes* name, Group group, uint8_t level);
     void add_native_findings();
-    const uint16_t& builtin(Builtin b) const { return scanner_.rules->builtin_rule[size_t(b)]; }
+    const uint16_t& builtin(Builtin b) const { return scanner_->rules->builtin_rule[size_t(b)]; }
 
     struct Kept {
         uint64_t offset, digest;
@@ -94,7 +120,7 @@ class Stream {
     };
     static bool before(const Kept& a, const Kept& b);
 
-    const Scanner& scanner_;
+    const Scanner* scanner_;
     Content content_{};
     // The last response's Content-Type and its class: streams are used again, and a site has few types.
     static constexpr uint8_t NO_TYPE = UINT8_MAX;
@@ -116,7 +142,8 @@ class Stream {
     uint64_t released_ = 0, flushed_ = 0;
     uint64_t coded_total_ = 0, coded_released_ = 0;
     Decoded decode_ = Decoded::none;  // once nothing is decoded any more
-    std::unique_ptr<Coded> coded_;
+    Owned coded_;
+    Spans* spans_ = nullptr;
     uint64_t carry_base_ = 0;
     uint32_t carry_size_ = 0;
     uint8_t carry_[LOOK_BEHIND + LOOK_AHEAD];

@@ -248,7 +248,7 @@ ovr_policy policy_of(int mode, int block_from, uint32_t hold) {
     ovr_policy policy{};
     policy.struct_size = sizeof policy;
     policy.mode = mode;
-    policy.block_from = block_from;
+    for (int tier = block_from; tier <= OVR_TIER_CERTAIN; tier++) policy.action[tier] = OVR_DO_BLOCK;
     policy.hold = hold;
     return policy;
 }

@@ -1,0 +1,95 @@
+#include "policy/event.h"
+
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+
+namespace overread {
+namespace {
+
+// A bounded text buffer that goes on counting past its end.
+struct Text {
+    char* out;
+    size_t capacity, size = 0;
+    void put(char c) {
+        if (size + 1 < capacity) out[size] = c;
+        size++;
+    }
+    void raw(const char* s) {
+        while (*s) put(*s++);
+    }
+    void format(const char* f, ...) __attribute__((format(printf, 2, 3))) {
+        char b[512];
+        va_list args;
+        va_start(args, f);
+        std::vsnprintf(b, sizeof b, f, args);
+        va_end(args);
+        raw(b);
+    }
+    // A number with so many decimals, 0 <= v: printf takes the decimal point from the host's locale, and JSON has one only.
+    void decimal(double v, int places) {
+        const long long unit = places == 1 ? 10 : 1000000, n = std::llround(v * double(unit));
+        format("%lld.%0*lld", n / unit, places, n % unit);
+    }
+    // A JSON string of printable ASCII; everything else becomes "?", so the line is valid whatever arrives.
+    void quoted(const uint8_t* s, size_t n) {
+        put('"');
+        for (size_t i = 0; i < n; i++) {
+            const uint8_t c = s[i];
+            if (c == '"' || c == '\\')
+                put('\\'), put(char(c));
+            else
+                put(c >= 0x20 && c < 0x7f ? char(c) : '?');
+        }
+        put('"');
+    }
+    void quoted(const char* s) { quoted(reinterpret_cast<const uint8_t*>(s), std::strlen(s)); }
+};
+
+}  // namespace
+
+size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t capacity) {
+    const ovr_verdict& v = e.verdict;
+    Text t{buffer, capacity};
+    size_t path = 0;
+    while (path < x.target.size && x.target.data[path] != '?' && x.target.data[path] != '#' && path < 512) path++;
+    t.format("{\"schema\":1,\"id\":\"%s\",\"unix_ms\":%llu,\"proxy\":", e.id, static_cast<unsigned long long>(x.unix_ms));
+    t.quoted(x.proxy ? x.proxy : "");
+    t.format(",\"mode\":\"%s\",\"action\":\"%s\"", e.enforce ? "enforce" : "monitor", e.action);
+    if (e.would) t.format(",\"would\":\"%s\"", e.would);
+    t.format(",\"head_sent\":%s", e.head_sent ? "true" : "false");
+    t.raw(",\"method\":");
+    t.quoted(x.method.data, x.method.size < 16 ? x.method.size : 16);
+    t.raw(",\"host\":");
+    t.quoted(x.host.data, x.host.size < 255 ? x.host.size : 255);
+    t.raw(",\"path\":");
+    t.quoted(x.target.data, path);
+    t.format(",\"status\":%u,\"tier\":\"%s\",\"bits\":", e.status, ovr_tier_name(v.tier));
+    t.decimal(v.bits, 1);
+    t.raw(",\"probability\":");
+    t.decimal(v.probability, 6);
+    t.format(",\"content_class\":\"%s\",\"decode\":\"%s\",\"body_bytes\":%llu,\"released\":%llu", v.content_class, ovr_decode_name(v.decode),
+             static_cast<unsigned long long>(v.body_bytes), static_cast<unsigned long long>(e.released));
+    t.raw(",\"terms\":[");
+    for (size_t i = 0; i < v.term_count; i++) {
+        t.format("%s{\"group\":\"%s\",\"level\":", i ? "," : "", v.terms[i].group);
+        t.quoted(v.terms[i].level);
+        t.raw(",\"bits\":");
+        t.decimal(double(v.terms[i].bits), 1);
+        t.put('}');
+    }
+    t.raw("],\"findings\":[");
+    for (size_t i = 0; i < v.finding_count; i++) {
+        const ovr_finding& f = v.findings[i];
+        t.format("%s{\"rule\":", i ? "," : "");
+        t.quoted(f.rule);
+        t.format(",\"part\":\"%s\",\"offset\":%llu,\"length\":%u,\"digest\":\"%016llx\"}", ovr_part_name(f.part), static_cast<unsigned long long>(f.offset),
+                 f.length, static_cast<unsigned long long>(f.digest));
+    }
+    t.format("],\"findings_dropped\":%llu}", static_cast<unsigned long long>(v.findings_dropped));
+    if (capacity) buffer[t.size < capacity ? t.size : capacity - 1] = 0;
+    return t.size;
+}
+
+}  // namespace overread

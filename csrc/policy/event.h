@@ -1,0 +1,21 @@
+// One response as one line of JSON: what was found and done, with no scanned byte and no query string.
+#pragma once
+#include "overread.h"
+
+namespace overread {
+
+struct Event {
+    const char* id;
+    bool enforce;
+    const char* action;  // what was done
+    const char* would;   // what enforce does with such a response; NULL in enforce
+    bool head_sent;      // before it was decided
+    uint32_t status;
+    uint64_t released;
+    ovr_verdict verdict;
+};
+
+// Returns the length of the JSON, which may exceed capacity (nothing is cut: the caller is told).
+size_t write_event(const Event& event, const ovr_exchange& exchange, char* buffer, size_t capacity);
+
+}  // namespace overread

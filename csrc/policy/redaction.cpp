@@ -1,0 +1,62 @@
+#include "policy/redaction.h"
+
+namespace overread {
+
+void Redaction::begin(uint64_t from, Stream::Text text) {
+    active_ = true;
+    from_ = from;
+    text_ = text;
+    tail_ = UINT64_MAX;
+    until_ = 0;
+    // The first bytes may go on with a character that began before.
+    led_ = false;
+    need_ = text == Stream::Text::utf8 ? 3 : 0;
+    low_ = 0x80;
+    high_ = 0xbf;
+}
+
+// A control byte, or one that begins or continues no character. A lead byte without its character shows at the byte behind it.
+bool Redaction::is_raw(uint8_t b) {
+    const bool text_control = b == '\t' || b == '\n' || b == '\f' || b == '\r' || b == 0x1a || b == 0x1b;
+    if (b < 0x80 && need_ == 0) return (b < 0x20 && !text_control) || b == 0x7f;
+    if (text_ != Stream::Text::utf8) return false;
+    if (need_ && b >= low_ && b <= high_) {
+        need_--;
+        low_ = 0x80;
+        high_ = 0xbf;
+        return false;
+    }
+    const bool cut = need_ && led_;
+    need_ = 0;
+    if (b < 0x80) return cut || (b < 0x20 && !text_control) || b == 0x7f;
+    if (b < 0xc2 || b > 0xf4) return true;
+    // RFC 3629: how many bytes continue the character, and what the first of them may be.
+    led_ = true;
+    need_ = b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3;
+    low_ = b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80;
+    high_ = b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
+    return cut;
+}
+
+uint64_t Redaction::mask(uint64_t offset, uint8_t* data, size_t size) {
+    if (!active_) return 0;
+    uint64_t masked = 0;
+    for (size_t i = 0; i < size; i++) {
+        const uint64_t at = offset + i;
+        if (at < from_) continue;
+        const uint8_t b = data[i];
+        if (text_ != Stream::Text::no && is_raw(b))
+            until_ = at + 1 + TEXT_RUN;
+        else if (until_ && at == until_ && b >= 0x80 && b < 0xc0)
+            until_ = at + 1;  // no character is left halved
+        const Span* span = spans.behind(at);
+        const bool in_tail = at >= tail_ && b != ' ' && b != '\t' && b != '\n' && b != '\r';
+        if (at < until_ || (span && span->begin <= at) || in_tail) {
+            data[i] = MASK_BYTE;
+            masked++;
+        }
+    }
+    return masked;
+}
+
+}  // namespace overread

@@ -1,0 +1,282 @@
+// What is done with a response: every action on every kind of body, and the law of redaction: any split gives the same output.
+#include <cstring>
+#include <random>
+
+#include "check.h"
+#include "examples.h"
+#include "overread.h"
+
+namespace {
+
+Suite suite;
+ovr_scanner* scanner = nullptr;
+
+ovr_bytes bytes_of(const std::string& s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
+
+ovr_policy policy_of(int weak, int strong, int certain, uint32_t hold = OVR_HOLD_DEFAULT, int mode = OVR_MODE_ENFORCE) {
+    ovr_policy p{};
+    p.struct_size = sizeof p;
+    p.mode = mode;
+    p.hold = hold;
+    p.action[OVR_TIER_WEAK] = weak;
+    p.action[OVR_TIER_STRONG] = strong;
+    p.action[OVR_TIER_CERTAIN] = certain;
+    return p;
+}
+
+// What a client gets, from an adapter that does what it is told.
+struct Got {
+    int verb = OVR_PASS;
+    bool no_store = false, flowed = false;
+    std::string body, event;
+};
+
+// cuts: ends of chunks. flush: after each of them. head: a field of the response beside its type.
+Got send(const ovr_policy& policy, const Example& x, const std::vector<size_t>& cuts, bool flush = false, const std::string& head = "") {
+    ovr_filter* f = nullptr;
+    ovr_error err;
+    Got got;
+    EXPECT(suite, ovr_filter_open(scanner, &policy, &f, &err) == OVR_OK);
+    if (!f) return got;
+    const std::string name = "x-note";
+    const ovr_header field{bytes_of(name), bytes_of(head)};
+    ovr_response r{};
+    r.struct_size = sizeof r;
+    r.status = 200;
+    r.content_type = bytes_of(x.type);
+    r.headers = &field;
+    r.header_count = head.empty() ? 0 : 1;
+    ovr_action a;
+    ovr_filter_head(f, &r, &a);
+    size_t fed = 0;
+    bool event = a.wants_event;
+    auto obey = [&] {
+        event |= a.wants_event != 0;
+        got.verb = a.verb;
+        got.no_store = a.no_store;
+        if (a.verb == OVR_BLOCK || a.verb == OVR_CUT) return;
+        const size_t sent = got.body.size(), until = size_t(std::min<uint64_t>(a.released, fed));
+        EXPECT(suite, until >= sent);
+        if (until <= sent) return;
+        std::string piece = x.body.substr(sent, until - sent);
+        if (a.redact) ovr_filter_redact(f, sent, &piece[0], piece.size());
+        got.body += piece;
+        got.flowed |= fed < x.body.size();
+    };
+    obey();
+    for (size_t i = 0; i <= cuts.size() && a.verb == OVR_PASS; i++) {
+        const size_t end = i < cuts.size() ? cuts[i] : x.body.size();
+        const std::string chunk = x.body.substr(fed, end - fed);  // its own memory: the sanitizer sees a read behind it
+        ovr_filter_body(f, chunk.data(), chunk.size(), &a);
+        fed = end;
+        obey();
+        if (flush && a.verb == OVR_PASS) {
+            ovr_filter_flush(f, &a);
+            obey();
+        }
+    }
+    if (a.verb == OVR_PASS) {
+        ovr_filter_end(f, &a);
+        obey();
+    }
+    if (event) {
+        char json[8192];
+        ovr_exchange e{};
+        e.struct_size = sizeof e;
+        EXPECT(suite, ovr_filter_event(f, &e, json, sizeof json, nullptr) == OVR_OK);
+        got.event = json;
+    }
+    ovr_filter_close(f);
+    return got;
+}
+
+bool did(const Got& got, const char* action) { return got.event.find("\"action\":\"" + std::string(action) + "\"") != std::string::npos; }
+
+const char* const SECRETS[] = {"Zk3Yx8QmZr7LwPvB2nHs5TdJ", "Qk3Yx8QmZr7LwPvB2nHs5TdX", "W\0k\0003\0Y\0x\0008"};
+
+bool holds_secret(const std::string& s) {
+    for (const char* secret : SECRETS)
+        if (s.find(secret) != std::string::npos) return true;
+    return s.find(wide("Wk3Yx8QmZr7LwPvB2nHs5TdY")) != std::string::npos;
+}
+
+Example page(size_t before, size_t behind, const std::string& leak) {
+    std::string s = "<!DOCTYPE html>\n<html><body>\n";
+    while (s.size() < before) s += "<p>An ordinary paragraph of an ordinary page, caf\xc3\xa9 and all.</p>\n";
+    s += leak;
+    const size_t at = s.size();
+    while (s.size() < at + behind) s += "<p>More of the page, \xe6\x9d\xb1\xe4\xba\xac.</p>\n";
+    return {"text/html; charset=utf-8", s + "</body></html>\n"};
+}
+
+Example image() {
+    return {"image/png", BYTES("\x89PNG\r\n\x1a\n\0\0\0\x02IDATab....\0\0\0\0IEND\xae"
+                               "B`\x82") +
+                             memory() + memory()};
+}
+constexpr size_t IMAGE_SIZE = 8 + 14 + 12;
+
+void each_action() {
+    const Example leak = page(3000, 800, memory() + memory());
+    const Got blocked = send(policy_of(0, 0, 0), leak, {});
+    EXPECT(suite, blocked.verb == OVR_BLOCK && blocked.body.empty() && did(blocked, "block"));
+    for (const int quiet : {OVR_DO_LOG, OVR_DO_NO_STORE}) {
+        const Got got = send(policy_of(OVR_DO_LOG, quiet, quiet), leak, {});
+        EXPECT(suite, got.verb == OVR_PASS && got.body == leak.body && got.no_store == (quiet == OVR_DO_NO_STORE));
+        EXPECT(suite, did(got, quiet == OVR_DO_LOG ? "log" : "no-store"));
+    }
+    const Got redacted = send(policy_of(0, OVR_DO_REDACT, OVR_DO_REDACT), leak, {});
+    EXPECT(suite, redacted.verb == OVR_PASS && redacted.no_store && did(redacted, "redact"));
+    EXPECT(suite, redacted.body.size() == leak.body.size() && !holds_secret(redacted.body));
+    EXPECT(suite, redacted.body.substr(0, 2900) == leak.body.substr(0, 2900));
+    EXPECT(suite, redacted.body.substr(redacted.body.size() - 100) == leak.body.substr(leak.body.size() - 100));
+    const Got shorter = send(policy_of(0, OVR_DO_TRUNCATE, OVR_DO_TRUNCATE), leak, {});
+    EXPECT(suite, shorter.verb == OVR_END && shorter.no_store && did(shorter, "truncate"));
+    EXPECT(suite, shorter.body.size() >= 2900 && shorter.body.size() < 3100 && shorter.body == leak.body.substr(0, shorter.body.size()));
+    // Only containers have an end behind which a tail can be dropped.
+    EXPECT(suite, send(policy_of(0, OVR_DO_TRIM, OVR_DO_TRIM), leak, {}).verb == OVR_BLOCK);
+    const Got trimmed = send(policy_of(0, OVR_DO_TRIM, OVR_DO_TRIM), image(), {});
+    EXPECT(suite, trimmed.verb == OVR_END && did(trimmed, "trim") && trimmed.body == image().body.substr(0, IMAGE_SIZE));
+    // The first byte leaks: what is left is no page.
+    const Example all{"text/html; charset=utf-8", memory() + memory() + memory()};
+    EXPECT(suite, send(policy_of(OVR_DO_TRUNCATE, 0, 0), all, {}).verb == OVR_BLOCK);
+}
+
+// What has left has left: later the connection is cut, or the body ends where it has come to.
+void late() {
+    const Example leak = page(40000, 100, memory() + memory());
+    std::vector<size_t> cuts;
+    for (size_t i = 1000; i < leak.body.size(); i += 1000) cuts.push_back(i);
+    const Got cut = send(policy_of(0, 0, 0), leak, cuts, true);
+    EXPECT(suite, cut.verb == OVR_CUT && did(cut, "cut") && cut.event.find("\"head_sent\":true") != std::string::npos);
+    const Got shorter = send(policy_of(0, OVR_DO_TRUNCATE, OVR_DO_TRUNCATE), leak, cuts, true);
+    EXPECT(suite, shorter.verb == OVR_END && !holds_secret(shorter.body) && shorter.body == leak.body.substr(0, shorter.body.size()));
+    const Got redacted = send(policy_of(0, OVR_DO_REDACT, OVR_DO_REDACT), leak, cuts, true);
+    EXPECT(suite, redacted.verb == OVR_PASS && redacted.body.size() == leak.body.size() && !holds_secret(redacted.body));
+}
+
+// Nothing but whole bodies of plain bytes can be masked or shortened.
+void what_cannot_be_altered() {
+    const Example leak = page(3000, 800, memory() + memory());
+    const std::string bad = BYTES("ok\0\0\0\0\x01\x02\xff");
+    for (const int action : {OVR_DO_REDACT, OVR_DO_TRIM, OVR_DO_TRUNCATE})
+        EXPECT(suite, send(policy_of(0, action, action), leak, {}, false, bad).verb == OVR_BLOCK);
+}
+
+void monitor_alters_nothing() {
+    const Example leak = page(3000, 800, memory() + memory());
+    for (const int action : {OVR_DO_LOG, OVR_DO_NO_STORE, OVR_DO_REDACT, OVR_DO_TRUNCATE, OVR_DO_BLOCK}) {
+        const Got got = send(policy_of(0, action, action, OVR_HOLD_DEFAULT, OVR_MODE_MONITOR), leak, {1, 1000, 3100});
+        static const char* const NAME[] = {"", "log", "no-store", "redact", "trim", "truncate", "block"};
+        EXPECT(suite, got.verb == OVR_PASS && !got.no_store && got.body == leak.body && did(got, "log"));
+        EXPECT(suite, got.event.find("\"would\":\"" + std::string(NAME[action]) + "\"") != std::string::npos);
+    }
+}
+
+void budget() {
+    const Example leak = page(3000, 800, memory() + memory());
+    ovr_policy p = policy_of(0, 0, 0);
+    p.block_bits = 1000;
+    const Got got = send(p, leak, {});
+    EXPECT(suite, got.verb == OVR_PASS && got.no_store && got.body == leak.body);
+    p.action[OVR_TIER_CERTAIN] = OVR_DO_REDACT;
+    EXPECT(suite, !holds_secret(send(p, leak, {}).body));
+    p.block_bits = 22;
+    EXPECT(suite, send(p, leak, {}).verb == OVR_BLOCK);
+    ovr_filter* f = nullptr;
+    ovr_error err;
+    for (const int bad : {-1, 7}) {
+        p.action[OVR_TIER_STRONG] = bad;
+        EXPECT(suite, ovr_filter_open(scanner, &p, &f, &err) == OVR_E_ARGUMENT && std::strstr(err.message, "action"));
+    }
+}
+
+std::vector<Example> leaks() {
+    std::vector<Example> all = {page(3000, 800, memory() + memory()), page(100, 3000, memory() + memory()), page(20000, 3000, memory()), image()};
+    std::string events, note = "data: {\"text\": \"hello, \xe4\xba\xac\"}\n\n";
+    for (int i = 0; i < 30; i++) events += note;
+    events += "data: " + memory() + "\n\n";
+    for (int i = 0; i < 60; i++) events += note + (i % 10 ? "" : "data: Cookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\n\r\n");
+    all.push_back({"text/event-stream", events});
+    all.push_back({"text/plain; charset=utf-8", std::string(900, 'x') + memory() + std::string(100, 'y') + memory() + std::string(2000, 'z')});
+    // Signs that left before the bits were there stay as they were.
+    std::string slow = "\r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\nReferer: https://shop.example/cart\r\n";
+    for (int i = 0; i < 9; i++) slow += "<p>A line between.</p>\n";
+    all.push_back(page(2900, 800, slow + memory() + memory()));
+    all.push_back({"application/json", "{\"a\": [1, 2, 3]}" + memory() + memory()});
+    for (Example x : short_examples()) {
+        all.push_back(x);
+        x.body = std::string(700, ' ') + memory() + x.body;
+        all.push_back(x);
+    }
+    return all;
+}
+
+void any_split_gives_the_same() {
+    std::mt19937 rng(7);
+    size_t altered = 0;
+    for (const uint32_t hold : {0u, 100u, OVR_HOLD_DEFAULT})
+        for (const Example& x : leaks())
+            for (const int tier : {OVR_TIER_WEAK, OVR_TIER_STRONG}) {
+                const ovr_policy p = policy_of(tier == OVR_TIER_WEAK ? OVR_DO_REDACT : 0, OVR_DO_REDACT, OVR_DO_REDACT, hold);
+                const Got whole = send(p, x, {});
+                EXPECT(suite, whole.verb != OVR_PASS || whole.body.size() == x.body.size());
+                altered += whole.body != x.body;
+                std::vector<std::vector<size_t>> splits(1);
+                for (size_t i = 1; i < x.body.size(); i++) splits[0].push_back(i);
+                for (const size_t most : {3u, 40u, 700u, 5000u}) {
+                    splits.emplace_back();
+                    for (size_t at = 1 + rng() % most; at < x.body.size(); at += 1 + rng() % most) splits.back().push_back(at);
+                }
+                for (const auto& cuts : splits) {
+                    const Got got = send(p, x, cuts);
+                    EXPECT(suite, got.body == whole.body && got.verb == whole.verb);
+                    if (got.body != whole.body) {
+                        size_t i = 0;
+                        while (i < got.body.size() && i < whole.body.size() && got.body[i] == whole.body[i]) i++;
+                        std::printf("%s of %zu bytes, hold %u, tier %d: differs at %zu of %zu, chunks of about %zu\n", x.type.c_str(), x.body.size(), hold,
+                                    tier, i, got.body.size(), x.body.size() / (cuts.size() + 1));
+                    }
+                }
+            }
+    EXPECT(suite, altered > 20);
+}
+
+// Event streams flow while they are masked: a whole event goes at once.
+void events_flow() {
+    const Example x = leaks()[4];
+    const ovr_policy p = policy_of(0, OVR_DO_REDACT, OVR_DO_REDACT);
+    ovr_filter* f = nullptr;
+    EXPECT(suite, ovr_filter_open(scanner, &p, &f, nullptr) == OVR_OK);
+    ovr_response r{};
+    r.struct_size = sizeof r;
+    r.content_type = bytes_of(x.type);
+    ovr_action a;
+    ovr_filter_head(f, &r, &a);
+    size_t at = 0;
+    while (at < x.body.size()) {
+        const size_t end = x.body.find("\n\n", at);
+        if (end == std::string::npos) break;
+        ovr_filter_body(f, x.body.data() + at, end + 2 - at, &a);
+        at = end + 2;
+        EXPECT(suite, a.verb == OVR_PASS && a.released == at);
+    }
+    EXPECT(suite, a.redact == 1);
+    ovr_filter_close(f);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (ovr_scanner_new(nullptr, nullptr, &scanner, nullptr) != OVR_OK) return 1;
+    (void)argc, (void)argv;
+    suite.run("each action", each_action);
+    suite.run("late", late);
+    suite.run("what cannot be altered", what_cannot_be_altered);
+    suite.run("monitor alters nothing", monitor_alters_nothing);
+    suite.run("budget", budget);
+    suite.run("any split gives the same", any_split_gives_the_same);
+    suite.run("event streams flow", events_flow);
+    ovr_scanner_free(scanner);
+    return suite.close();
+}
