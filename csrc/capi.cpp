@@ -95,6 +95,7 @@ const char* ovr_decode_name(int d) {
     static const char* const N[] = {"none", "ok", "trailing", "truncated", "broken", "bomb", "unknown"};
     return d >= 0 && d < 7 ? N[d] : "unknown";
 }
+const char* ovr_do_name(int action) { return action >= OVR_DO_LOG && action <= OVR_DO_BLOCK ? overread::action_name(action) : "unknown"; }
 const char* ovr_level_name(int group, int level) {
     if (group < 0 || group > overread::GROUP_PLACE || level < 1 || level > overread::MAX_LEVEL) return nullptr;
     const char* name = overread::level_name(overread::Group(group), uint8_t(level));

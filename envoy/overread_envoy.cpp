@@ -227,7 +227,6 @@ bool Filter::finish(ovr_action& action) {
 bool parse_config(std::string_view text, Config& config, std::string& error) {
     config.policy.struct_size = sizeof config.policy;
     config.policy.mode = OVR_MODE_MONITOR;
-    config.policy.block_from = OVR_TIER_CERTAIN;
     config.policy.hold = OVR_HOLD_DEFAULT;
     auto number = [&error](const std::string& key, const std::string& value, uint32_t& out) {
         char* end = nullptr;
@@ -256,12 +255,19 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
             else
                 error = "mode: expected off, monitor or enforce, found '" + value + "'";
         } else if (key == "block_from") {
-            if (value == "strong")
-                config.policy.block_from = OVR_TIER_STRONG;
-            else if (value == "certain")
-                config.policy.block_from = OVR_TIER_CERTAIN;
+            const int from = value == "strong" ? OVR_TIER_STRONG : OVR_TIER_CERTAIN;
+            if (value != "strong" && value != "certain") error = "block_from: expected strong or certain, found '" + value + "'";
+            for (int tier = from; tier <= OVR_TIER_CERTAIN; tier++) config.policy.action[tier] = OVR_DO_BLOCK;
+        } else if (key.rfind("action.", 0) == 0) {
+            int tier = OVR_TIER_WEAK, action = OVR_DO_LOG;
+            while (tier <= OVR_TIER_CERTAIN && key.compare(7, key.npos, ovr_tier_name(tier)) != 0) tier++;
+            while (action <= OVR_DO_BLOCK && value != ovr_do_name(action)) action++;
+            if (tier > OVR_TIER_CERTAIN)
+                error = key + ": expected action.weak, action.strong or action.certain";
+            else if (action > OVR_DO_BLOCK)
+                error = key + ": expected log, no-store, redact, trim, truncate or block, found '" + value + "'";
             else
-                error = "block_from: expected strong or certain, found '" + value + "'";
+                config.policy.action[tier] = action;
         } else if (key == "block_bits") {
             char* end = nullptr;
             config.policy.block_bits = std::strtod(value.c_str(), &end);

@@ -171,6 +171,7 @@ OVR_API const char* ovr_tier_name(int tier);
 OVR_API const char* ovr_family_name(int family);
 OVR_API const char* ovr_part_name(int part);
 OVR_API const char* ovr_decode_name(int decode);
+OVR_API const char* ovr_do_name(int action);
 /* What a level of a group (0 raw, 1 http, 2 place) means, as in ovr_term.level; NULL past the last level. */
 OVR_API const char* ovr_level_name(int group, int level);
 /* Name of usable kernel i, best first; NULL past the end. Emulated kernels (tests only) come last. */

@@ -2,7 +2,7 @@
 
 from ._core import VERSION as __version__
 from ._core import kernel, kernels
-from ._stream import Scanner, Stream
+from ._stream import Filter, Scanner, Stream
 from .errors import BlobError, ConfigError, KernelError, OverreadError, RulesetError, StreamFinishedError
 from .policy import Policy, Request, block_bits
 from .verdict import Finding, Term, Verdict
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Scanner",
     "Stream",
+    "Filter",
     "Verdict",
     "Finding",
     "Term",

@@ -6,6 +6,7 @@ from types import MemberDescriptorType
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -106,6 +107,31 @@ cdef extern from "_capi.h":
         const ovr_term *terms
         size_t term_count
         uint64_t exempt
+    ctypedef struct ovr_policy:
+        size_t struct_size
+        int mode
+        uint32_t hold
+        uint32_t hold_ms
+        int action[4]
+        double block_bits
+        int on_error
+    ctypedef struct ovr_action:
+        int verb
+        uint8_t release_head
+        uint8_t wants_event
+        uint8_t no_store
+        uint8_t redact
+        uint32_t hold_ms
+        uint64_t released
+    ctypedef struct ovr_exchange:
+        size_t struct_size
+        const char *proxy
+        ovr_bytes method
+        ovr_bytes host
+        ovr_bytes target
+        uint64_t unix_ms
+    ctypedef struct ovr_filter:
+        pass
     ctypedef struct overread_capi:
         uint32_t abi_version
         int (*scanner_new)(const ovr_ruleset *, const ovr_scanner_options *, ovr_scanner **, ovr_error *) noexcept nogil
@@ -119,6 +145,19 @@ cdef extern from "_capi.h":
         void (*stream_progress)(const ovr_stream *, ovr_progress *) noexcept nogil
         int (*stream_finish)(ovr_stream *, ovr_verdict *) noexcept nogil
         void (*stream_close)(ovr_stream *) noexcept nogil
+        int (*filter_open)(const ovr_scanner *, const ovr_policy *, ovr_filter **, ovr_error *) noexcept nogil
+        int (*filter_head)(ovr_filter *, const ovr_response *, ovr_action *) noexcept nogil
+        int (*filter_body)(ovr_filter *, const void *, size_t, ovr_action *) noexcept nogil
+        int (*filter_flush)(ovr_filter *, ovr_action *) noexcept nogil
+        int (*filter_trailers)(ovr_filter *, const ovr_header *, size_t, ovr_action *) noexcept nogil
+        int (*filter_end)(ovr_filter *, ovr_action *) noexcept nogil
+        uint64_t (*filter_redact)(ovr_filter *, uint64_t, void *, size_t) noexcept nogil
+        int (*filter_verdict)(ovr_filter *, ovr_verdict *) noexcept nogil
+        const char *(*filter_id)(const ovr_filter *) noexcept nogil
+        int (*filter_event)(ovr_filter *, const ovr_exchange *, char *, size_t, size_t *) noexcept nogil
+        void (*filter_close)(ovr_filter *) noexcept nogil
+        const char *const *(*no_store_strips)() noexcept nogil
+        const ovr_header *(*no_store_sets)(size_t *) noexcept nogil
         const char *(*tier_name)(int) noexcept nogil
         const char *(*family_name)(int) noexcept nogil
         const char *(*part_name)(int) noexcept nogil
@@ -523,6 +562,21 @@ cdef class Scanner:
         stream.handle = self.take(&head.response)
         return stream
 
+    def filter(self, policy, content_type=None, *, status=200, reason=None, headers=(), request=None):
+        """A filter for one response under an :class:`overread.Policy`; its head is judged at once."""
+        cdef _Head head = _Head()
+        cdef Filter filter = Filter.__new__(Filter)
+        fields = list(headers.items() if hasattr(headers, "items") else headers)
+        head.fill(content_type, status, reason, fields, request)
+        filter.scanner = self
+        filter.policy = policy
+        filter.fields = fields
+        filter.held = bytearray()
+        filter.open(policy)
+        filter.check(api.filter_head(filter.handle, &head.response, &filter.action))
+        filter.due = bool(filter.action.wants_event)
+        return filter
+
     def scan(self, body, content_type=None, *, status=200, reason=None, headers=(), request=None):
         """The verdict on a whole body; linear in its length.
 
@@ -594,6 +648,198 @@ cdef class Scanner:
 
     def __repr__(self):
         return f"<overread.Scanner, kernel {self.kernel}, threshold {self.threshold:g} bits>"
+
+
+# enum ovr_mode, ovr_do, ovr_on_error and ovr_verb of overread.h.
+cdef dict _MODE = {"off": 0, "monitor": 1, "enforce": 2}
+cdef dict _DO = {"log": 1, "no-store": 2, "redact": 3, "trim": 4, "truncate": 5, "block": 6}
+cdef dict _ON_ERROR = {"pass": 0, "block": 1}
+cdef tuple _VERBS = ("pass", "block", "cut", "end")
+
+
+cdef class Filter:
+    """One response under a policy: what a proxy in Python embeds. Made by :meth:`Scanner.filter`, used by one thread at a time.
+
+    Bytes go in with :meth:`body`, :meth:`flush` and :meth:`end`, which return those that may leave now, masked where the policy
+    asks for it. ``verb`` says what becomes of the response: ``pass``; ``block`` (nothing has left: answer 502 instead); ``cut``
+    (abort the connection); ``end`` (what was returned is all of the body, and its end).
+    """
+
+    cdef ovr_filter *handle
+    cdef Scanner scanner
+    cdef ovr_action action
+    cdef uint64_t fed
+    cdef uint64_t sent
+    cdef bint due
+    cdef bytearray held
+    cdef object fields
+    cdef object policy
+
+    def __cinit__(self):
+        self.handle = NULL
+
+    def __init__(self):
+        raise TypeError("use Scanner.filter()")
+
+    def __dealloc__(self):
+        if self.handle != NULL:
+            api.filter_close(self.handle)
+
+    cdef open(self, object policy):
+        cdef ovr_policy p
+        cdef ovr_error error
+        memset(&p, 0, sizeof(p))
+        p.struct_size = sizeof(p)
+        p.mode = _MODE[policy.mode]
+        p.hold = policy.hold
+        p.hold_ms = policy.hold_ms
+        for tier, name in policy.actions.items():
+            p.action[_TIERS.index(tier)] = _DO[name]
+        p.block_bits = 0.0 if policy.budget is None else policy.block_bits
+        p.on_error = _ON_ERROR[policy.on_error]
+        if api.filter_open(self.scanner.handle, &p, &self.handle, &error) != 0:
+            raise OverreadError((<bytes>error.message).decode(errors="replace"))
+
+    cdef int check(self, int status) except -1:
+        if status == 5:
+            raise StreamFinishedError("this response has ended; open another with Scanner.filter()")
+        if status != 0:
+            raise OverreadError("the response cannot be used")
+        return 0
+
+    cdef bytes ready(self):
+        cdef uint64_t until
+        cdef bytearray piece
+        self.due |= self.action.wants_event
+        if self.action.verb == 1 or self.action.verb == 2:
+            self.held.clear()
+            return b""
+        until = min(self.action.released, self.fed)
+        if until <= self.sent:
+            return b""
+        piece = self.held[:until - self.sent]
+        del self.held[:until - self.sent]
+        if self.action.redact:
+            api.filter_redact(self.handle, self.sent, PyByteArray_AS_STRING(piece), <size_t>len(piece))
+        self.sent = until
+        return bytes(piece)
+
+    def body(self, chunk):
+        """Feeds the next body bytes; returns those that may leave now.
+
+        Raises ``TypeError`` for str, ``BufferError`` for a strided view, ``StreamFinishedError`` after :meth:`end`.
+        """
+        cdef Py_buffer view
+        cdef int status
+        _no_text(chunk)
+        PyObject_GetBuffer(chunk, &view, PyBUF_SIMPLE)
+        try:
+            if <size_t>view.len >= RELEASE_GIL_FROM:
+                with nogil:
+                    status = api.filter_body(self.handle, view.buf, <size_t>view.len, &self.action)
+            else:
+                status = api.filter_body(self.handle, view.buf, <size_t>view.len, &self.action)
+            self.check(status)
+            self.fed += <uint64_t>view.len
+            if PyBytes_CheckExact(chunk) and not self.held and not self.action.redact and not self.action.wants_event and self.action.verb == 0 and self.action.released >= self.fed:
+                self.sent = self.fed
+                return chunk
+            self.held += chunk
+        finally:
+            PyBuffer_Release(&view)
+        return self.ready()
+
+    def flush(self):
+        """The hold time is up: returns what may leave, all but open matches and evidence not yet resolved."""
+        self.check(api.filter_flush(self.handle, &self.action))
+        return self.ready()
+
+    def trailers(self, fields):
+        """Scans the trailer section, before :meth:`end`; returns body bytes that may leave now."""
+        cdef _Head head = _Head()
+        cdef size_t count
+        head.headers = head.pairs(fields, &count)
+        self.check(api.filter_trailers(self.handle, head.headers, count, &self.action))
+        return self.ready()
+
+    def end(self):
+        """The body is over: returns what is left of it, unless the response is stopped."""
+        self.check(api.filter_end(self.handle, &self.action))
+        return self.ready()
+
+    @property
+    def verb(self):
+        """pass, block, cut or end."""
+        return _VERBS[self.action.verb]
+
+    @property
+    def head_ready(self):
+        """Whether the head may leave now."""
+        return bool(self.action.release_head)
+
+    @property
+    def headers(self):
+        """The head's fields as they may leave: where nothing may be stored, without what lets caches keep a response."""
+        cdef size_t count, i = 0
+        cdef const ovr_header *sets
+        cdef const char *const *strips
+        if not self.action.no_store:
+            return list(self.fields)
+        strips = api.no_store_strips()
+        names = set()
+        while strips[i] != NULL:
+            names.add(<bytes>strips[i])
+            i += 1
+        kept = [(n, v) for n, v in self.fields if (n if isinstance(n, bytes) else n.encode("latin-1", "replace")).lower() not in names]
+        sets = api.no_store_sets(&count)
+        return kept + [(sets[i].name.data[:sets[i].name.size], sets[i].value.data[:sets[i].value.size]) for i in range(count)]
+
+    @property
+    def no_store(self):
+        """Whether no cache may store the response."""
+        return bool(self.action.no_store)
+
+    @property
+    def hold_ms(self):
+        """Milliseconds after which :meth:`flush` is due; 0 while nothing waits for it."""
+        return self.action.hold_ms
+
+    @property
+    def wants_event(self):
+        """Whether :meth:`event` is due: once a response, at its end or when it is stopped."""
+        return bool(self.due)
+
+    @property
+    def id(self):
+        """16 hexadecimal digits that a visitor can quote."""
+        return (<bytes>api.filter_id(self.handle)).decode()
+
+    def verdict(self):
+        """The verdict on the ended or stopped response."""
+        cdef ovr_verdict verdict
+        self.check(api.filter_verdict(self.handle, &verdict))
+        return _verdict(&verdict)
+
+    def event(self, proxy, method="", host="", target="", *, unix_ms=0):
+        """One alarm as a line of JSON (docs/events.md), with no scanned byte and no query string."""
+        cdef ovr_exchange x
+        cdef char line[8192]
+        cdef size_t size
+        cdef list alive = []
+        cdef bytes name = proxy.encode()
+        memset(&x, 0, sizeof(x))
+        x.struct_size = sizeof(x)
+        x.proxy = name
+        x.method = _view(method, "method", alive)
+        x.host = _view(host, "host", alive)
+        x.target = _view(target, "target", alive)
+        x.unix_ms = unix_ms
+        self.check(api.filter_event(self.handle, &x, line, sizeof(line), &size))
+        self.due = False
+        return line[:size].decode()
+
+    def __repr__(self):
+        return f"<overread.Filter {self.id}, {self.policy.mode}, {self.verb}>"
 
 
 cdef bint _copy(ovr_verdict *verdict) noexcept nogil:

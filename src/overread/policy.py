@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .errors import ConfigError
@@ -13,6 +13,8 @@ Headers = Sequence[tuple[Text, Text]]
 
 BITS = {"weak": 14.0, "strong": 22.0, "certain": 30.0}
 MODES = ("off", "monitor", "enforce")
+ACTIONS = ("log", "no-store", "redact", "trim", "truncate", "block")  # by rising strength
+_DEFAULT = {"weak": "log", "strong": "no-store", "certain": "block"}
 
 
 def block_bits(budget: float, responses_per_day: float) -> float:
@@ -52,12 +54,20 @@ class Policy:
     ----------
     mode
         ``off``, ``monitor`` (the default: never alters a byte) or ``enforce``.
+    action
+        What ``enforce`` does at a tier, by its name: ``log``; ``no-store`` (no cache and no search engine may keep it);
+        ``redact`` (what was found is overwritten, byte for byte); ``trim`` (a tail behind a complete image, font or other
+        container is dropped); ``truncate`` (the body ends before the first sign); ``block``. Of the tiers reached the strongest
+        action is taken; a tier that is not named keeps its default: weak logs, strong is not stored, certain is blocked.
     block_from
-        The tier from which ``enforce`` blocks: ``weak``, ``strong`` or ``certain``.
+        Short for ``action`` block from this tier on.
+    on_error
+        What ``enforce`` does with a coded body that cannot be decoded: ``pass`` or ``block``.
     hold, hold_ms
         The delay line, in bytes, and how long it may wait, in milliseconds.
     budget, responses_per_day
-        False blocks a year that are bearable, at this traffic. Together they take the place of ``block_from``.
+        False blocks a year that are bearable, at this traffic. Together they say from where a response is blocked, in place of
+        ``action``.
 
     Raises
     ------
@@ -66,16 +76,25 @@ class Policy:
     """
 
     mode: str = "monitor"
-    block_from: str = "certain"
+    block_from: str | None = None
     hold: int = 16384
     hold_ms: int = 50
     budget: float | None = None
     responses_per_day: float | None = None
+    action: Mapping[str, str] = field(default_factory=dict, hash=False)
+    on_error: str = "pass"
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise ConfigError(f"mode: found {self.mode!r}, expected one of {', '.join(MODES)}")
-        if self.block_from not in BITS:
+        for tier, name in self.action.items():
+            if tier not in BITS:
+                raise ConfigError(f"action: found tier {tier!r}, expected one of {', '.join(BITS)}")
+            if name not in ACTIONS:
+                raise ConfigError(f"action of {tier}: found {name!r}, expected one of {', '.join(ACTIONS)}")
+        if self.on_error not in ("pass", "block"):
+            raise ConfigError(f"on_error: found {self.on_error!r}, expected pass or block")
+        if self.block_from is not None and self.block_from not in BITS:
             raise ConfigError(f"block_from: found {self.block_from!r}, expected one of {', '.join(BITS)}")
         if not 0 <= self.hold < 2**32 - 1:
             raise ConfigError(f"hold: found {self.hold}, expected 0 to 4294967294 bytes")
@@ -87,8 +106,16 @@ class Policy:
         _ = self.block_bits  # a budget out of range is an error here, not at the first response
 
     @property
+    def actions(self) -> dict[str, str]:
+        """The action of every tier."""
+        out = {**_DEFAULT, **self.action}
+        if self.block_from is not None:
+            out |= {tier: "block" for tier, bits in BITS.items() if bits >= BITS[self.block_from]}
+        return out
+
+    @property
     def block_bits(self) -> float:
-        """Bits from which a response is blocked in enforce."""
+        """Bits from which a response is blocked in enforce; infinite where no tier is."""
         if self.budget is None or self.responses_per_day is None:
-            return BITS[self.block_from]
+            return min((BITS[tier] for tier, action in self.actions.items() if action == "block"), default=math.inf)
         return block_bits(self.budget, self.responses_per_day)

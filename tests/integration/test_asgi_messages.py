@@ -1,6 +1,8 @@
 """ASGI messages uvicorn does not know, on a small server loop that keeps every message an application sends."""
 
 import asyncio
+import contextlib
+import gzip
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -224,5 +226,81 @@ def test_a_budget_takes_the_place_of_the_tier() -> None:
     assert serve(app, "enforce")[0][0]["status"] == 502
     sent, events = serve(app, "enforce", budget=1.0, responses_per_day=1e12)
     assert body(sent) == LEAK
-    assert [event["action"] for event in events] == ["log"]
+    assert [event["action"] for event in events] == ["no-store"]
     assert serve(app, "enforce", budget=1.0, responses_per_day=1000.0)[0][0]["status"] == 502
+
+
+def act(action: str, *messages: dict[str, Any], hold: int = 16384) -> tuple[Messages, Messages]:
+    """What leaves under one action for tiers strong and certain, and the events; a cut ends it."""
+    sent: Messages = []
+    events: Messages = []
+
+    async def run() -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        policy = Policy(mode="enforce", action={"strong": action, "certain": action}, hold=hold)
+        middleware = OverreadMiddleware(app_of(*messages), policy, on_event=events.append)
+        with contextlib.suppress(ResponseCut):
+            await middleware({"type": "http", "method": "GET", "path": "/", "query_string": b"q=1", "headers": []}, receive, send)
+
+    asyncio.run(run())
+    return sent, events
+
+
+KEPT = {**START, "headers": [*HTML, (b"Cache-Control", b"max-age=600"), (b"ETag", b'"1"'), (b"content-length", str(len(LEAK)).encode())]}
+
+
+@pytest.mark.parametrize("action", ["log", "no-store", "redact", "truncate", "block"])
+def test_every_action(action: str) -> None:
+    sent, events = act(action, KEPT, {"type": "http.response.body", "body": LEAK})
+    assert [event["action"] for event in events] == [action]
+    fields = {n.lower(): v for n, v in sent[0]["headers"]}
+    assert (fields.get(b"cache-control") == b"no-store") == (action != "log")
+    assert (b"etag" in fields) == (action == "log")
+    if action == "block":
+        assert sent[0]["status"] == 502
+        return
+    out = body(sent)
+    assert int(fields[b"content-length"]) == len(out)
+    if action in ("log", "no-store"):
+        assert out == LEAK
+    elif action == "redact":
+        assert len(out) == len(LEAK)
+        assert out != LEAK
+        assert Scanner().scan(out, HTML[0][1]).tier == "none"
+    else:
+        assert LEAK.startswith(out)
+        assert Scanner().scan(out, HTML[0][1]).tier == "none"
+
+
+def test_a_body_that_is_shortened_late_ends_or_breaks_off() -> None:
+    chunks = [{"type": "http.response.body", "body": (PAGE * 20)[:20000], "more_body": True}, {"type": "http.response.body", "body": LEAK}]
+    sent, events = act("truncate", START, *chunks)
+    assert events[0]["action"] == "truncate"
+    assert ((PAGE * 20)[:20000] + LEAK).startswith(body(sent))
+    sent, _ = act("truncate", {**START, "headers": [*HTML, (b"content-length", b"90000")]}, *chunks, hold=100)
+    assert sent[-1]["more_body"]  # the length that was promised is not kept, and the server must not seem to
+
+
+def test_masked_events_flow() -> None:
+    head = {**START, "headers": [(b"content-type", b"text/event-stream")]}
+    leak = b"data: " + LEAK[LEAK.find(b"\x00") - 60 :][:700] + b"\n\n"
+    notes = [b"data: hello\n\n"] * 40
+    events = [*notes, leak, *notes, b"data: \r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\n\r\n\n\n", *notes]
+    sent, _ = act("redact", head, *({"type": "http.response.body", "body": e, "more_body": True} for e in events), {"type": "http.response.body", "body": b""})
+    out = [m["body"] for m in sent if m["type"] == "http.response.body"]
+    assert [len(piece) for piece in out[: len(events)]] == [len(e) for e in events]
+    assert b"Zk3Yx8QmZr7LwPvB2nHs5TdJ" not in b"".join(out[-41:])
+
+
+def test_on_error_block_stops_what_cannot_be_decoded() -> None:
+    head = {**START, "headers": [*HTML, (b"content-encoding", b"gzip")]}
+    broken = {"type": "http.response.body", "body": gzip.compress(PAGE * 40)[:300]}
+    assert body(serve(app_of(head, broken), "enforce")[0]) == broken["body"]
+    sent, events = serve(app_of(head, broken), "enforce", on_error="block")  # type: ignore[arg-type] # of Policy
+    assert sent[0]["status"] == 502
+    assert events[0]["decode"] == "truncated"

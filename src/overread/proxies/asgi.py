@@ -1,6 +1,6 @@
 """ASGI middleware: scans every HTTP response of an application before it leaves.
 
-Pure ASGI on :class:`overread.Stream`. The head is held until the first decision; a response that is stopped before its
+Pure ASGI on :class:`overread.Filter`. The head is held until the first decision; a response that is stopped before its
 first byte becomes a 502, a later one is cut by raising, which makes the server close without the final chunk.
 
 What the application has read of the request when it starts the response, up to 64 KiB of body, counts as the client's
@@ -11,17 +11,16 @@ follow, the end of the body waits for them: what they show can still stop it. Ea
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
-from .._stream import Scanner, Stream
+from .._stream import Filter, Scanner
 from ..policy import Policy, Request
 from ..site_counts import SiteCounts
-from ..verdict import Verdict
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,9 +31,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 log = logging.getLogger("overread")
 _FILE_CHUNK = 1 << 16  # bytes of a file body read at a time
 _OWN_BODY = 1 << 16  # bytes of a request body known as the client's own; the core takes no more
-# As the core has it: these are never delayed. Other types wait for the first decision.
-_FLOWING = (b"text/event-stream", b"application/grpc", b"multipart/x-mixed-replace")
-_LINES = (b"ndjson", b"jsonl", b"json-seq")
 
 
 class ResponseCut(ConnectionAbortedError):
@@ -51,7 +47,7 @@ class OverreadMiddleware:
     policy
         Mode, tier to block from, hold bytes and hold time; the default monitors and never alters a byte.
     scanner
-        Shared by all responses; by default one with the policy's hold.
+        Shared by all responses; by default one with the shipped rules.
     on_event
         Called with one dict an alarm; it holds no scanned byte and no query string.
     counts
@@ -68,8 +64,7 @@ class OverreadMiddleware:
     ) -> None:
         self.app = app
         self.policy = policy or Policy()
-        enforcing = self.policy.mode == "enforce"
-        self.scanner = scanner or Scanner(threshold=self.policy.block_bits, hold=self.policy.hold if enforcing else 0)
+        self.scanner = scanner or Scanner()
         self.counts = counts
         self.on_event = on_event or (lambda event: log.warning("overread %s", event))
 
@@ -83,12 +78,12 @@ class OverreadMiddleware:
             await self.app(scope, response.receive, response.send)
         finally:
             response.cancel_timer()
-        if response.stopped and response.head_out:
+        if response.cut:
             raise ResponseCut("overread cut this response")
 
 
 class _Response:
-    """State of one response: what is held, and the stream that decides."""
+    """State of one response: the filter that decides, and what goes to the server."""
 
     def __init__(self, middleware: OverreadMiddleware, scope: Scope, receive: Receive, send: Send) -> None:
         self.m = middleware
@@ -96,15 +91,11 @@ class _Response:
         self.source = receive
         self.out = send
         self.own_body = bytearray()
-        self.enforce = middleware.policy.mode == "enforce"
-        self.block_bits = middleware.policy.block_bits
-        self.id = secrets.token_hex(8)
         self.head: Message | None = None
-        self.head_out = self.stopped = self.finished = False
-        self.stream: Stream | None = None
-        self.held = bytearray()
+        self.enforce = middleware.policy.mode == "enforce"
+        self.head_out = self.body_out = self.over = self.stopped = self.cut = False
+        self.filter: Filter | None = None
         self.trailers: list[tuple[bytes, bytes]] = []
-        self.sent = 0
         self.timer: asyncio.Task[None] | None = None
         # The hold timer and the application both send: one at a time, or bytes would change places.
         self.lock = asyncio.Lock()
@@ -112,7 +103,7 @@ class _Response:
     async def receive(self) -> Message:
         """Takes the place of the server's ``receive``: the message goes on as it is, at once."""
         message = await self.source()
-        if self.stream is None and message["type"] == "http.request":
+        if self.filter is None and message["type"] == "http.request":
             self.own_body += message.get("body", b"")[: _OWN_BODY - len(self.own_body)]
         return message
 
@@ -127,14 +118,7 @@ class _Response:
         if self.stopped:
             return
         if kind == "http.response.start":
-            self.start(message)
-            assert self.stream is not None
-            if self.enforce and self.stream.bits >= self.block_bits:
-                # The head alone decides, also where it would not wait for a body.
-                self.finished = True
-                await self.stop(self.verdict())
-            elif not self.enforce or self.flows():
-                await self.release_head()
+            await self.start(message)
         elif kind == "http.response.body":
             await self.body(message.get("body", b""), message.get("more_body", False))
         elif kind == "http.response.pathsend":
@@ -143,12 +127,12 @@ class _Response:
         elif kind == "http.response.zerocopysend":
             fd = message["file"] if isinstance(message["file"], int) else message["file"].fileno()
             await self.file(fd, message.get("offset"), message.get("count"), message.get("more_body", False))
-        elif kind == "http.response.trailers" and self.stream is not None and not self.finished:
+        elif kind == "http.response.trailers" and self.filter is not None:
             self.trailers += message.get("headers", ())
             if not message.get("more_trailers", False):
-                self.stream.trailers(self.trailers)
-                await self.end()
-                if not self.stopped:
+                held = self.filter.trailers(self.trailers)
+                held += self.filter.end()
+                if await self.obey(held, True):
                     await self.out({"type": "http.response.trailers", "headers": self.trailers, "more_trailers": False})
         else:
             await self.out(message)
@@ -161,81 +145,70 @@ class _Response:
         if not more:
             await self.body(b"", False)
 
-    def flows(self) -> bool:
-        """Event streams and their like must leave at once."""
-        assert self.head is not None
-        fields = [(bytes(n).lower(), bytes(v).strip().lower()) for n, v in self.head.get("headers", ())]
-        types = [v for n, v in fields if n == b"content-type"]
-        return (b"x-accel-buffering", b"no") in fields or any(v.startswith(_FLOWING) or any(word in v for word in _LINES) for v in types)
-
-    def start(self, message: Message) -> None:
+    async def start(self, message: Message) -> None:
         self.head = message
         query = self.scope.get("query_string", b"")
         path = self.scope.get("raw_path") or self.scope["path"].encode()
         request = Request(self.scope["method"], path + (b"?" + query if query else b""), tuple(self.scope.get("headers", ())), bytes(self.own_body))
         self.own_body.clear()
-        self.stream = self.m.scanner.stream(status=message["status"], headers=tuple(message.get("headers", ())), request=request)
+        self.filter = self.m.scanner.filter(self.m.policy, status=message["status"], headers=tuple(message.get("headers", ())), request=request)
+        if self.filter.verb != "pass":
+            await self.stop()
+        elif self.filter.head_ready:
+            await self.release_head()
 
     async def body(self, data: bytes, more: bool) -> None:
-        assert self.stream is not None
+        assert self.filter is not None
         assert self.head is not None
-        released = self.stream.feed(data)
-        trailing = not more and self.head.get("trailers", False)
-        if not self.enforce:
-            await self.out({"type": "http.response.body", "body": data, "more_body": more})
-            if not more and not trailing:
-                await self.end()
-            return
-        self.held += data
-        # The policy's tier decides, whatever threshold the scanner was made with.
-        if self.stream.bits >= self.block_bits:
-            self.finished = True
-            await self.stop(self.verdict())
-        elif not more and not trailing:
-            await self.end()
-        else:
-            await self.release(released)
-            if self.held and self.timer is None:
-                self.timer = asyncio.create_task(self.flush_later())
+        ready = self.filter.body(data)
+        last = not more and not self.head.get("trailers", False)
+        if last and self.filter.verb == "pass":
+            ready += self.filter.end()
+        if await self.obey(ready, last, trailing=not more) and self.filter.hold_ms and self.timer is None:
+            self.timer = asyncio.create_task(self.flush_later(self.filter.hold_ms / 1000))
 
-    async def end(self) -> None:
-        """Body and trailers are complete: the last decision."""
-        assert self.stream is not None
-        self.finished = True
-        verdict = self.verdict()
-        if self.enforce and verdict.bits >= self.block_bits:
-            await self.stop(verdict)
-            return
-        if self.enforce:
+    async def obey(self, ready: bytes, last: bool, *, trailing: bool = False) -> bool:
+        """Sends what may leave; False when the response is over before its end."""
+        assert self.filter is not None
+        verb = self.filter.verb
+        if verb in ("block", "cut"):
+            await self.stop()
+            return False
+        if verb == "end":
+            await self.shorten(ready)
+            return False
+        if self.filter.head_ready:
             await self.release_head()
-            await self.out({"type": "http.response.body", "body": bytes(self.held), "more_body": False})
-        if verdict.tier != "none":
-            self.event("log", verdict)
+        ends = last or (trailing and not self.enforce)
+        if (ready or ends or not self.enforce) and not self.body_out:
+            self.body_out = ends
+            await self.out({"type": "http.response.body", "body": ready, "more_body": not ends})
+        if last:
+            self.over = True
+            self.report()
+        return True
 
-    def verdict(self) -> Verdict:
-        """The stream's verdict, counted where the operator wants counts."""
-        assert self.stream is not None
-        verdict = self.stream.finish()
-        if self.m.counts is not None:
-            self.m.counts.add(verdict, head=True)
-        return verdict
+    async def shorten(self, ready: bytes) -> None:
+        """The body is what has left and ``ready``, also where the head has not left and says otherwise."""
+        assert self.head is not None
+        assert self.filter is not None
+        self.over = self.stopped = True
+        self.report()
+        fixed = any(bytes(n).lower() == b"content-length" for n, _ in self.head.get("headers", ()))
+        late = self.head_out and fixed
+        if not self.head_out:
+            await self.release_head(length=len(ready))
+        await self.out({"type": "http.response.body", "body": ready, "more_body": late})
+        if late:
+            self.cut = True
+            raise ResponseCut("overread shortened this response")
 
-    async def release(self, released: int) -> None:
-        n = released - self.sent
-        if n <= 0:
-            return
-        await self.release_head()
-        piece = bytes(self.held[:n])
-        del self.held[:n]
-        self.sent = released
-        await self.out({"type": "http.response.body", "body": piece, "more_body": True})
-
-    async def flush_later(self) -> None:
-        await asyncio.sleep(self.m.policy.hold_ms / 1000)
+    async def flush_later(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
         async with self.lock:
             self.timer = None
-            if self.stream is not None and not self.stopped and not self.finished:
-                await self.release(self.stream.flush())
+            if self.filter is not None and not self.over:
+                await self.obey(self.filter.flush(), False)
 
     def cancel_timer(self) -> None:
         """Ends the hold timer, if one runs."""
@@ -243,33 +216,49 @@ class _Response:
             self.timer.cancel()
             self.timer = None
 
-    async def release_head(self) -> None:
-        if not self.head_out:
-            assert self.head is not None
-            self.head_out = True
-            await self.out(self.head)
-
-    async def stop(self, verdict: Verdict) -> None:
-        self.stopped = True
-        self.held.clear()
-        self.event("cut" if self.head_out else "block", verdict)
+    async def release_head(self, length: int | None = None) -> None:
         if self.head_out:
+            return
+        assert self.head is not None
+        assert self.filter is not None
+        self.head_out = True
+        if length is None and not self.filter.no_store:
+            await self.out(self.head)
+            return
+        fields = [(bytes(n), bytes(v)) for n, v in self.filter.headers]  # type: ignore[arg-type] # ASGI has bytes
+        if length is not None:
+            fields = [(n, v) for n, v in fields if n.lower() != b"content-length"]
+            fields.append((b"content-length", str(length).encode()))
+        await self.out({**self.head, "headers": fields, "trailers": False} if length is not None else {**self.head, "headers": fields})
+
+    async def stop(self) -> None:
+        assert self.filter is not None
+        self.over = self.stopped = True
+        self.report()
+        if self.filter.verb == "cut":
+            self.cut = True
             raise ResponseCut("overread cut this response")
-        text = f"The response was withheld because it seemed to hold another client's data.\nReference: {self.id}\n".encode()
+        text = f"The response was withheld because it seemed to hold another client's data.\nReference: {self.filter.id}\n".encode()
         head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode()), (b"cache-control", b"no-store")]
         await self.out({"type": "http.response.start", "status": 502, "headers": head})
         await self.out({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else text})
 
-    def event(self, action: str, verdict: Verdict) -> None:
-        data = verdict.to_dict()
-        event = {"schema": 1, "id": self.id, "unix_ms": int(time.time() * 1000), "proxy": "asgi", "mode": self.m.policy.mode, "action": action}
-        event |= {"method": self.scope["method"], "path": self.scope["path"], "status": self.head["status"] if self.head else 0}
-        event |= {k: data[k] for k in ("tier", "bits", "content_class", "decode", "body_bytes", "terms", "findings")}
+    def report(self) -> None:
+        """Counts the verdict where the operator wants counts, and hands on the event that is due."""
+        assert self.filter is not None
+        if self.m.counts is not None:
+            self.m.counts.add(self.filter.verdict(), head=True)
+        if not self.filter.wants_event:
+            return
+        hosts = [bytes(v) for n, v in self.scope.get("headers", ()) if bytes(n).lower() == b"host"]
+        event = json.loads(
+            self.filter.event("asgi", self.scope["method"], hosts[0] if hosts else b"", self.scope["path"].encode(), unix_ms=int(time.time() * 1000))
+        )
         try:
             self.m.on_event(event)
         except Exception:
             # A broken event sink must not take the site down.
-            log.exception("overread: the event of response %s could not be delivered", self.id)
+            log.exception("overread: the event of response %s could not be delivered", self.filter.id)
 
 
 async def _read(fd: int, offset: int | None, count: int | None) -> AsyncIterator[bytes]:
