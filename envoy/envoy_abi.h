@@ -40,6 +40,7 @@ int envoy_dynamic_module_callback_http_filter_config_define_counter(void* config
 int envoy_dynamic_module_callback_http_filter_increment_counter(void* filter, size_t id, envoy_buffer* label_values, size_t label_count, uint64_t value);
 size_t envoy_dynamic_module_callback_http_get_headers_size(void* filter, envoy_header_type type);
 bool envoy_dynamic_module_callback_http_get_headers(void* filter, envoy_header_type type, envoy_header* out);
+bool envoy_dynamic_module_callback_http_set_header(void* filter, envoy_header_type type, envoy_buffer key, envoy_buffer value); /* empty: removes it */
 size_t envoy_dynamic_module_callback_http_get_body_size(void* filter, envoy_body_type type);
 size_t envoy_dynamic_module_callback_http_get_body_chunks_size(void* filter, envoy_body_type type);
 bool envoy_dynamic_module_callback_http_get_body_chunks(void* filter, envoy_body_type type, envoy_buffer* out);

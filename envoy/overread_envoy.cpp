@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "accept_encoding.h"
 #include "envoy_abi.h"
 #include "overread.h"
 
@@ -39,6 +40,7 @@ struct Config {
     ovr_scanner* scanner = nullptr;
     ovr_policy policy{};
     int events_fd = -1;
+    std::vector<std::string_view> decoded;                               // codings
     size_t responses = 0, blocked = 0, cut = 0, alarms = 0, errors = 0;  // counter ids
     ~Config() {
         if (events_fd >= 0) close(events_fd);
@@ -296,6 +298,36 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
     return true;
 }
 
+// A core may be built without a decoder.
+void find_decoded(Config& config) {
+    for (const char* coding : {"gzip", "deflate", "br", "zstd"}) {
+        const ovr_header field{bytes("content-encoding"), bytes(coding)};
+        ovr_response head{};
+        head.struct_size = sizeof head;
+        head.headers = &field;
+        head.header_count = 1;
+        ovr_stream* stream = nullptr;
+        ovr_error why{};
+        if (ovr_stream_open(config.scanner, &head, &stream, &why) != OVR_OK) continue;
+        ovr_progress progress{};
+        ovr_stream_progress(stream, &progress);
+        if (progress.decode != OVR_DECODE_UNKNOWN) config.decoded.push_back(coding);
+        ovr_stream_close(stream);
+    }
+}
+
+// The upstream is asked for what the core decodes only; a client that asks for nothing gets nothing coded.
+void ask_for_decoded(Filter* f, const std::vector<envoy_header>& headers) {
+    std::string asked, instead;
+    for (const envoy_header& h : headers)
+        if (std::string_view(h.key_ptr, h.key_length) == "accept-encoding") asked.append(asked.empty() ? "" : ", ").append(h.value_ptr, h.value_length);
+    if (!overread_envoy::only_decoded(asked, f->config->decoded, instead)) return;
+    // From here on the old fields' bytes are gone.
+    if (!envoy_dynamic_module_callback_http_set_header(f->envoy, kRequestHeaders, buffer("accept-encoding"), buffer(instead))) f->count(f->config->errors);
+    // A page that shows its request shows this.
+    f->request_headers.emplace_back("accept-encoding", instead);
+}
+
 Filter* self(const void* filter) { return static_cast<Filter*>(const_cast<void*>(filter)); }
 
 bool get_headers(void* envoy, envoy_header_type type, std::vector<envoy_header>& out) {
@@ -318,7 +350,10 @@ const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_bu
     std::string error;
     if (parse_config({text.ptr, text.length}, *config, error)) {
         ovr_error why{};
-        if (ovr_scanner_new(config->ruleset, nullptr, &config->scanner, &why) != OVR_OK) error = why.message;
+        if (ovr_scanner_new(config->ruleset, nullptr, &config->scanner, &why) != OVR_OK)
+            error = why.message;
+        else
+            find_decoded(*config);
     }
     auto counter = [envoy](const char* name, const char* label, size_t& id) {
         envoy_buffer labels[] = {buffer(label ? label : "")};
@@ -366,6 +401,7 @@ int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void*
         } else if (!name.empty() && name[0] != ':')
             f->request_headers.emplace_back(name, value);
     }
+    ask_for_decoded(f, headers);
     return kHeadersContinue;
 }
 

@@ -1,13 +1,18 @@
-// What is made once: rulesets and the list of kernels. Also the capsule through which _stream reaches the core.
+// What is made once: rulesets and the list of kernels. Also the capsule through which _stream reaches the core, and the core's
+// own decoders, for what no output of the C ABI may carry: bytes of a body, which the contexts of `overread scan` show.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "_capi.h"
+#include "content/decoder.h"
 
 namespace py = pybind11;
 
@@ -72,6 +77,75 @@ class Ruleset {
     const ovr_ruleset* handle_ = nullptr;
 };
 
+std::unique_ptr<overread::Decoder> decoder_of(std::string_view field) {
+    overread::Codings codings;
+    codings.add(reinterpret_cast<const uint8_t*>(field.data()), field.size());
+    return overread::Decoder::open(codings);
+}
+
+py::tuple probe(const py::bytes& field, const py::bytes& first) {
+    struct Count final : overread::Decoder::Sink {
+        std::unique_ptr<overread::Decoder> decoder;
+        uint64_t size = 0;
+        void take(const uint8_t*, size_t n) override { size += decoder->state() == overread::Decoded::trailing ? 0 : n; }
+    } count;
+    count.decoder = decoder_of(std::string_view(field));
+    const auto& decoder = count.decoder;
+    if (!decoder) return py::make_tuple(ovr_decode_name(OVR_DECODE_UNKNOWN), 0);
+    const std::string_view bytes = first;
+    for (size_t at = 0; at < bytes.size() && decoder->live();)
+        at += decoder->feed(reinterpret_cast<const uint8_t*>(bytes.data()) + at, bytes.size() - at, count);
+    return py::make_tuple(ovr_decode_name(int(decoder->state())), count.size);
+}
+
+// Goes through a coded body again and keeps some spans of what it decodes to. A stream scans the bytes as they are where
+// nothing can be decoded, so its offsets count those then.
+class Excerpts final : overread::Decoder::Sink {
+  public:
+    Excerpts(const py::bytes& field, std::vector<std::pair<uint64_t, uint64_t>> spans)
+        : decoder_(decoder_of(std::string_view(field))), spans_(std::move(spans)), kept_(spans_.size()) {
+        for (const auto& s : spans_) end_ = std::max(end_, s.second);
+    }
+    bool feed(const py::bytes& piece) {
+        const std::string_view bytes = piece;
+        const auto* data = reinterpret_cast<const uint8_t*>(bytes.data());
+        size_t size = bytes.size();
+        while (decoder_ && size && at_ < end_ && decoder_->live()) {
+            const size_t n = decoder_->feed(data, size, *this);
+            data += n;
+            size -= n;
+        }
+        if (decoder_ && decoder_->refused()) {
+            const uint8_t* begun;
+            const size_t begun_size = decoder_->begun(&begun), left = decoder_->left();
+            take(begun, begun_size);
+            data -= left;
+            size += left;
+            decoder_.reset();
+        }
+        if (!decoder_) take(data, size);
+        return at_ < end_ && (!decoder_ || decoder_->live());
+    }
+    std::vector<py::bytes> finish() {
+        if (decoder_ && decoder_->live()) decoder_->finish(*this);
+        return {kept_.begin(), kept_.end()};
+    }
+
+  private:
+    void take(const uint8_t* data, size_t size) override {
+        for (size_t i = 0; i < spans_.size(); i++) {
+            const uint64_t from = std::max(at_, spans_[i].first), to = std::min(at_ + size, spans_[i].second);
+            if (from < to) kept_[i].append(reinterpret_cast<const char*>(data) + (from - at_), size_t(to - from));
+        }
+        at_ += size;
+    }
+
+    std::unique_ptr<overread::Decoder> decoder_;
+    std::vector<std::pair<uint64_t, uint64_t>> spans_;
+    std::vector<std::string> kept_;
+    uint64_t at_ = 0, end_ = 0;
+};
+
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
@@ -108,6 +182,12 @@ PYBIND11_MODULE(_core, m) {
             return std::string(name);
         },
         "Name of the kernel a new Scanner uses.");
+    m.def("_probe", probe, py::arg("field"), py::arg("first"),
+          "What becomes of a body's first bytes under a Content-Encoding field, as Verdict.decode names it, and how many bytes are decoded.");
+    py::class_<Excerpts>(m, "_Excerpts", "Spans of what a coded body decodes to, offsets counted as in a Finding.")
+        .def(py::init<const py::bytes&, std::vector<std::pair<uint64_t, uint64_t>>>(), py::arg("field"), py::arg("spans"))
+        .def("feed", &Excerpts::feed, py::arg("piece"), "The next bytes of the body; whether more are wanted.")
+        .def("finish", &Excerpts::finish, "The spans' bytes, as far as there are any.");
     m.attr("VERSION") = ovr_version();
     m.attr("_C_API") = py::capsule(&TABLE, OVERREAD_CAPSULE);
 }

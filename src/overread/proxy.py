@@ -75,27 +75,12 @@ def bootstrap(
     family: str = "V4_ONLY",
     bind: str = "127.0.0.1",
 ) -> dict[str, object]:
-    """Envoy's configuration: listener, overread, decompressors, router, one upstream cluster."""
+    """Envoy's configuration: listener, overread, router, one upstream cluster."""
     api = "type.googleapis.com/envoy.extensions."
-
-    def decompressor(name: str) -> dict[str, object]:
-        # Nearer the upstream than overread, which therefore always sees plain bytes.
-        return {
-            "name": f"decompress-{name}",
-            "typed_config": {
-                "@type": api + "filters.http.decompressor.v3.Decompressor",
-                "decompressor_library": {
-                    "name": name,
-                    "typed_config": {"@type": f"{api}compression.{name}.decompressor.v3.{name.capitalize()}"},
-                },
-                "response_direction_config": {"common_config": {"ignore_no_transform_header": True}},
-            },
-        }
 
     def address(host: str, number: int) -> dict[str, object]:
         return {"socket_address": {"address": host, "port_value": number}}
 
-    decompressors = [decompressor(name) for name in ("gzip", "brotli", "zstd")]
     manager: dict[str, object] = {
         "@type": api + "filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "overread",
@@ -115,13 +100,6 @@ def bootstrap(
                         {
                             "match": {"prefix": "/"},
                             "route": {"cluster": "upstream", "timeout": "0s"},
-                            # Codings that are not decompressed here could not be scanned: do not ask for them.
-                            "request_headers_to_add": [
-                                {
-                                    "header": {"key": "accept-encoding", "value": "gzip, br, zstd"},
-                                    "append_action": "OVERWRITE_IF_EXISTS",
-                                }
-                            ],
                         }
                     ],
                 }
@@ -140,7 +118,6 @@ def bootstrap(
                     },
                 },
             },
-            *decompressors,
             {
                 "name": "router",
                 "typed_config": {"@type": api + "filters.http.router.v3.Router", "suppress_envoy_headers": True},

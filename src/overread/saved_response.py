@@ -1,19 +1,20 @@
-"""Responses saved to a file, as ``curl -i`` and ``curl -i --raw`` write them: heads, chunks, compression.
+"""Responses saved to a file, as ``curl -i`` and ``curl -i --raw`` write them: heads, chunks, and whether the body is coded.
 
-Nothing here knows the scanner. A body is an iterator of pieces of at most ``PIECE`` bytes, so memory stays bounded
+Nothing here knows the scanner, and nothing decodes: the core does. A body is an iterator of pieces of at most ``PIECE`` bytes, so memory stays bounded
 whatever a file says about itself.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from . import _core
+
 PIECE = 1 << 20  # bytes of the largest piece
 MAX_HEAD = 1 << 20  # no client takes a longer head; such a file is a log or a dump
-MAX_DECODED = 1 << 32  # bytes decoded from one body: a bomb ends here
+SAMPLE = 4096  # bytes that show whether a body is coded
 _STATUS = re.compile(rb"HTTP/[0-9](?:\.[0-9])? (\d{3}) ?([^\r\n]*)\r?\n")
 _BLANK = re.compile(rb"\r?\n\r?\n")
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]{0,4096})?\r?\n")
@@ -84,33 +85,41 @@ def _fields(text: bytes) -> list[Field]:
     return fields
 
 
-def body_pieces(head: Head, pieces: Pieces, tell: Tell, unread: Tell, trailers: list[Field]) -> Pieces:
-    """The body without transfer and content coding.
+def body_pieces(head: Head, pieces: Pieces, tell: Tell, unread: Tell, trailers: list[Field]) -> tuple[bytes, Pieces]:
+    """The Content-Encoding that the body bears, empty for none, and the body without transfer coding.
 
-    curl leaves the fields in place when it has decoded a body itself, so each coding is undone only where the bytes
-    bear it. ``tell`` is called with what a reader should know, ``unread`` with what could not be scanned. The fields
-    behind the last chunk are added to ``trailers`` once the last piece was taken.
+    curl leaves the fields in place when it has decoded a body itself, so each counts only where the bytes bear it. ``tell``
+    is called with what a reader should know, ``unread`` with what could not be scanned. The fields behind the last chunk
+    are added to ``trailers`` once the last piece was taken.
     """
     if b"chunked" in head.values(b"transfer-encoding"):
         first, pieces = _peek(pieces)
         if _is_chunked(first):
             pieces = _dechunk(pieces, tell, unread, trailers)
-    for coding in reversed(head.values(b"content-encoding")):
+    codings = [coding for coding in head.values(b"content-encoding") if coding != b"identity"]
+    if codings:
         first, pieces = _peek(pieces)
-        bits = _window_bits(coding, first)
-        if bits is not None:
-            pieces = _inflate(pieces, coding.decode("latin-1"), bits, tell, unread)
-        elif coding not in (b"identity", b"gzip", b"x-gzip", b"deflate") and _seems_packed(head, first):
-            name = coding.decode() if coding in (b"br", b"zstd") else "an unknown coding"
-            unread(f"its body is compressed with {name}, which is not decoded here; save it with curl --compressed")
-            return iter(())
-    return pieces
+        while codings and not _bears(head, codings[-1], first[:SAMPLE]):
+            codings.pop()
+    return b", ".join(codings), pieces
+
+
+def undecoded(decode: str, coding: bytes, decoded: int) -> str | None:
+    """What a reader must know of a body under ``coding`` of which ``decoded`` bytes were scanned, by ``Verdict.decode``."""
+    data = f"its {coding.decode('latin-1')} data"
+    before = f"{decoded} bytes before that were scanned"
+    return {
+        "truncated": f"{data} is cut off; {before}",
+        "broken": f"{data} is damaged; {before}",
+        "bomb": f"{data} is a bomb: it decodes to far more than any page; {before}",
+        "unknown": "its body is compressed with an unknown coding, or with more than three, which is not decoded; save it with curl --compressed",
+    }.get(decode)
 
 
 def _peek(pieces: Pieces) -> tuple[bytes, Pieces]:
-    """The first 4 KiB or more, and all pieces."""
+    """The first bytes, SAMPLE of them or more, and all pieces."""
     first = b""
-    while len(first) < 4096 and (more := next(pieces, b"")):
+    while len(first) < SAMPLE and (more := next(pieces, b"")):
         first += more
 
     def again() -> Pieces:
@@ -174,70 +183,30 @@ def _dechunk(pieces: Pieces, tell: Tell, unread: Tell, trailers: list[Field]) ->
         unread("bytes behind its trailer section were not scanned")
 
 
-def _window_bits(coding: bytes, first: bytes) -> int | None:
-    """zlib's window bits when the bytes bear this coding."""
+def _bears(head: Head, coding: bytes, first: bytes) -> bool:
+    """Whether the body's first bytes are data of this coding, whole or damaged."""
     if coding in (b"gzip", b"x-gzip"):
-        return 31 if first.startswith(b"\x1f\x8b\x08") else None
-    if coding != b"deflate" or len(first) < 2:
-        return None
-    # Some servers send bare deflate data. Text hardly ever is: the first kilobytes must decode.
-    for bits in (15, -15):
-        try:
-            if zlib.decompressobj(bits).decompress(first[:4096], 1 << 16):
-                return bits
-        except zlib.error:
-            pass
-    return None
+        return first.startswith(b"\x1f\x8b\x08")
+    if coding == b"zstd":  # a frame, or one that is skipped
+        return first.startswith(b"\x28\xb5\x2f\xfd") or (first[1:4] == b"\x2a\x4d\x18" and first[0] & 0xF0 == 0x50)
+    # The others have no mark of their own: the first kilobytes must decode, or look packed. Some text decodes too, until it
+    # breaks off or for want of more, but no packed data begins as text does.
+    if _is_text(first[:32]):
+        return False
+    state, size = _core._probe(coding, first)
+    decodes = size > 0 and state in ("ok", "trailing")
+    return decodes or (coding != b"deflate" and _seems_packed(head, first))
 
 
-def _seems_packed(head: Head, first: bytes) -> bool:
-    if first.startswith(b"\x28\xb5\x2f\xfd"):
-        return True
-    sample = first[:4096]
+def _is_text(start: bytes) -> bool:
+    text = start.decode("utf-8", "replace")
+    return not _strange(start) and "\ufffd" not in text[:-1]  # the last character may be cut
+
+
+def _strange(sample: bytes) -> int:
+    return sum(b < 9 or 13 < b < 27 or b == 127 for b in sample)
+
+
+def _seems_packed(head: Head, sample: bytes) -> bool:
     kind = (head.content_type() or b"text/").lower()
-    strange = sum(b < 9 or 13 < b < 27 or b == 127 for b in sample)
-    return strange > len(sample) / 32 and (kind.startswith((b"text/", b"application/")) or b"+" in kind)
-
-
-def _inflate(pieces: Pieces, name: str, bits: int, tell: Tell, unread: Tell) -> Pieces:
-    decoder = zlib.decompressobj(bits)
-    total = 0
-    for piece in pieces:
-        data = piece
-        while data:
-            try:
-                out = decoder.decompress(data, PIECE)
-            except zlib.error:
-                unread(f"its {name} data is damaged; {total} bytes before that were scanned")
-                return
-            total += len(out)
-            if total > MAX_DECODED:
-                unread(f"its {name} data decodes to more than {MAX_DECODED} bytes; the rest was not scanned")
-                return
-            if out:
-                yield out
-            data = decoder.unconsumed_tail
-            if not decoder.eof:
-                continue
-            data = decoder.unused_data
-            if not data:
-                data = next(pieces, b"")
-            if bits == 31 and data.startswith(b"\x1f\x8b"):
-                decoder = zlib.decompressobj(bits)
-            elif data:
-                # What follows compressed data may be what a server read past its end.
-                tell(f"bytes behind its {name} data were scanned as part of the body")
-                yield data
-                yield from pieces
-                return
-    while not decoder.eof and (out := _rest(decoder)):
-        yield out
-    if not decoder.eof:
-        unread(f"its {name} data is cut off; {total} bytes before that were scanned")
-
-
-def _rest(decoder: zlib._Decompress) -> bytes:
-    try:
-        return decoder.decompress(decoder.unconsumed_tail, PIECE)
-    except zlib.error:
-        return b""
+    return _strange(sample) > len(sample) / 32 and (kind.startswith((b"text/", b"application/")) or b"+" in kind)

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from . import _core
 from ._stream import Scanner
-from .saved_response import PIECE, Field, body_pieces, looks_saved, split_head
+from .saved_response import PIECE, Field, body_pieces, looks_saved, split_head, undecoded
 from .verdict import Finding, Verdict
 
 SPOOL = 8 << 20  # bytes kept in memory for contexts; more goes to an unnamed temporary file
@@ -60,8 +61,8 @@ def guess_type(path: str) -> str | None:
 def scan_path(scanner: Scanner, path: Path, content_type: str | None, on_bytes: Callable[[int], None] | None = None) -> Report:
     """Report on one file, or on standard input when the path is ``-``; reads it in pieces.
 
-    ``on_bytes`` is called with the size of each piece of the body. The bytes of a pipe and of a decoded body are kept in
-    an unnamed temporary file until the report is made, because contexts need them again.
+    ``on_bytes`` is called with the size of each piece of the body. The bytes of a pipe and of a chunked body are kept in
+    an unnamed temporary file until the report is made, because contexts need them again; a coded body is decoded again.
 
     Raises
     ------
@@ -79,12 +80,15 @@ def scan_path(scanner: Scanner, path: Path, content_type: str | None, on_bytes: 
         plain = source.seekable() and str(path) != "-"
         rest = itertools.chain([first[head.size :] if head else first], iter(lambda: source.read(PIECE), b""))
         pieces: Iterator[bytes] = (piece for piece in rest if piece)
+        coding = b""
         if head:
-            # What is fed is decoded.
+            coding, pieces = body_pieces(head, pieces, notes.append, unread.append, trailers)
+            # curl keeps the field of what it has decoded.
             fields = [(name, value) for name, value in head.fields if name.lower() != b"content-encoding"]
+            if coding:
+                fields.append((b"Content-Encoding", coding))
             stream = scanner.stream(content_type or head.content_type(), status=head.status, reason=head.reason, headers=fields)
-            plain = plain and not head.values(b"transfer-encoding") and not head.values(b"content-encoding")
-            pieces = body_pieces(head, pieces, notes.append, unread.append, trailers)
+            plain = plain and not head.values(b"transfer-encoding")
         else:
             if looks_saved(first) and len(first) == PIECE:
                 notes.append("its head does not end within 1 MiB; all of it was scanned as a body")
@@ -99,7 +103,11 @@ def scan_path(scanner: Scanner, path: Path, content_type: str | None, on_bytes: 
         if trailers:
             stream.trailers(trailers)
         verdict = stream.finish()
-        return Report(str(path), verdict, tuple(_contexts(kept, verdict)), tuple(notes), tuple(unread), head is not None)
+        if verdict.decode == "trailing":  # it may be what a server read past its end
+            notes.append(f"bytes behind its {coding.decode('latin-1')} data were scanned as part of the body")
+        if lost := undecoded(verdict.decode, coding, 0 if verdict.content_class == "encoded" else verdict.body_bytes):
+            unread.append(lost)
+        return Report(str(path), verdict, tuple(_contexts(kept, coding, verdict)), tuple(notes), tuple(unread), head is not None)
 
 
 class _Kept:
@@ -118,22 +126,33 @@ class _Kept:
         except OSError:
             self.whole = False  # a full disk costs contexts, not the verdict
 
-    def read(self, start: int, size: int) -> bytes:
-        if not self.whole:
-            return b""
+    def read(self, coding: bytes, spans: list[tuple[int, int]]) -> list[bytes]:
+        """Spans of what the bytes decode to, from one offset up to another."""
+        if not self.whole or not spans:
+            return [b""] * len(spans)
+        if not coding:
+            return [self._at(start, end - start) for start, end in spans]
+        self.file.seek(self.base)
+        excerpts = _core._Excerpts(coding, spans)
+        while (piece := self.file.read(PIECE)) and excerpts.feed(piece):
+            pass
+        return excerpts.finish()
+
+    def _at(self, start: int, size: int) -> bytes:
         self.file.seek(self.base + start)
         return self.file.read(size)
 
 
-def _contexts(kept: _Kept, verdict: Verdict) -> Iterator[str]:
+def _contexts(kept: _Kept, coding: bytes, verdict: Verdict) -> Iterator[str]:
     inside = [f for f in verdict.findings if f.part == "body"]
+    spans = [span for f in inside for span in ((max(0, f.offset - CONTEXT), f.offset), (f.offset + f.length, f.offset + f.length + CONTEXT))]
+    around = iter(kept.read(coding, spans))
     for f in verdict.findings:
         if f.part != "body":
             yield f"{f.name}: {'·' * min(f.length, 8)}" if f.name else "·" * min(f.length, 8)
             continue
-        start = max(0, f.offset - CONTEXT)
-        before, after = kept.read(start, f.offset - start), kept.read(f.offset + f.length, CONTEXT)
-        yield _mask(before, start, inside) + "·" * min(f.length, 8) + _mask(after, f.offset + f.length, inside)
+        before, after = next(around), next(around)
+        yield _mask(before, f.offset - len(before), inside) + "·" * min(f.length, 8) + _mask(after, f.offset + f.length, inside)
 
 
 def _mask(data: bytes, base: int, findings: list[Finding]) -> str:

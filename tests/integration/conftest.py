@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
@@ -75,6 +76,38 @@ def start_demo(folder: Path, *options: str) -> Demo:
         time.sleep(0.05)
     stop_demo(process)
     pytest.fail(f"the demo did not become ready:\n{log.read_text()}")
+
+
+@dataclass
+class Proxy:
+    """`overread proxy` before an origin of the test's own."""
+
+    port: int
+    admin_port: int
+    events: Path
+    process: subprocess.Popen[str]
+
+    @property
+    def filtered(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def records(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.events.read_text().splitlines()]
+
+
+def start_proxy(folder: Path, upstream: str, *options: str) -> Proxy:
+    port, admin_port = free_ports(2)
+    events, log = folder / "events.jsonl", folder / "log"
+    argv = command("proxy", "--upstream", upstream, "--port", str(port), "--admin-port", str(admin_port), "--events", str(events))
+    with log.open("w") as out:
+        process = subprocess.Popen([*argv, *options], stdout=out, stderr=subprocess.STDOUT, text=True, start_new_session=True, cwd=folder)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if re.search(r"^overread: events in", log.read_text(), re.M):
+            return Proxy(port, admin_port, events, process)
+        time.sleep(0.05)
+    stop_demo(process)
+    pytest.fail(f"the proxy did not become ready:\n{log.read_text()}")
 
 
 def stop_demo(process: subprocess.Popen[str]) -> None:

@@ -25,6 +25,8 @@ INCLUDES = {
 }
 # folders that see the core only through its C header, and headers of their own
 OUTSIDE = ("envoy", "nginx", "demo", "src/overread")
+# No output of the C ABI carries a body's byte; contexts of a coded body show some, and one decoder is enough.
+BESIDES = {"src/overread/_core.cpp": {"content/decoder.h"}}
 # module of overread -> modules of overread it may import; "__init__" is the public package itself
 IMPORTS = {
     "errors": set(),
@@ -36,8 +38,8 @@ IMPORTS = {
     "_stream": {"_core", "errors", "policy", "verdict"},
     "site_counts": {"_core", "bounds", "errors", "ruleset", "verdict"},
     "__init__": {"_core", "_stream", "errors", "policy", "ruleset", "site_counts", "verdict"},
-    "saved_response": set(),
-    "scan_files": {"_stream", "saved_response", "verdict"},
+    "saved_response": {"_core"},
+    "scan_files": {"_core", "_stream", "saved_response", "verdict"},
     "bench": {"_stream", "ruleset", "scan_files"},
     "show": {"scan_files"},
     "summary": {"scan_files"},
@@ -162,7 +164,7 @@ def test_the_outside_sees_only_the_c_header(folder: str) -> None:
         if path.suffix in (".h", ".c", ".cpp", ".pyx"):
             own = {p.name for p in path.parent.glob("*.h")} | {"overread.h"}
             targets = quoted_includes(path.read_text()) + re.findall(r'cdef extern from "([^"]+)"', path.read_text())
-            assert set(targets) - own - {"Python.h", "structmember.h"} == set(), path  # CPython's own
+            assert set(targets) - own - {"Python.h", "structmember.h"} == BESIDES.get(path.relative_to(ROOT).as_posix(), set()), path  # CPython's own
 
 
 def test_only_the_decoders_know_other_libraries() -> None:
