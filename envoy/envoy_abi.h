@@ -48,6 +48,9 @@ bool envoy_dynamic_module_callback_http_append_body(void* filter, envoy_body_typ
 bool envoy_dynamic_module_callback_http_drain_body(void* filter, envoy_body_type type, size_t bytes);
 void envoy_dynamic_module_callback_http_send_response(void* filter, uint32_t status, envoy_header* headers, size_t header_count, envoy_buffer body,
                                                       envoy_buffer details);
+void envoy_dynamic_module_callback_http_set_dynamic_metadata_string(void* filter, envoy_buffer ns, envoy_buffer key, envoy_buffer value);
+void envoy_dynamic_module_callback_http_set_dynamic_metadata_number(void* filter, envoy_buffer ns, envoy_buffer key, double value);
+const void* envoy_dynamic_module_callback_get_most_specific_route_config(void* filter);
 void envoy_dynamic_module_callback_http_filter_continue_encoding(void* filter);
 void* envoy_dynamic_module_callback_http_filter_scheduler_new(void* filter);
 void envoy_dynamic_module_callback_http_filter_scheduler_delete(void* scheduler);

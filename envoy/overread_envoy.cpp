@@ -40,8 +40,8 @@ struct Config {
     ovr_scanner* scanner = nullptr;
     ovr_policy policy{};
     int events_fd = -1;
-    std::vector<std::string_view> decoded;                               // codings
-    size_t responses = 0, blocked = 0, cut = 0, alarms = 0, errors = 0;  // counter ids
+    std::vector<std::string_view> decoded;                                              // codings
+    size_t responses = 0, blocked = 0, cut = 0, shortened = 0, alarms = 0, errors = 0;  // counter ids
     ~Config() {
         if (events_fd >= 0) close(events_fd);
         ovr_scanner_free(scanner);
@@ -75,6 +75,7 @@ Timer& timer() {
 
 struct Filter {
     const Config* config;
+    const Config* settings;  // of the route, or config itself
     void* envoy;
     ovr_filter* scan = nullptr;
     void* scheduler = nullptr;
@@ -82,13 +83,15 @@ struct Filter {
     bool untouched = false;  // 1xx, upgrades, mode off, a failed core: bytes pass as they are
     bool started = false;    // a response head was seen
     bool head_out = false;
+    bool redact = false;    // what leaves from now on is masked first
+    bool no_store = false;  // the head's caching fields are gone
     bool finished = false;  // ended, blocked or cut
     uint64_t fed = 0, sent = 0;
     std::string pending;  // body bytes [sent, fed)
     std::string method, host, target, request_body;
     std::vector<std::pair<std::string, std::string>> request_headers;
 
-    Filter(const Config* c, void* e) : config(c), envoy(e) {}
+    Filter(const Config* c, void* e) : config(c), settings(c), envoy(e) {}
     Filter(const Filter&) = delete;
     Filter& operator=(const Filter&) = delete;
     ~Filter() {
@@ -113,8 +116,12 @@ struct Filter {
         count(config->errors);
     }
     void write_event(const ovr_action& action);
+    // To be called before anything that the action allows leaves.
+    void take(const ovr_action& action);
+    std::string release(uint64_t count);
     void stop(const ovr_action& action);
-    bool finish(ovr_action& action);
+    void shorten(const ovr_action& action);
+    void finish(ovr_action& action);
 };
 
 void Timer::arm(Filter* filter, uint32_t ms) {
@@ -169,8 +176,15 @@ void Filter::write_event(const ovr_action& action) {
     if (ovr_filter_verdict(scan, &verdict) == OVR_OK && verdict.tier != OVR_TIER_NONE) {
         envoy_buffer tier = buffer(ovr_tier_name(verdict.tier));
         envoy_dynamic_module_callback_http_filter_increment_counter(envoy, config->alarms, &tier, 1, 1);
+        // For access logs: %DYNAMIC_METADATA(overread:tier)%.
+        const envoy_buffer ns = buffer("overread");
+        envoy_dynamic_module_callback_http_set_dynamic_metadata_string(envoy, ns, buffer("tier"), tier);
+        envoy_dynamic_module_callback_http_set_dynamic_metadata_string(envoy, ns, buffer("id"), buffer(ovr_filter_id(scan)));
+        envoy_dynamic_module_callback_http_set_dynamic_metadata_string(envoy, ns, buffer("action"), buffer(ovr_filter_done(scan)));
+        envoy_dynamic_module_callback_http_set_dynamic_metadata_number(envoy, ns, buffer("bits"), verdict.bits);
     }
-    if (config->events_fd < 0) return;
+    const int events = settings->events_fd >= 0 ? settings->events_fd : config->events_fd;
+    if (events < 0) return;
     ovr_exchange exchange{};
     exchange.struct_size = sizeof exchange;
     exchange.proxy = "envoy";
@@ -184,17 +198,73 @@ void Filter::write_event(const ovr_action& action) {
     if (ovr_filter_event(scan, &exchange, line, kEventCapacity, &size) != OVR_OK) return;
     line[size] = '\n';
     // One write per line on an O_APPEND descriptor: lines of several workers never mix.
-    if (write(config->events_fd, line, size + 1) < 0) count(config->errors);
+    if (write(events, line, size + 1) < 0) count(config->errors);
 }
 
-// BLOCK and CUT. Once a head has left, Envoy turns a local reply into a reset of the stream: HTTP/1.1 clients
-// see the connection closed before the declared end, HTTP/2 clients RST_STREAM.
+bool get_headers(void* envoy, envoy_header_type type, std::vector<envoy_header>& out) {
+    out.resize(envoy_dynamic_module_callback_http_get_headers_size(envoy, type));
+    return out.empty() || envoy_dynamic_module_callback_http_get_headers(envoy, type, out.data());
+}
+
+bool get_body(void* envoy, envoy_body_type type, std::vector<envoy_buffer>& out) {
+    out.resize(envoy_dynamic_module_callback_http_get_body_chunks_size(envoy, type));
+    return out.empty() || envoy_dynamic_module_callback_http_get_body_chunks(envoy, type, out.data());
+}
+
+void Filter::take(const ovr_action& action) {
+    redact = action.redact != 0;
+    if (!action.no_store || no_store || head_out) return;
+    no_store = true;
+    for (const char* const* name = ovr_no_store_strips(); *name; name++)
+        envoy_dynamic_module_callback_http_set_header(envoy, kResponseHeaders, buffer(*name), {nullptr, 0});
+    size_t count = 0;
+    const ovr_header* sets = ovr_no_store_sets(&count);
+    for (size_t i = 0; i < count; i++)
+        envoy_dynamic_module_callback_http_set_header(envoy, kResponseHeaders, {reinterpret_cast<const char*>(sets[i].name.data), sets[i].name.size},
+                                                      {reinterpret_cast<const char*>(sets[i].value.data), sets[i].value.size});
+}
+
+// The next body bytes, as they leave.
+std::string Filter::release(uint64_t count) {
+    std::string piece = pending.substr(0, static_cast<size_t>(count));
+    pending.erase(0, static_cast<size_t>(count));
+    if (redact) ovr_filter_redact(scan, sent, &piece[0], piece.size());
+    sent += count;
+    return piece;
+}
+
+// END before the head has left: the response is sent anew, with what belongs to it.
+void Filter::shorten(const ovr_action& action) {
+    take(action);
+    std::vector<envoy_header> fields;
+    std::vector<std::pair<std::string, std::string>> kept;
+    uint32_t status = 200;
+    get_headers(envoy, kResponseHeaders, fields);
+    for (const envoy_header& h : fields) {
+        const std::string name(h.key_ptr, h.key_length), value(h.value_ptr, h.value_length);
+        if (name == ":status")
+            status = static_cast<uint32_t>(std::strtoul(value.c_str(), nullptr, 10));
+        else if (name != "content-length" && name != "transfer-encoding" && name[0] != ':')
+            kept.emplace_back(name, value);
+    }
+    fields.clear();
+    for (const auto& h : kept) fields.push_back({h.first.data(), h.first.size(), h.second.data(), h.second.size()});
+    const std::string body = release(std::min<uint64_t>(action.released, fed) - sent);
+    envoy_dynamic_module_callback_http_send_response(envoy, status, fields.data(), fields.size(), buffer(body), buffer("overread_shortened"));
+}
+
+// BLOCK, CUT and END. Once a head has left, Envoy turns a local reply into a reset of the stream: HTTP/1.1 clients
+// see the connection closed before the declared end, HTTP/2 clients RST_STREAM. Its modules have no other way to end one.
 void Filter::stop(const ovr_action& action) {
     finished = true;
     timer().disarm(this);
-    pending.clear();
-    count(action.verb == OVR_BLOCK ? config->blocked : config->cut);
+    count(action.verb == OVR_BLOCK ? config->blocked : action.verb == OVR_END && !head_out ? config->shortened : config->cut);
     write_event(action);
+    if (action.verb == OVR_END && !head_out) {
+        shorten(action);
+        return;
+    }
+    pending.clear();
     const char* id = ovr_filter_id(scan);
     std::string body =
         "<!DOCTYPE html>\n<title>Response withheld</title>\n<h1>Response withheld</h1>\n"
@@ -210,20 +280,16 @@ void Filter::stop(const ovr_action& action) {
     envoy_dynamic_module_callback_http_send_response(envoy, 502, headers, 3, buffer(body), buffer("overread_withheld"));
 }
 
-// Ends the body in the core; false when the response was stopped.
-bool Filter::finish(ovr_action& action) {
+// Ends the body in the core; the caller obeys the action.
+void Filter::finish(ovr_action& action) {
     if (ovr_filter_end(scan, &action) != OVR_OK) {
         core_failed();
-        return true;
+        return;
     }
-    if (action.verb != OVR_PASS) {
-        stop(action);
-        return false;
-    }
+    if (action.verb != OVR_PASS) return;
     finished = true;
     timer().disarm(this);
     write_event(action);
-    return true;
 }
 
 bool parse_config(std::string_view text, Config& config, std::string& error) {
@@ -330,14 +396,22 @@ void ask_for_decoded(Filter* f, const std::vector<envoy_header>& headers) {
 
 Filter* self(const void* filter) { return static_cast<Filter*>(const_cast<void*>(filter)); }
 
-bool get_headers(void* envoy, envoy_header_type type, std::vector<envoy_header>& out) {
-    out.resize(envoy_dynamic_module_callback_http_get_headers_size(envoy, type));
-    return out.empty() || envoy_dynamic_module_callback_http_get_headers(envoy, type, out.data());
-}
-
-bool get_body(void* envoy, envoy_body_type type, std::vector<envoy_buffer>& out) {
-    out.resize(envoy_dynamic_module_callback_http_get_body_chunks_size(envoy, type));
-    return out.empty() || envoy_dynamic_module_callback_http_get_body_chunks(envoy, type, out.data());
+// NULL: said on stderr why not.
+Config* new_config(envoy_buffer text) {
+    Config* config = new (std::nothrow) Config;
+    if (!config) return nullptr;
+    std::string error;
+    if (parse_config({text.ptr, text.length}, *config, error)) {
+        ovr_error why{};
+        if (ovr_scanner_new(config->ruleset, nullptr, &config->scanner, &why) != OVR_OK) error = why.message;
+    }
+    if (error.empty()) {
+        find_decoded(*config);
+        return config;
+    }
+    std::fprintf(stderr, "overread: %s\n", error.c_str());
+    delete config;
+    return nullptr;
 }
 
 }  // namespace
@@ -345,28 +419,16 @@ bool get_body(void* envoy, envoy_body_type type, std::vector<envoy_buffer>& out)
 const char* envoy_dynamic_module_on_program_init(void) { return kEnvoyAbiVersion; }
 
 const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_buffer, envoy_buffer text) {
-    Config* config = new (std::nothrow) Config;
+    Config* config = new_config(text);
     if (!config) return nullptr;
-    std::string error;
-    if (parse_config({text.ptr, text.length}, *config, error)) {
-        ovr_error why{};
-        if (ovr_scanner_new(config->ruleset, nullptr, &config->scanner, &why) != OVR_OK)
-            error = why.message;
-        else
-            find_decoded(*config);
-    }
     auto counter = [envoy](const char* name, const char* label, size_t& id) {
         envoy_buffer labels[] = {buffer(label ? label : "")};
         envoy_dynamic_module_callback_http_filter_config_define_counter(envoy, buffer(name), labels, label ? 1 : 0, &id);
     };
-    if (!error.empty()) {
-        std::fprintf(stderr, "overread: %s\n", error.c_str());
-        delete config;
-        return nullptr;
-    }
     counter("overread_responses_total", nullptr, config->responses);
     counter("overread_blocked_total", nullptr, config->blocked);
     counter("overread_cut_total", nullptr, config->cut);
+    counter("overread_shortened_total", nullptr, config->shortened);
     counter("overread_alarms_total", "tier", config->alarms);
     counter("overread_errors_total", nullptr, config->errors);
     return config;
@@ -383,7 +445,8 @@ void envoy_dynamic_module_on_http_filter_destroy(const void* filter) { delete se
 int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void* filter, bool) {
     Filter* f = self(filter);
     f->envoy = envoy;
-    if (f->config->policy.mode == OVR_MODE_OFF) {
+    if (const void* route = envoy_dynamic_module_callback_get_most_specific_route_config(envoy)) f->settings = static_cast<const Config*>(route);
+    if (f->settings->policy.mode == OVR_MODE_OFF) {
         f->untouched = true;
         return kHeadersContinue;
     }
@@ -467,7 +530,7 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
 
     ovr_action action{};
     ovr_error why{};
-    if (ovr_filter_open(f->config->scanner, &f->config->policy, &f->scan, &why) != OVR_OK || ovr_filter_head(f->scan, &response, &action) != OVR_OK) {
+    if (ovr_filter_open(f->settings->scanner, &f->settings->policy, &f->scan, &why) != OVR_OK || ovr_filter_head(f->scan, &response, &action) != OVR_OK) {
         f->core_failed();
         return kHeadersContinue;
     }
@@ -479,10 +542,16 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
         return kHeadersStopIteration;
     }
     if (end) {
-        if (!f->finish(action)) return kHeadersStopIteration;
+        f->finish(action);
+        if (action.verb != OVR_PASS) {
+            f->stop(action);
+            return kHeadersStopIteration;
+        }
+        f->take(action);
         f->head_out = true;
         return kHeadersContinue;
     }
+    if (action.release_head) f->take(action);
     f->head_out = action.release_head != 0;
     return f->head_out ? kHeadersContinue : kHeadersStopIteration;
 }
@@ -499,22 +568,23 @@ int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* f
     action.released = f->sent;
     for (const envoy_buffer& c : chunks) {
         received += c.length;
-        if (f->untouched || !c.length) continue;
-        if (ovr_filter_body(f->scan, c.ptr, c.length, &action) != OVR_OK) {
-            f->core_failed();
-        } else if (action.verb != OVR_PASS) {
-            f->stop(action);
-            return kBodyStopNoBuffer;
-        }
+        if (f->untouched || !c.length || action.verb != OVR_PASS) continue;
+        if (ovr_filter_body(f->scan, c.ptr, c.length, &action) != OVR_OK) f->core_failed();
     }
-    if (end && !f->untouched && !f->finish(action)) return kBodyStopNoBuffer;
+    if (end && !f->untouched && action.verb == OVR_PASS) f->finish(action);
     f->fed += received;
+    if (action.verb != OVR_PASS) {
+        for (const envoy_buffer& c : chunks) f->pending.append(c.ptr, c.length);
+        f->stop(action);
+        return kBodyStopNoBuffer;
+    }
+    if (!f->untouched) f->take(action);
     const bool all = end || f->untouched;
     const uint64_t released = all ? f->fed : std::min(action.released, f->fed);
     const bool head_goes = all || f->head_out || action.release_head;
     const uint64_t ready = head_goes && released > f->sent ? released - f->sent : 0;
 
-    if (head_goes && f->pending.empty() && ready == received) {  // the common case: nothing is copied
+    if (head_goes && f->pending.empty() && ready == received && !f->redact) {  // the common case: nothing is copied
         f->sent += ready;
         f->head_out = true;
         return kBodyContinue;
@@ -523,9 +593,7 @@ int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* f
     envoy_dynamic_module_callback_http_drain_body(envoy, kReceivedResponseBody, received);
     if (!f->pending.empty() && ready < f->pending.size()) f->hold_for(action.hold_ms);
     if (!ready && !all && !(head_goes && !f->head_out)) return kBodyStopNoBuffer;
-    envoy_dynamic_module_callback_http_append_body(envoy, kReceivedResponseBody, {f->pending.data(), static_cast<size_t>(ready)});
-    f->pending.erase(0, static_cast<size_t>(ready));
-    f->sent += ready;
+    envoy_dynamic_module_callback_http_append_body(envoy, kReceivedResponseBody, buffer(f->release(ready)));
     f->head_out = true;
     return kBodyContinue;
 }
@@ -541,11 +609,13 @@ int envoy_dynamic_module_on_http_filter_response_trailers(void* envoy, const voi
             for (const envoy_header& h : raw) fields.push_back({bytes({h.key_ptr, h.key_length}), bytes({h.value_ptr, h.value_length})});
         if (ovr_filter_trailers(f->scan, fields.data(), fields.size(), &action) != OVR_OK) {
             f->core_failed();
-        } else if (action.verb != OVR_PASS) {
-            f->stop(action);
-            return kTrailersStopIteration;
-        } else if (!f->finish(action)) {
-            return kTrailersStopIteration;
+        } else {
+            if (action.verb == OVR_PASS) f->finish(action);
+            if (action.verb != OVR_PASS) {
+                f->stop(action);
+                return kTrailersStopIteration;
+            }
+            f->take(action);
         }
     }
     if (f->pending.empty() && f->head_out) return kTrailersContinue;
@@ -572,6 +642,7 @@ void envoy_dynamic_module_on_http_filter_scheduled(void* envoy, const void* filt
             f->stop(action);
             return;
         } else {
+            f->take(action);
             head_goes = head_goes || action.release_head;
             const uint64_t released = std::min(action.released, f->fed);
             ready = head_goes && released > f->sent ? released - f->sent : 0;
@@ -580,9 +651,7 @@ void envoy_dynamic_module_on_http_filter_scheduled(void* envoy, const void* filt
         }
     }
     if (ready) {
-        envoy_dynamic_module_callback_http_append_body(envoy, kBufferedResponseBody, {f->pending.data(), static_cast<size_t>(ready)});
-        f->pending.erase(0, static_cast<size_t>(ready));
-        f->sent += ready;
+        envoy_dynamic_module_callback_http_append_body(envoy, kBufferedResponseBody, buffer(f->release(ready)));
     }
     f->head_out = true;
     // Sends the head if it still waits, then what is buffered, then any trailers.
@@ -593,9 +662,9 @@ void envoy_dynamic_module_on_http_filter_stream_complete(void*, const void* filt
 
 int envoy_dynamic_module_on_http_filter_local_reply(void*, const void*, uint32_t, envoy_buffer, bool) { return kLocalReplyContinue; }
 
-// Per-route settings are not offered; the address only has to be non-null for Envoy to accept them.
-const void* envoy_dynamic_module_on_http_filter_per_route_config_new(envoy_buffer, envoy_buffer) { return kEnvoyAbiVersion; }
-void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void*) {}
+// A route's or virtual host's settings take the place of the filter's own, all of them; only events go on to the same file.
+const void* envoy_dynamic_module_on_http_filter_per_route_config_new(envoy_buffer, envoy_buffer text) { return new_config(text); }
+void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void* config) { delete static_cast<const Config*>(config); }
 void envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(void*, const void*) {}
 void envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(void*, const void*) {}
 void envoy_dynamic_module_on_http_filter_http_callout_done(void*, const void*, uint64_t, int, envoy_header*, size_t, envoy_buffer*, size_t) {}

@@ -294,6 +294,8 @@ OVR_API const ovr_header* ovr_no_store_sets(size_t* count);
 OVR_API int ovr_filter_verdict(ovr_filter*, ovr_verdict* out);
 /* A 16-hex-digit id a visitor can quote, NUL-terminated; fresh per response. */
 OVR_API const char* ovr_filter_id(const ovr_filter*);
+/* What was done: a name of enum ovr_do, or "cut". */
+OVR_API const char* ovr_filter_done(const ovr_filter*);
 /* Writes one JSON object (no newline, NUL-terminated) with no secret byte and no query string.
  * OVR_E_SPACE when capacity is too small (8192 is always enough); *size is its length without the NUL. */
 OVR_API int ovr_filter_event(ovr_filter*, const ovr_exchange*, char* buffer, size_t capacity, size_t* size);

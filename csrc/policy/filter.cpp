@@ -176,9 +176,8 @@ void Filter::act(ovr_action* action, bool at_end) {
 }
 
 size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
-    Event e{id_, enforces(), action_name(done_), nullptr, head_sent_, status_, released_, {}};
+    Event e{id_, enforces(), done(), nullptr, head_sent_, status_, released_, {}};
     stream_.finish(&e.verdict);
-    if (verb_ == OVR_CUT) e.action = "cut";
     if (!enforces()) e.would = action_name(std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
     return write_event(e, x, buffer, capacity);
 }

@@ -22,6 +22,7 @@ class Filter {
     uint64_t redact(uint64_t offset, uint8_t* data, size_t size) { return redaction_.mask(offset, data, size); }
     void verdict(ovr_verdict* out) { stream_.finish(out); }
     const char* id() const { return id_; }
+    const char* done() const { return verb_ == OVR_CUT ? "cut" : action_name(done_); }
     bool started() const { return started_; }
     bool ended() const { return ended_; }
     size_t event(const ovr_exchange& exchange, char* buffer, size_t capacity);
