@@ -39,6 +39,7 @@ struct Config {
     ovr_ruleset* ruleset = nullptr;  // NULL: the shipped one
     ovr_scanner* scanner = nullptr;
     ovr_policy policy{};
+    bool alters = false;  // bodies may be masked or shortened
     int events_fd = -1;
     std::vector<std::string_view> decoded;                                              // codings
     size_t responses = 0, blocked = 0, cut = 0, shortened = 0, alarms = 0, errors = 0;  // counter ids
@@ -387,7 +388,11 @@ void ask_for_decoded(Filter* f, const std::vector<envoy_header>& headers) {
     std::string asked, instead;
     for (const envoy_header& h : headers)
         if (std::string_view(h.key_ptr, h.key_length) == "accept-encoding") asked.append(asked.empty() ? "" : ", ").append(h.value_ptr, h.value_length);
-    if (!overread_envoy::only_decoded(asked, f->config->decoded, instead)) return;
+    // What is to be masked or shortened must come as it is.
+    if (f->settings->alters && !asked.empty())
+        instead = "identity";
+    else if (!overread_envoy::only_decoded(asked, f->config->decoded, instead))
+        return;
     // From here on the old fields' bytes are gone.
     if (!envoy_dynamic_module_callback_http_set_header(f->envoy, kRequestHeaders, buffer("accept-encoding"), buffer(instead))) f->count(f->config->errors);
     // A page that shows its request shows this.
@@ -406,6 +411,8 @@ Config* new_config(envoy_buffer text) {
         if (ovr_scanner_new(config->ruleset, nullptr, &config->scanner, &why) != OVR_OK) error = why.message;
     }
     if (error.empty()) {
+        for (const int action : config->policy.action)
+            config->alters |= config->policy.mode == OVR_MODE_ENFORCE && (action == OVR_DO_REDACT || action == OVR_DO_TRUNCATE);
         find_decoded(*config);
         return config;
     }

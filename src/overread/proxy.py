@@ -25,7 +25,7 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
-from .policy import block_bits
+from .policy import ACTIONS, BITS, block_bits
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
@@ -74,6 +74,7 @@ def bootstrap(
     filter_config: str,
     family: str = "V4_ONLY",
     bind: str = "127.0.0.1",
+    routes: Sequence[tuple[str, str]] = (),
 ) -> dict[str, object]:
     """Envoy's configuration: listener, overread, router, one upstream cluster."""
     api = "type.googleapis.com/envoy.extensions."
@@ -81,6 +82,31 @@ def bootstrap(
     def address(host: str, number: int) -> dict[str, object]:
         return {"socket_address": {"address": host, "port_value": number}}
 
+    module = {"dynamic_module_config": {"name": "overread_envoy", "do_not_close": True}}
+
+    def text(value: str) -> dict[str, str]:
+        return {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": value}
+
+    target: dict[str, object] = {"cluster": "upstream", "timeout": "0s"}
+    if upstream.scheme == "https" or upstream.host not in ("127.0.0.1", "localhost", "::1"):
+        # A remote site is found by its own name; a local one keeps the Host the visitor used.
+        target["host_rewrite_literal"] = upstream.authority
+    paths: list[dict[str, object]] = [
+        {
+            "match": {"prefix": prefix},
+            "route": target,
+            "typed_per_filter_config": {
+                "overread": {
+                    "@type": api + "filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute",
+                    **module,
+                    "per_route_config_name": "overread",
+                    "filter_config": text(config),
+                }
+            },
+        }
+        for prefix, config in routes
+    ]
+    paths.append({"match": {"prefix": "/"}, "route": target})
     manager: dict[str, object] = {
         "@type": api + "filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "overread",
@@ -96,12 +122,7 @@ def bootstrap(
                 {
                     "name": "all",
                     "domains": ["*"],
-                    "routes": [
-                        {
-                            "match": {"prefix": "/"},
-                            "route": {"cluster": "upstream", "timeout": "0s"},
-                        }
-                    ],
+                    "routes": paths,
                 }
             ]
         },
@@ -110,12 +131,9 @@ def bootstrap(
                 "name": "overread",
                 "typed_config": {
                     "@type": api + "filters.http.dynamic_modules.v3.DynamicModuleFilter",
-                    "dynamic_module_config": {"name": "overread_envoy", "do_not_close": True},
+                    **module,
                     "filter_name": "overread",
-                    "filter_config": {
-                        "@type": "type.googleapis.com/google.protobuf.StringValue",
-                        "value": filter_config,
-                    },
+                    "filter_config": text(filter_config),
                 },
             },
             {
@@ -124,10 +142,6 @@ def bootstrap(
             },
         ],
     }
-    if upstream.scheme == "https" or upstream.host not in ("127.0.0.1", "localhost", "::1"):
-        # A remote site is found by its own name; a local one keeps the Host the visitor used.
-        routes = manager["route_config"]["virtual_hosts"][0]["routes"]  # type: ignore[index]  # plain data for JSON
-        routes[0]["route"]["host_rewrite_literal"] = upstream.authority
     cluster: dict[str, object] = {
         "name": "upstream",
         "type": "STRICT_DNS",
@@ -301,6 +315,11 @@ def _start_envoy(
     family: str = "V4_ONLY",
 ) -> None:
     config = [f"mode={args.mode}", f"block_from={args.block_from}"]
+    for choice in args.action:
+        tier, _, name = choice.partition("=")
+        if tier not in BITS or name not in ACTIONS:
+            raise UsageError(f"--action {choice}: expected weak, strong or certain, =, and one of {', '.join(ACTIONS)}")
+        config.append(f"action.{choice}")
     if (bits := _block_bits(args)) is not None:
         config.append(f"block_bits={bits:.6f}")
     if args.hold is not None:
@@ -320,7 +339,9 @@ def _start_envoy(
         except OSError as error:
             raise UsageError(f"--events {args.events}: {error.strerror}") from None
         config.append(f"events={os.path.abspath(args.events)}")
-    settings = bootstrap(upstream, port=port, admin_port=admin_port, filter_config="\n".join(config), family=family, bind=args.bind)
+    routes = [(prefix, "\n".join([*config, *changes.split()])) for prefix, changes in args.route]
+    routes.sort(key=lambda route: -len(route[0]))  # Envoy takes the first that fits
+    settings = bootstrap(upstream, port=port, admin_port=admin_port, filter_config="\n".join(config), family=family, bind=args.bind, routes=routes)
     file = folder / "envoy.json"
     file.write_text(json.dumps(settings), encoding="utf-8")
     log = folder / "envoy.log"
@@ -464,6 +485,21 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="address to serve (default 127.0.0.1)")
     parser.add_argument("--mode", choices=("monitor", "enforce"), default=mode, help=f"default {mode}")
     parser.add_argument("--block-from", choices=("strong", "certain"), default=block_from, help=f"default {block_from}")
+    parser.add_argument(
+        "--action",
+        action="append",
+        default=[],
+        metavar="TIER=ACTION",
+        help=f"what enforce does at a tier: {', '.join(ACTIONS)}; the default is log for weak, no-store for strong, block for certain",
+    )
+    parser.add_argument(
+        "--route",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("PREFIX", "SETTINGS"),
+        help="other settings for paths that begin so: key=value, separated by spaces, as in --route /events/ 'mode=enforce action.strong=redact'",
+    )
     parser.add_argument("--budget", type=float, metavar="N", help="false blocks a year that are bearable; with --per-day, in place of --block-from")
     parser.add_argument("--per-day", type=float, metavar="N", help="responses a day, for --budget")
     parser.add_argument("--ruleset", default=None, metavar="BLOB", help="compiled rules and weights, e.g. of overread calibrate; the shipped ones by default")
