@@ -15,9 +15,9 @@
 #define OVERREAD_BUFFERED 0x40
 
 enum {
-    HELD_BLOCK = 4096,          /* bytes of one block of the delay line */
-    EVENT_CAPACITY = 8192,      /* always enough for ovr_filter_event */
-    REQUEST_BODY_KEPT = 65536,  /* for own-request exclusion; more is not worth the time */
+    HELD_BLOCK = 4096,         /* bytes of one block of the delay line */
+    EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
+    REQUEST_BODY_KEPT = 65536, /* for own-request exclusion; more is not worth the time */
     HOLD_LIMIT = 64 * 1024 * 1024
 };
 enum { ON_ERROR_PASS = 0, ON_ERROR_BLOCK = 1 };
@@ -412,7 +412,7 @@ static void cut(ngx_http_request_t* r) {
 #if (NGX_HTTP_V2)
     if (r->stream) return; /* nginx resets the stream */
 #endif
-    c->timedout = 1; /* no TLS close_notify */
+    c->timedout = 1;                                                 /* no TLS close_notify */
     if (r->chunked || r->headers_out.content_length_n != -1) return; /* the end is missing */
     if (setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == -1)
         ngx_log_error(NGX_LOG_ALERT, c->log, ngx_socket_errno, "overread: setsockopt(SO_LINGER) failed");
@@ -465,7 +465,8 @@ static ngx_int_t scan_trailers(overread_ctx_t* ctx, ovr_action* action) {
     if (count == 0) return NGX_OK;
     fields = ngx_palloc(ctx->request->pool, count * sizeof(ovr_header));
     if (fields == NULL) return NGX_ERROR;
-    if (ovr_filter_trailers(ctx->filter, fields, copy_fields(list, fields), action) != OVR_OK) return core_failed(ctx, "the scanner could not read the trailers");
+    if (ovr_filter_trailers(ctx->filter, fields, copy_fields(list, fields), action) != OVR_OK)
+        return core_failed(ctx, "the scanner could not read the trailers");
     return obey(ctx, action);
 }
 
@@ -761,10 +762,8 @@ static char* set_word(ngx_conf_t* cf, ngx_uint_t* field, const overread_word_t* 
 }
 
 static char* set_mode(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
-    static const overread_word_t words[] = {{ngx_string("off"), OVR_MODE_OFF},
-                                            {ngx_string("monitor"), OVR_MODE_MONITOR},
-                                            {ngx_string("enforce"), OVR_MODE_ENFORCE},
-                                            {ngx_null_string, 0}};
+    static const overread_word_t words[] = {
+        {ngx_string("off"), OVR_MODE_OFF}, {ngx_string("monitor"), OVR_MODE_MONITOR}, {ngx_string("enforce"), OVR_MODE_ENFORCE}, {ngx_null_string, 0}};
     overread_loc_conf_t* conf = data;
     overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
     char* failed = set_word(cf, &conf->mode, words, "off, monitor or enforce");
@@ -773,10 +772,8 @@ static char* set_mode(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
 }
 
 static char* set_block_from(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
-    static const overread_word_t words[] = {{ngx_string("weak"), OVR_TIER_WEAK},
-                                            {ngx_string("strong"), OVR_TIER_STRONG},
-                                            {ngx_string("certain"), OVR_TIER_CERTAIN},
-                                            {ngx_null_string, 0}};
+    static const overread_word_t words[] = {
+        {ngx_string("weak"), OVR_TIER_WEAK}, {ngx_string("strong"), OVR_TIER_STRONG}, {ngx_string("certain"), OVR_TIER_CERTAIN}, {ngx_null_string, 0}};
     return set_word(cf, &((overread_loc_conf_t*)data)->block_from, words, "weak, strong or certain");
 }
 
