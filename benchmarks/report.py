@@ -99,13 +99,15 @@ def _on(machine: Mapping[str, str]) -> str:
 def native(machine: Mapping[str, str], of_kind: Any) -> list[Table]:
     """Whole bodies and small ones, from C."""
     names = ("overread", "hyperscan", "vectorscan", "memcpy", "memchr")
-    rows, small, places = [], [], {}
+    rows, small, places, kernel = [], [], {}, {}
     for kind, result in of_kind.items():
         for row, rate in result["GB/s"].items():
             peers = [figure(rate[n]) for n in names]
             rows.append([kind, row, *peers[:3], *(f"{rate['overread'] / rate[n]:.2f}" for n in ("hyperscan", "vectorscan")), *peers[3:]])
         ns = result["ns"]
         places[kind] = result["candidates a KiB"]
+        if "cycles for 64 B" in result:
+            kernel[kind] = result["cycles for 64 B"]
         small.append([kind, *(f"{v:.0f} ns" for v in ns.values()), *(f"{places[kind][k]:.1f}" for k in ("tables", "kernel"))])
     first = next(iter(of_kind.values()))["peers"]
     versions = ", ".join(f"{n.capitalize()} {first[n]['version'].strip()} ({first[n]['database'].strip()})" for n in names[1:3])
@@ -113,6 +115,7 @@ def native(machine: Mapping[str, str], of_kind: Any) -> list[Table]:
     whole = {kind: {n: r["GB/s"]["whole files"][n] for n in names[:3]} for kind, r in of_kind.items()}
     calls = {kind: r["ns"] for kind, r in of_kind.items()}
     small_heads = ("bodies", "open, 64 B, close", "reset, 64 B, finish", "Hyperscan", "Vectorscan", "past the tables", "candidates, a KiB")
+    parts = list(dict.fromkeys(p for cycles in kernel.values() for p in cycles))
     return [
         Table(
             "native",
@@ -120,6 +123,13 @@ def native(machine: Mapping[str, str], of_kind: Any) -> list[Table]:
             heads,
             rows,
             Plot("From C, whole files, GB/s", whole),
+        ),
+        Table(
+            "kernel",
+            "The same run, the kernel alone on hot tiles, cycles for 64 bytes:",
+            ("bodies", *parts),
+            [[kind, *(f"{cycles[p]:.1f}" if p in cycles else "-" for p in parts)] for kind, cycles in kernel.items()],
+            Plot("The kernel alone, cycles for 64 bytes", kernel),
         ),
         Table("small bodies", "The same run, 64 bytes of the type:", small_heads, small, Plot("From C, 64 bytes, ns", calls)),
     ]
@@ -233,15 +243,39 @@ def targets() -> Table:
     )
     rates, html = added["GB/s"], python["GB/s"]["html"]
     ratios = [r["ns"][-1] / r["ns"][0] for r in hostile["ns a byte"].values()]
+    text, binary = ("html", "js", "json"), ("png", "jpeg", "woff2")
+
+    def beside(row: str, kinds: Sequence[str]) -> float:
+        return min(float(of_kind[k]["GB/s"][row]["overread"] / of_kind[k]["GB/s"][row]["hyperscan"]) for k in kinds)
+
+    def share(kind: str) -> float:
+        return float(of_kind[kind]["GB/s"]["hot 16 KiB"]["overread"] / of_kind["html"]["GB/s"]["hot 16 KiB"]["overread"])
+
+    def chunked(kind: str) -> float:
+        return float(of_kind[kind]["GB/s"]["whole files, 4 KiB chunks"]["overread"] / of_kind[kind]["GB/s"]["whole files"]["overread"])
+
+    def fixed(call: str) -> float:
+        return max(float(of_kind[k]["ns"][call]) for k in text)
+
     rows: list[tuple[str, float, float]] = [
+        ("hot text beside Hyperscan", 2, beside("hot 16 KiB", text)),
+        ("whole text files beside Hyperscan", 1.9, beside("whole files", text)),
+        ("hot binary bodies beside Hyperscan", 3, beside("hot 16 KiB", binary)),
+        ("bodies that leak beside Hyperscan", 1, beside("files that leak", of_kind)),
+        ("1 % of bytes above ASCII, share of HTML's speed", 0.7, share("html-1-percent")),
+        ("Chinese pages, share of HTML's speed", 0.4, share("html-cjk")),
+        ("whole files in chunks of 4 KiB, share of one call's speed", 0.9, min(map(chunked, of_kind))),
+        ("500 ns, over opening, 64 B, closing", 1, 500 / fixed("open, 64 B, close")),
+        ("120 ns, over resetting, 64 B, finishing", 1, 120 / fixed("reset, 64 B, finish")),
         ("1,000 literals added, share of the default's speed", 0.5, min(r["1000"]["overread"] / r["0"]["overread"] for r in rates.values())),
-        ("Python, 64 B, `feed` beside hyperscan's call", 1, min(r["hyperscan"] / r["feed"] for r in python["ns"].values())),
-        ("Python, 64 B, `scan` beside hyperscan's call", 1, min(r["hyperscan"] / r["scan"] for r in python["ns"].values())),
+        ("Python, 64 B, `feed` beside hyperscan's call", 1 / 0.3, min(r["hyperscan"] / r["feed"] for r in python["ns"].values())),
+        ("Python, 64 B, `scan` beside hyperscan's call", 1 / 0.75, min(r["hyperscan"] / r["scan"] for r in python["ns"].values())),
         ("Python, `feed` of 16 KiB, share of C", 0.95, min(r["Python"] / r["C"] for r in fed.values())),
         *((f"Python, whole HTML files, beside {p}", aim, html["overread"] / html[p]) for p, aim in PEERS_AIMS),
         ("two threads over one, C, HTML", 1.9, of_kind["html"]["two threads"]["over one"]),
         ("two threads over one, `scan_many`, HTML", 1.9, many["html"]["over one"]),
         ("30 ms, over `import overread` and a default `Scanner`", 1, 30 / milliseconds["wall"]),
+        ("worst input, 2 ns a byte over its own", 1, 2 / max(max(r["ns"]) for r in hostile["ns a byte"].values())),
         ("worst input, time a byte at 16 KiB over 64 MiB", 1 / 1.15, 1 / max(ratios)),
     ]  # fmt: skip
     return Table(

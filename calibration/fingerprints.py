@@ -108,32 +108,38 @@ class Buckets:
                 for table, entry in enumerate(entries(*w[:3])):
                     self.with_entry[table][entry] |= 1 << i
         self.count = [[[0] * 16 for _ in range(TABLES)] for _ in range(TEXT_BUCKETS)]
+        self.some = [[0] * TABLES for _ in range(TEXT_BUCKETS)]  # windows with any entry of the bucket's, by table
         self.hit = [0] * TEXT_BUCKETS
+        self.hits = [0] * TEXT_BUCKETS
 
     def change(self, bucket: int, window: Sequence[set[int]], by: int) -> None:
         """Adds an anchor's window to a bucket, or takes it out."""
-        for counts, some in zip(self.count[bucket], window, strict=True):
-            for entry in some:
-                counts[entry] += by
-
-    def rebuild(self, bucket: int) -> None:
-        """What the bucket lets through."""
-        hit = -1
-        for counts, windows in zip(self.count[bucket], self.with_entry, strict=True):
-            some = 0
-            for count, with_entry in zip(counts, windows, strict=True):
-                if count:
-                    some |= with_entry
-            hit &= some
-        self.hit[bucket] = hit
+        changed = False
+        for table, led_to in enumerate(window):
+            counts = self.count[bucket][table]
+            before = [counts[e] > 0 for e in led_to]
+            for e in led_to:
+                counts[e] += by
+            if before != [counts[e] > 0 for e in led_to]:
+                changed = True
+                some = 0
+                for count, with_entry in zip(counts, self.with_entry[table], strict=True):
+                    if count:
+                        some |= with_entry
+                self.some[bucket][table] = some
+        if changed:
+            hit = -1
+            for some in self.some[bucket]:
+                hit &= some
+            self.hit[bucket] = hit
+            self.hits[bucket] = hit.bit_count()
 
     def cost(self) -> float:
         """Of the sample: half by the windows that any bucket lets through, half by each bucket's, so that none is given up."""
-        union = each = 0
+        union = 0
         for hit in self.hit:
             union |= hit
-            each += hit.bit_count()
-        return (union.bit_count() + each) / 2
+        return (union.bit_count() + sum(self.hits)) / 2
 
 
 def anneal(anchors: Sequence[Anchor], windows: Sequence[bytes], rounds: int, seed: int) -> list[tuple[int, int]]:
@@ -148,16 +154,12 @@ def anneal(anchors: Sequence[Anchor], windows: Sequence[bytes], rounds: int, see
     for i in sorted(range(len(anchors)), key=lambda i: (len(options[i]), i)):
         tried = []
         for b in range(TEXT_BUCKETS):
-            kept_hit = buckets.hit[b]
             for w, (_, _, window_entries) in enumerate(options[i]):
                 buckets.change(b, window_entries, 1)
-                buckets.rebuild(b)
                 tried.append((buckets.cost() + verified[i][w], w, b))
                 buckets.change(b, window_entries, -1)
-            buckets.hit[b] = kept_hit
         _, window[i], bucket[i] = min(tried)
         buckets.change(bucket[i], options[i][window[i]][2], 1)
-        buckets.rebuild(bucket[i])
     exact = sum(costs[w] for costs, w in zip(verified, window, strict=True))
     now = buckets.cost() + exact
     best, chosen = now, list(zip(window, bucket, strict=True))
@@ -169,12 +171,8 @@ def anneal(anchors: Sequence[Anchor], windows: Sequence[bytes], rounds: int, see
         new_window, new_bucket = rng.choice([(old_window, rng.randrange(TEXT_BUCKETS)), (rng.randrange(len(options[i])), rng.randrange(TEXT_BUCKETS))])
         if (new_window, new_bucket) == (old_window, old_bucket):
             continue
-        kept = buckets.hit[old_bucket], buckets.hit[new_bucket]
         buckets.change(old_bucket, options[i][old_window][2], -1)
         buckets.change(new_bucket, options[i][new_window][2], 1)
-        buckets.rebuild(old_bucket)
-        if new_bucket != old_bucket:
-            buckets.rebuild(new_bucket)
         moved = exact + verified[i][new_window] - verified[i][old_window]
         cost = buckets.cost() + moved
         if cost <= now or rng.random() < math.exp((now - cost) / heat):
@@ -185,7 +183,6 @@ def anneal(anchors: Sequence[Anchor], windows: Sequence[bytes], rounds: int, see
         else:
             buckets.change(new_bucket, options[i][new_window][2], -1)
             buckets.change(old_bucket, options[i][old_window][2], 1)
-            buckets.hit[old_bucket], buckets.hit[new_bucket] = kept
         if step % max(1, rounds // 20) == 0:
             print(f"{step}: {now * 1024 / len(windows):.2f}, best {best * 1024 / len(windows):.2f} a KiB", file=sys.stderr)
     return [(options[i][w][0], b) for i, (w, b) in enumerate(chosen)]
@@ -202,7 +199,7 @@ def main() -> int:
     """Samples, chooses and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=HERE.parent / ".cache/calibration")
-    parser.add_argument("--rounds", type=int, default=2_500_000)
+    parser.add_argument("--rounds", type=int, default=6_000_000)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     found = anchors()

@@ -93,6 +93,10 @@ const char* ovr_part_name(int p) {
     static const char* const N[] = {"body", "status", "header", "trailer"};
     return p >= 0 && p < 4 ? N[p] : "unknown";
 }
+const char* ovr_decode_name(int d) {
+    static const char* const N[] = {"none", "ok", "trailing", "truncated", "broken", "bomb", "unknown"};
+    return d >= 0 && d < 7 ? N[d] : "unknown";
+}
 const char* ovr_level_name(int group, int level) {
     if (group < 0 || group > overread::GROUP_PLACE || level < 1 || level > overread::MAX_LEVEL) return nullptr;
     const char* name = overread::level_name(overread::Group(group), uint8_t(level));
@@ -137,6 +141,24 @@ int ovr_ruleset_rule(const ovr_ruleset* r, size_t i, ovr_rule_info* out) {
     if (!r || !out || i >= r->rules.size()) return OVR_E_ARGUMENT;
     const overread::Rule& rule = r->rules[i];
     *out = {rule.id, rule.title, rule.reference, uint8_t(rule.family)};
+    return OVR_OK;
+}
+
+int ovr_ruleset_candidates(const ovr_ruleset* r, const void* body, size_t size, uint64_t* past_tables, uint64_t* candidates) {
+    const overread::Kernel* kernel = overread::kernel_default();
+    if (!r || (!body && size) || !past_tables || !candidates || !kernel) return OVR_E_ARGUMENT;
+    overread::FingerprintTable unfiltered = r->fingerprint;
+    std::memset(unfiltered.windows, 0xff, sizeof unfiltered.windows);
+    *past_tables = *candidates = 0;
+    for (size_t at = 0; at < size; at += overread::TILE) {
+        const uint8_t* tile = static_cast<const uint8_t*>(body) + at;
+        const size_t n = std::min(overread::TILE, size - at), readable = std::min(size - at, n + overread::WINDOW - 1);
+        overread::KernelOutput out;
+        kernel->scan(unfiltered, tile, n, readable, overread::WANT_HIGH_WINDOWS, out);
+        *past_tables += out.candidate_count;
+        kernel->scan(r->fingerprint, tile, n, readable, overread::WANT_HIGH_WINDOWS, out);
+        *candidates += out.candidate_count;
+    }
     return OVR_OK;
 }
 
@@ -230,6 +252,8 @@ int ovr_filter_open(const ovr_scanner* s, const ovr_policy* p, ovr_filter** out,
     std::memcpy(&policy, p, std::min(p->struct_size, sizeof policy));
     if (!(policy.block_bits >= 0 && policy.block_bits <= MAX_BLOCK_BITS))
         return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: policy.block_bits must be 0, or bits up to 1000");
+    if (policy.on_error < OVR_ON_ERROR_PASS || policy.on_error > OVR_ON_ERROR_BLOCK)
+        return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: policy.on_error is out of range");
     *out = new (std::nothrow) ovr_filter(*s, policy);
     return *out ? ok(err) : fail(err, OVR_E_MEMORY, "ovr_filter_open: out of memory");
 }

@@ -11,7 +11,8 @@ read -ra flags <<< "$(pkg-config --cflags --libs overread)"
 cc -std=c99 -Wall -Wextra -pedantic -Werror tests/native/client.c "${flags[@]}" -o "$work/shared"
 LD_LIBRARY_PATH=$lib "$work/shared"
 read -ra cflags <<< "$(pkg-config --cflags overread)"
-cc -std=c99 -Wall -Wextra -pedantic -Werror tests/native/client.c "${cflags[@]}" "$lib/liboverread.a" -lstdc++ -lm -o "$work/static"
+read -ra private <<< "$(pkg-config --static --libs overread | sed 's/-L[^ ]*//; s/-loverread//')"
+cc -std=c99 -Wall -Wextra -pedantic -Werror tests/native/client.c "${cflags[@]}" "$lib/liboverread.a" "${private[@]}" -o "$work/static"
 "$work/static"
 echo '#include <overread.h>' | c++ -std=c++17 -Wall -Wextra -pedantic -Werror "${cflags[@]}" -fsyntax-only -x c++ -
 cat > "$work/CMakeLists.txt" <<'EOF'

@@ -14,6 +14,8 @@ done
 
 # The same tree as the native tests', so that the core is compiled once.
 cmake -S csrc -B build/native -G Ninja > /dev/null
+# What the core decodes content codings with, as its pkg-config file tells it.
+codecs=$(sed -n 's/^Libs.private: //p' build/native/overread.pc | sed 's/ *-lstdc++ -lm$//')
 cmake --build build/native --target overread_core > build/native/core.log 2>&1 || { cat build/native/core.log >&2; exit 1; }
 
 wanted=$(sha256sum nginx/* scripts/nginx.sh csrc/include/overread.h build/native/liboverread.a $headers/conf_flags | sha256sum)
@@ -24,7 +26,7 @@ if [[ ! -f $module || $(cat build/nginx/stamp 2> /dev/null) != "$wanted" ]]; the
   (
     cd build/nginx/tree
     source ./conf_flags
-    export OVERREAD_INCLUDE=$root/csrc/include OVERREAD_LIBRARY=$root/build/native/liboverread.a
+    export OVERREAD_INCLUDE=$root/csrc/include OVERREAD_LIBRARY="$root/build/native/liboverread.a $codecs"
     bash ./configure "${NGX_CONF_FLAGS[@]}" --with-cc-opt='-O2 -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIC' \
       --with-ld-opt='-Wl,-z,relro -Wl,-z,now' --add-dynamic-module="$root/nginx"
     make -f objs/Makefile modules

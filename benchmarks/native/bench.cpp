@@ -40,6 +40,50 @@ std::pair<double, double> candidates(const std::vector<Body>& files) {
     return {tables / kib, handed / kib};
 }
 
+// Cycles for 64 hot bytes in the kernel's parts. A cycle is what one of many additions takes of which each needs the one before.
+struct Cycles {
+    double tables, filter, binary, json;
+};
+Cycles cycles(const std::vector<Body>& hot) {
+    std::string why;
+    const ovr_bytes blob = ovr_ruleset_default_blob();
+    const auto rules = overread::load_ruleset(blob.data, blob.size, why);
+    const overread::FingerprintTable nothing{};
+    const overread::Kernel& kernel = *overread::kernel_default();
+    static overread::KernelOutput out;
+    constexpr int TIMES = 50, ADDITIONS = 1000000;
+    auto tiles = [&](auto each) {
+        return [&hot, each] {
+            for (int k = 0; k < TIMES; k++)
+                for (const Body& b : hot)
+                    for (size_t at = 0; at < b.size; at += overread::TILE)
+                        each(reinterpret_cast<const uint8_t*>(b.data) + at, std::min(overread::TILE, b.size - at));
+        };
+    };
+    constexpr uint8_t ALL = overread::WANT_CLASSES | overread::WANT_HIGH_WINDOWS;
+    const auto t = race({tiles([&](const uint8_t* p, size_t n) { kernel.scan(nothing, p, n, n, ALL, out); }),
+                         tiles([&](const uint8_t* p, size_t n) { kernel.scan(rules->fingerprint, p, n, n, ALL, out); }),
+                         tiles([&](const uint8_t* p, size_t n) { kernel.scan(rules->fingerprint, p, n, n, 0, out); }),
+                         [&] {
+                             for (int k = 0; k < TIMES; k++)
+                                 for (const Body& b : hot) {
+                                     overread::JsonState state;
+                                     state.depth = 1;
+                                     kernel.json(reinterpret_cast<const uint8_t*>(b.data) + 1, b.size - 1, state);
+                                 }
+                         },
+                         [] {
+                             uint64_t x = 0;
+                             for (int k = 0; k < ADDITIONS; k++) {
+                                 x += 1;
+                                 __asm__ volatile("" : "+r"(x));
+                             }
+                         }},
+                        now, ROUNDS);
+    const double of_64 = ADDITIONS / t[4] * 64 / (double(bytes_of(hot)) * TIMES);
+    return {t[0] * of_64, t[1] * of_64, t[2] * of_64, t[3] * of_64};
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -131,6 +175,12 @@ int main(int argc, char** argv) {
     const auto threads = race(one_and_two, wall, ROUNDS), cpu = race(one_and_two, all_threads, ROUNDS);
     std::printf("\n  \"two threads\": {\"bytes of one\": %zu, \"over one\": %.3f, \"a loop\": %.3f, \"by CPU time\": %.3f},", total * repeats,
                 2 * threads[0] / threads[1], 2 * threads[2] / threads[3], 4 * cpu[0] / cpu[1]);
+    if (!hot.empty()) {
+        const Cycles c = cycles(hot);
+        std::printf("\n  \"cycles for 64 B\": {\"tables\": %.1f, \"with filter\": %.1f, \"binary\": %.1f", c.tables, c.filter, c.binary);
+        if (type == "application/json") std::printf(", \"JSON nesting\": %.1f", c.json);
+        std::printf("},");
+    }
     const auto places = candidates(files);
     std::printf("\n  \"candidates a KiB\": {\"tables\": %.2f, \"kernel\": %.2f},", places.first, places.second);
     size_t found = 0, alarms = 0;

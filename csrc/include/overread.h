@@ -7,6 +7,10 @@
  *  - No exception, signal, locale or global state crosses this edge; the one global is the chosen kernel.
  *  - Rulesets and scanners are immutable and may be shared by threads. One thread at a time per stream or filter.
  *  - Feeding allocates nothing. A stream takes a fixed block of memory at open.
+ *  - A body with a Content-Encoding (gzip, deflate, br, zstd; at most three) is decoded and judged as what it decodes to;
+ *    what may go out is counted in the bytes fed, which nothing changes. Its decoder comes with the head and goes at the
+ *    end: 16 KiB a coding (br 80 KiB), and for its window 40 KiB (gzip, deflate), up to 8 MiB (zstd) or twice 16 MiB (br),
+ *    which the library takes once, when the coded data asks for it. zstd data is released block by block (at most 128 KiB).
  *  - No call reads a byte outside the buffers it is given, and no output carries a scanned byte.
  */
 #ifndef OVERREAD_H
@@ -49,6 +53,17 @@ enum ovr_basis {                        /* where a weight comes from, see docs/e
                  OVR_BASIS_CHAINED = 1, /* counted on bodies in which the first sign already holds */
                  OVR_BASIS_CAPPED = 2   /* limited by a cap of docs/evidence.md */
 };
+/* What became of a Content-Encoding (RFC 9110, section 8.4). From OVR_DECODE_TRUNCATED on, some bytes were not judged. */
+enum ovr_decode {
+    OVR_DECODE_NONE = 0,      /* the head names none, or identity */
+    OVR_DECODE_OK = 1,        /* decoded to its end, or the body is empty; so far, while the body is fed */
+    OVR_DECODE_TRAILING = 2,  /* decoded, and bytes stand behind the coded data: they were scanned as they are */
+    OVR_DECODE_TRUNCATED = 3, /* the body ends inside the coded data */
+    OVR_DECODE_BROKEN = 4,    /* from some byte on it is no such coded data */
+    OVR_DECODE_BOMB = 5,      /* beyond 4 GiB, behind 16 MiB more than 200 times the coded bytes, or a zstd window above 8 MiB */
+    OVR_DECODE_UNKNOWN = 6    /* a coding this build does not decode, more than three, or no memory for a decoder */
+};
+enum ovr_on_error { OVR_ON_ERROR_PASS = 0, OVR_ON_ERROR_BLOCK = 1 };
 enum ovr_mode { OVR_MODE_OFF = 0, OVR_MODE_MONITOR = 1, OVR_MODE_ENFORCE = 2 };
 
 typedef struct ovr_ruleset ovr_ruleset;
@@ -102,16 +117,17 @@ typedef struct ovr_scanner_options {
 #define OVR_HOLD_DEFAULT UINT32_MAX
 
 typedef struct ovr_progress {
-    uint64_t released; /* bytes from the start of the body that may go out */
+    uint64_t released; /* bytes from the start of the body, as it was fed, that may go out */
     float bits;        /* verdict so far */
     uint8_t tier;
     uint8_t leaked;
+    uint8_t decode; /* enum ovr_decode, so far */
 } ovr_progress;
 
 typedef struct ovr_finding {
     const char* rule; /* rule id; lives as long as the ruleset */
     uint8_t family, part;
-    uint64_t offset; /* bytes from the start of that part */
+    uint64_t offset; /* bytes from the start of that part; in a coded body, of what it decodes to */
     uint32_t length; /* bytes */
     float bits;      /* what this finding's level is worth alone */
     uint64_t digest; /* keyed with the scanner's random key: equal bytes give equal digests in one process */
@@ -134,10 +150,11 @@ typedef struct ovr_verdict {
     double bits;
     double probability; /* posterior under the prior of 1 leak in 3,300,000 responses (the Cloudbleed peak) */
     uint8_t tier;
-    uint8_t leaked;        /* bits >= threshold */
-    uint64_t first_offset; /* of the body, or OVR_NO_OFFSET */
-    uint64_t body_bytes;   /* bytes fed */
-    const char* content_class;
+    uint8_t leaked;              /* bits >= threshold */
+    uint8_t decode;              /* enum ovr_decode */
+    uint64_t first_offset;       /* of the body, or OVR_NO_OFFSET */
+    uint64_t body_bytes;         /* bytes scanned: of a coded body, the decoded ones */
+    const char* content_class;   /* "encoded": coded, and nothing of it was decoded */
     const ovr_finding* findings; /* sorted by part (head, body, trailers), offset, rule; valid until reset, close or the next finish */
     size_t finding_count;
     uint64_t findings_dropped; /* further signs that were counted and merged */
@@ -153,6 +170,7 @@ OVR_API const char* ovr_status_name(int status);
 OVR_API const char* ovr_tier_name(int tier);
 OVR_API const char* ovr_family_name(int family);
 OVR_API const char* ovr_part_name(int part);
+OVR_API const char* ovr_decode_name(int decode);
 /* What a level of a group (0 raw, 1 http, 2 place) means, as in ovr_term.level; NULL past the last level. */
 OVR_API const char* ovr_level_name(int group, int level);
 /* Name of usable kernel i, best first; NULL past the end. Emulated kernels (tests only) come last. */
@@ -175,6 +193,8 @@ OVR_API int ovr_ruleset_load(const void* blob, size_t size, ovr_ruleset** out, o
 OVR_API void ovr_ruleset_free(ovr_ruleset*);
 OVR_API size_t ovr_ruleset_rule_count(const ovr_ruleset*);
 OVR_API int ovr_ruleset_rule(const ovr_ruleset*, size_t index, ovr_rule_info* out);
+/* For measurements: places of a body that the kernel's tables let through, and those its filter leaves to the verifiers. */
+OVR_API int ovr_ruleset_candidates(const ovr_ruleset*, const void* body, size_t size, uint64_t* past_tables, uint64_t* candidates);
 
 /* ---- scanners ---- */
 /* ruleset NULL: the default; it must outlive the scanner. options may be NULL. */
@@ -185,7 +205,7 @@ OVR_API const char* ovr_scanner_kernel(const ovr_scanner*);
 /* ---- streams: one response each ---- */
 /* response may be NULL (unknown head). Scans the head at once. */
 OVR_API int ovr_stream_open(const ovr_scanner*, const ovr_response*, ovr_stream** out, ovr_error* err);
-/* Reuses a stream for another response without allocating. */
+/* Reuses a stream for another response without allocating, but for a decoder where the response is coded. */
 OVR_API int ovr_stream_reset(ovr_stream*, const ovr_response*);
 /* Feeds the next body bytes. progress may be NULL. */
 OVR_API int ovr_stream_feed(ovr_stream*, const void* data, size_t size, ovr_progress* progress);
@@ -210,6 +230,9 @@ typedef struct ovr_policy {
     /* Bits from which enforce blocks, in place of block_from: what a budget of false blocks asks for (docs/evidence.md).
      * 0 means block_from. A struct_size that ends before it is accepted and means 0. */
     double block_bits;
+    /* enum ovr_on_error: whether enforce stops a body that could not be decoded, as it stops a leak. A struct_size that ends
+     * before it is accepted and means to pass. */
+    int on_error;
 } ovr_policy;
 
 enum ovr_verb {

@@ -54,7 +54,7 @@ struct KernelOutput {
     ClassUnit classes[TILE_UNITS + 1];
 };
 
-// What a caller needs beside windows of ASCII; clean ASCII costs the same either way.
+// What a caller needs beside windows of ASCII: what is no text, and windows with bytes above ASCII.
 enum Wanted : uint8_t { WANT_CLASSES = 1, WANT_HIGH_WINDOWS = 2 };
 // Scans data[0, size), size <= TILE; data[0, readable) may be read for windows that start inside, and no other byte.
 // Windows that would cross `readable` are not reported. Precondition: readable >= size.

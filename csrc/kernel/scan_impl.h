@@ -159,9 +159,13 @@ inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t
             units[count] = {unit, candidates};
             count += candidates != 0;
         }
-        uint8_t ahead = 0;  // of the stretch: its last windows end there
-        for (size_t i = to; i < readable && i < to + WINDOW - 1; i++) ahead |= data[i];
-        const bool above = high.sign_mask() || ahead >= 0x80;
+        // The last windows of the stretch end behind it.
+        uint32_t ahead = 0;
+        if (to + WINDOW - 1 <= readable)
+            std::memcpy(&ahead, data + to - 1, sizeof ahead);
+        else
+            for (size_t i = to; i < readable; i++) ahead |= uint32_t(data[i]) << 8;
+        const bool above = high.sign_mask() || ahead & 0x80808000;
         if ((above && wanted) || (CLASSES && control.nonzero_mask()))
             count = total + scan_high<Block>(table, data, size, readable, from, to, above && wanted & WANT_HIGH_WINDOWS, units + total, count - total, out);
         total = count;

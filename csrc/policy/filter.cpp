@@ -107,7 +107,8 @@ void Filter::act(ovr_action* action, bool at_end) {
         action->released = released_;
         return;
     }
-    if (!stopped_ && stream_.bits() >= block_bits_) {
+    const bool unjudged = policy_.mode == OVR_MODE_ENFORCE && policy_.on_error == OVR_ON_ERROR_BLOCK && p.decode >= OVR_DECODE_TRUNCATED;
+    if (!stopped_ && (stream_.bits() >= block_bits_ || unjudged)) {
         stopped_ = true;
         verb_ = head_out_ ? OVR_CUT : OVR_BLOCK;
     }
@@ -145,8 +146,8 @@ size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     t.decimal(v.bits, 1);
     t.raw(",\"probability\":");
     t.decimal(v.probability, 6);
-    t.format(",\"content_class\":\"%s\",\"body_bytes\":%llu,\"released\":%llu", v.content_class, static_cast<unsigned long long>(v.body_bytes),
-             static_cast<unsigned long long>(released_));
+    t.format(",\"content_class\":\"%s\",\"decode\":\"%s\",\"body_bytes\":%llu,\"released\":%llu", v.content_class, ovr_decode_name(v.decode),
+             static_cast<unsigned long long>(v.body_bytes), static_cast<unsigned long long>(released_));
     t.raw(",\"terms\":[");
     for (size_t i = 0; i < v.term_count; i++) {
         t.format("%s{\"group\":\"%s\",\"level\":", i ? "," : "", v.terms[i].group);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "verify/head.h"
 
@@ -34,20 +35,6 @@ bool starts_with(const ovr_bytes& b, const char* what) {
     return b.size >= n && std::memcmp(b.data, what, n) == 0;
 }
 
-// A list of content codings of which one changes the bytes; RFC 9110, section 8.4.
-bool codes(const ovr_bytes& list) {
-    for (size_t i = 0; i < list.size;) {
-        const size_t start = i;
-        while (i < list.size && list.data[i] != ',') i++;
-        size_t first = start, last = i;
-        while (first < last && list.data[first] <= ' ') first++;
-        while (last > first && list.data[last - 1] <= ' ') last--;
-        if (last > first && !equals_nocase({list.data + first, last - first}, "identity")) return true;
-        i++;
-    }
-    return false;
-}
-
 // Whether a character of the class stands at p, `stride` bytes long.
 bool stands(const CharClass& cls, const uint8_t* p, uint8_t stride) { return cls.has(stride == 2 && p[1] ? NO_BYTE : p[0]); }
 
@@ -66,10 +53,12 @@ bool same_text(const uint8_t* p, const Anchor& a, size_t n) {
 void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bits) {
     hold_ = hold;
     freeze_bits_ = freeze_bits;
-    finished_ = frozen_ = start_resolved_ = dirty_ = encoded_ = has_header_ = has_credential_ = has_crlf_ = false;
+    finished_ = frozen_ = concluded_ = start_resolved_ = dirty_ = encoded_ = counts_coded_ = has_header_ = has_credential_ = has_crlf_ = false;
     sniffed_ = 0;
     escaped_[0] = escaped_[1] = 0;
-    total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = exempt_ = 0;
+    total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = exempt_ = coded_total_ = coded_released_ = 0;
+    decode_ = Decoded::none;
+    coded_.reset();
     html_end_ = last_text_ = last_sign_ = 0;
     carry_size_ = 0;
     kept_count_ = 0;
@@ -81,13 +70,14 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     own_.reset(scanner_.key, response ? response->request : nullptr);
 
     ovr_bytes type{nullptr, 0};
+    Codings codings;
     bool flows = false;  // streams that must flow are never delayed, not even for the bytes that sniffing wants
     if (response) {
         type = response->content_type;
         for (size_t i = 0; i < response->header_count; i++) {
             const ovr_header& h = response->headers[i];
             if (type.size == 0 && equals_nocase(h.name, "content-type")) type = h.value;
-            if (equals_nocase(h.name, "content-encoding") && codes(h.value)) encoded_ = true;
+            if (equals_nocase(h.name, "content-encoding")) codings.add(h.value.data, h.value.size);
             if (equals_nocase(h.name, "x-accel-buffering") && equals_nocase(h.value, "no")) flows = true;
         }
     }
@@ -103,8 +93,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
         content_.sniff = false;
         if (content_.cls == ContentClass::count) content_.cls = ContentClass::other;
     }
-    // Coded bytes are no text, whatever the type says of what they decode to.
-    if (encoded_) content_ = {ContentClass::other, Charset::unknown, false, false};
+    if (!codings.none()) open_codings(codings);
     if (!content_.sniff) choose_class();
     if (response) scan_head(*response);
 }
@@ -145,7 +134,87 @@ void Stream::choose_class() {
     place_.reset(content_, scanner_.kernel);
 }
 
+static_assert(uint8_t(Decoded::none) == OVR_DECODE_NONE && uint8_t(Decoded::ok) == OVR_DECODE_OK && uint8_t(Decoded::trailing) == OVR_DECODE_TRAILING &&
+              uint8_t(Decoded::truncated) == OVR_DECODE_TRUNCATED && uint8_t(Decoded::broken) == OVR_DECODE_BROKEN &&
+              uint8_t(Decoded::bomb) == OVR_DECODE_BOMB && uint8_t(Decoded::unknown) == OVR_DECODE_UNKNOWN);
+
+struct Stream::Scan final : Decoder::Sink {
+    Stream& stream;
+    explicit Scan(Stream& s) : stream(s) {}
+    void take(const uint8_t* data, size_t size) override { stream.scan(data, size); }
+};
+
+void Stream::open_codings(const Codings& codings) {
+    std::unique_ptr<Coded> coded(new (std::nothrow) Coded);
+    if (coded) coded->decoder = Decoder::open(codings);
+    if (coded && coded->decoder) {
+        coded_ = std::move(coded);
+        counts_coded_ = true;
+        return;
+    }
+    decode_ = Decoded::unknown;
+    judge_as_unknown();
+}
+
+// Coded bytes are no text, whatever the type says of what they decode to.
+void Stream::judge_as_unknown() {
+    encoded_ = true;
+    content_ = {ContentClass::other, Charset::unknown, false, false};
+}
+
 void Stream::feed(const uint8_t* data, size_t size) {
+    if (coded_)
+        feed_coded(data, size);
+    else if (!concluded_)
+        scan(data, size);
+    else
+        coded_total_ += size;
+    reassess();
+    release(false);
+}
+
+void Stream::feed_coded(const uint8_t* data, size_t size) {
+    Decoder& decoder = *coded_->decoder;
+    Scan sink(*this);
+    while (size && decoder.live()) {
+        const size_t n = decoder.feed(data, size, sink);
+        data += n;
+        size -= n;
+        coded_total_ += n;
+        if (decoder.settled()) coded_->marks.add(coded_total_, scanned());
+    }
+    if (decoder.live()) return;
+    if (!decoder.refused()) {
+        coded_total_ += size;
+        stop_decoding();
+        return;
+    }
+    // The head lies, so the bytes are what any of an unknown coding are.
+    const uint8_t* begun;
+    const size_t begun_size = decoder.begun(&begun);
+    judge_as_unknown();
+    choose_class();
+    scan(begun, begun_size);
+    counts_coded_ = false;
+    decode_ = decoder.state();
+    // The decoder took a piece and left what stands behind the bytes that tell.
+    const size_t left = decoder.left();
+    coded_.reset();
+    scan(data - left, size + left);
+}
+
+// Nothing more comes out: what was decoded is the body, and what follows it may go.
+void Stream::stop_decoding() {
+    decode_ = coded_->decoder->state();
+    if (decode_ >= Decoded::truncated && scanned() == 0) {
+        judge_as_unknown();
+        choose_class();
+    }
+    conclude();
+    coded_.reset();
+}
+
+void Stream::scan(const uint8_t* data, size_t size) {
     if (content_.sniff) {
         // The class rests on the first bytes, so a short first chunk must not change it.
         const size_t more = std::min(size, SNIFF_BYTES - sniffed_);
@@ -161,8 +230,6 @@ void Stream::feed(const uint8_t* data, size_t size) {
         }
     }
     if (size) ingest(data, size, false);
-    reassess();
-    release(false);
 }
 
 void Stream::flush() { release(true); }
@@ -522,6 +589,17 @@ void Stream::reassess() {
 
 void Stream::release(bool flushing) {
     if (frozen_) return;
+    if (concluded_) {
+        released_ = total_;
+        coded_released_ = coded_total_;
+        return;
+    }
+    release_scanned(flushing);
+    // The head of the coded data alone is not worth the response's: a leak behind it could only be cut then.
+    if (coded_ && released_) coded_released_ = coded_->marks.up_to(released_);
+}
+
+void Stream::release_scanned(bool flushing) {
     if (content_.sniff) {
         // A body that begins slower than its class shows must flow: at most 15 bytes leave before they are judged.
         if (flushing) released_ = sniffed_;
@@ -536,7 +614,10 @@ void Stream::release(bool flushing) {
     released_ = std::max(released_, std::min(open_, std::max(delayed, flushed_)));
 }
 
-ovr_progress Stream::progress() const { return {released_, float(assessment_.bits), tier(assessment_.bits), uint8_t(assessment_.bits >= scanner_.threshold)}; }
+ovr_progress Stream::progress() const {
+    const bool leaked = assessment_.bits >= scanner_.threshold;
+    return {counts_coded_ ? coded_released_ : released_, float(assessment_.bits), tier(assessment_.bits), uint8_t(leaked), uint8_t(decode())};
+}
 
 void Stream::add_native_findings() {
     const RawState raw = raw_state();
@@ -560,18 +641,28 @@ void Stream::add_native_findings() {
                     GROUP_PLACE, PLACE_HTML_TAIL);
 }
 
+void Stream::conclude() {
+    if (content_.sniff) {
+        choose_class();
+        ingest(sniff_, sniffed_, false);
+    }
+    ingest(nullptr, 0, true);
+    raw_.finish();
+    place_.finish();
+    concluded_ = true;
+}
+
 void Stream::finish(ovr_verdict* out) {
     if (!finished_) {
-        if (content_.sniff) {
-            choose_class();
-            ingest(sniff_, sniffed_, false);
+        if (coded_) {
+            Scan sink(*this);
+            coded_->decoder->finish(sink);
+            stop_decoding();
         }
-        ingest(nullptr, 0, true);
-        raw_.finish();
-        place_.finish();
+        if (!concluded_) conclude();
         reassess();
+        release(false);
         finished_ = true;
-        if (!frozen_) released_ = total_;
         add_native_findings();
     }
     uint64_t first = OVR_NO_OFFSET;
@@ -598,6 +689,7 @@ void Stream::finish(ovr_verdict* out) {
     out->probability = probability_;
     out->tier = tier(assessment_.bits);
     out->leaked = assessment_.bits >= scanner_.threshold;
+    out->decode = uint8_t(decode_);
     out->first_offset = first;
     out->body_bytes = total_;
     out->content_class = encoded_ ? "encoded" : content_class_name(content_.cls);

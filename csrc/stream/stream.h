@@ -1,9 +1,13 @@
 // One response: carry, open matches, own-request exclusion, verdict so far.
 #pragma once
+#include <memory>
+
+#include "content/decoder.h"
 #include "evidence/evidence.h"
 #include "kernel/kernel.h"
 #include "overread.h"
 #include "stream/digest.h"
+#include "stream/marks.h"
 #include "stream/own_request.h"
 #include "verify/place.h"
 #include "verify/raw.h"
@@ -40,8 +44,22 @@ class Stream {
     bool holds() const { return !finished_ && !frozen_ && (content_.sniff ? released_ < sniffed_ : hold_ > 0 && released_ < total_); }
     uint32_t hold() const { return hold_; }
     double bits() const { return assessment_.bits; }
+    Decoded decode() const { return coded_ ? coded_->decoder->state() : decode_; }
 
   private:
+    // What a coded response needs besides; taken at its head, given back at its end.
+    struct Coded {
+        std::unique_ptr<Decoder> decoder;
+        Marks marks;
+    };
+    struct Scan;  // hands decoded bytes to scan()
+    void open_codings(const Codings& codings);
+    void feed_coded(const uint8_t* data, size_t size);
+    void stop_decoding();
+    void scan(const uint8_t* data, size_t size);
+    void conclude();
+    void judge_as_unknown();
+    uint64_t scanned() const { return content_.sniff ? sniffed_ : total_; }
     void scan_head(const ovr_response& response);
     void scan_fields(const ovr_header* fields, size_t count, ovr_part part);
     void add_head_finding(Builtin sign, ovr_part part, const ovr_bytes& value, size_t at, const ovr_bytes* name);
@@ -62,6 +80,7 @@ class Stream {
     RawState raw_state() const;
     void reassess();
     void release(bool flushing);
+    void release_scanned(bool flushing);
     void add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t length, ovr_bytes value, const ovr_bytes* name, Group group, uint8_t level);
     void add_native_findings();
     const uint16_t& builtin(Builtin b) const { return scanner_.rules->builtin_rule[size_t(b)]; }
@@ -85,7 +104,9 @@ class Stream {
     uint32_t hold_ = 0;
     double freeze_bits_ = 0;
     bool finished_ = false, frozen_ = false;
-    bool encoded_ = false;         // the head names a content coding
+    bool concluded_ = false;       // the body's last byte was scanned
+    bool encoded_ = false;         // the bytes are coded, and not decoded
+    bool counts_coded_ = false;    // what goes out is counted in coded bytes
     bool start_resolved_ = false;  // header names at the body's first byte, which no line end precedes
     uint8_t sniffed_ = 0;
     uint8_t sniff_[SNIFF_BYTES];
@@ -93,6 +114,9 @@ class Stream {
     uint64_t resume_ = 0;  // first window position that is not decided
     uint64_t open_ = 0;    // start of the earliest open match, or total_
     uint64_t released_ = 0, flushed_ = 0;
+    uint64_t coded_total_ = 0, coded_released_ = 0;
+    Decoded decode_ = Decoded::none;  // once nothing is decoded any more
+    std::unique_ptr<Coded> coded_;
     uint64_t carry_base_ = 0;
     uint32_t carry_size_ = 0;
     uint8_t carry_[LOOK_BEHIND + LOOK_AHEAD];

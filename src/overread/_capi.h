@@ -22,6 +22,7 @@ typedef struct overread_capi {
     const char* (*tier_name)(int);
     const char* (*family_name)(int);
     const char* (*part_name)(int);
+    const char* (*decode_name)(int);
 } overread_capi;
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "_capi.h"
@@ -12,9 +13,9 @@ namespace py = pybind11;
 
 namespace {
 
-const overread_capi TABLE = {OVR_ABI_VERSION,   ovr_scanner_new,  ovr_scanner_free, ovr_scanner_kernel,  ovr_stream_open,
-                             ovr_stream_reset,  ovr_stream_feed,  ovr_stream_flush, ovr_stream_trailers, ovr_stream_progress,
-                             ovr_stream_finish, ovr_stream_close, ovr_tier_name,    ovr_family_name,     ovr_part_name};
+const overread_capi TABLE = {OVR_ABI_VERSION, ovr_scanner_new,  ovr_scanner_free,    ovr_scanner_kernel,  ovr_stream_open,   ovr_stream_reset,
+                             ovr_stream_feed, ovr_stream_flush, ovr_stream_trailers, ovr_stream_progress, ovr_stream_finish, ovr_stream_close,
+                             ovr_tier_name,   ovr_family_name,  ovr_part_name,       ovr_decode_name};
 
 [[noreturn]] void raise(const char* name, const char* message) {
     const py::object type = py::module_::import("overread.errors").attr(name);
@@ -54,6 +55,13 @@ class Ruleset {
         }
         return out;
     }
+    py::tuple candidates(const py::bytes& body) const {
+        const std::string_view bytes = body;
+        uint64_t past_tables = 0, candidates = 0;
+        if (ovr_ruleset_candidates(handle_, bytes.data(), bytes.size(), &past_tables, &candidates) != OVR_OK)
+            raise("KernelError", "OVERREAD_KERNEL is no usable kernel here");
+        return py::make_tuple(past_tables, candidates);
+    }
 
   private:
     struct Free {
@@ -72,6 +80,7 @@ PYBIND11_MODULE(_core, m) {
         .def(py::init<const py::object&>(), py::arg("blob") = py::none(), "A compiled blob, the shipped one by default; BlobError when it is damaged.")
         .def_property_readonly("rules", &Ruleset::rules, "One dict a rule: id, title, reference, family.")
         .def_property_readonly("_address", &Ruleset::address)
+        .def("_candidates", &Ruleset::candidates, py::arg("body"), "Places of a body past the kernel's tables, and past its filter: for measurements.")
         .def("__len__", [](const Ruleset& r) { return r.rules().size(); })
         .def("__repr__", [](const Ruleset& r) { return "<overread.Ruleset of " + std::to_string(r.rules().size()) + " rules>"; });
     m.def(

@@ -70,6 +70,7 @@ cdef extern from "_capi.h":
         float bits
         uint8_t tier
         uint8_t leaked
+        uint8_t decode
     ctypedef struct ovr_finding:
         const char *rule
         uint8_t family
@@ -95,6 +96,7 @@ cdef extern from "_capi.h":
         double probability
         uint8_t tier
         uint8_t leaked
+        uint8_t decode
         uint64_t first_offset
         uint64_t body_bytes
         const char *content_class
@@ -120,6 +122,7 @@ cdef extern from "_capi.h":
         const char *(*tier_name)(int) noexcept nogil
         const char *(*family_name)(int) noexcept nogil
         const char *(*part_name)(int) noexcept nogil
+        const char *(*decode_name)(int) noexcept nogil
     const char *OVERREAD_CAPSULE
     uint32_t OVR_ABI_VERSION
 
@@ -136,6 +139,8 @@ cdef tuple _BASIS = ("counted", "chained", "capped")
 cdef tuple _TIERS = tuple([(<bytes>api.tier_name(i)).decode() for i in range(4)])
 cdef tuple _FAMILIES = tuple([(<bytes>api.family_name(i)).decode() for i in range(4)])
 cdef tuple _PARTS = tuple([(<bytes>api.part_name(i)).decode() for i in range(4)])
+
+cdef tuple _DECODE = tuple([(<bytes>api.decode_name(i)).decode() for i in range(7)])
 
 
 cdef ovr_bytes _view(object text, str what, list alive) except *:
@@ -226,9 +231,9 @@ cdef class _Head:
 
 
 # The constructor of a frozen dataclass takes longer than scanning a page: the fields of a new verdict are set where its slots are.
-cdef Py_ssize_t _slots[11]
+cdef Py_ssize_t _slots[12]
 for _i, _field in enumerate(
-    ("leaked", "bits", "probability", "tier", "first_offset", "body_bytes", "content_class", "findings", "findings_dropped", "terms", "exempt")
+    ("leaked", "bits", "probability", "tier", "first_offset", "body_bytes", "content_class", "findings", "findings_dropped", "terms", "exempt", "decode")
 ):
     _slot = Verdict.__dict__[_field]
     if type(_slot) is not MemberDescriptorType:
@@ -278,6 +283,7 @@ cdef object _verdict(const ovr_verdict *v):
     _put(out, 8, v.findings_dropped)
     _put(out, 9, terms)
     _put(out, 10, v.exempt)
+    _put(out, 11, _DECODE[v.decode])
     return out
 
 
@@ -330,7 +336,7 @@ cdef class Stream:
         return 0
 
     def feed(self, chunk):
-        """Bytes from the start of the body that may go out, after ``chunk`` was scanned.
+        """Bytes from the start of the body, as it was fed, that may go out after ``chunk`` was scanned.
 
         Raises ``TypeError`` for str, ``BufferError`` for a strided view, ``StreamFinishedError`` after ``finish()``.
         Linear in ``len(chunk)``; allocates nothing.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ._stream import Scanner
+from .ruleset import Ruleset
 from .scan_files import files_of, guess_type
 
 CHUNK = 16384  # bytes: what proxies hand over at a time
@@ -18,10 +19,16 @@ AT_LEAST = 0.02  # seconds a round: shorter ones measure the clock
 
 @dataclass
 class Group:
-    """Files of one content class; ``rates`` in GB/s: scan, feed of 16 KiB chunks, and a plain copy."""
+    """Files of one content class; ``rates`` in GB/s: scan, feed of 16 KiB chunks, and a plain copy.
+
+    ``tables`` and ``candidates`` are places a KiB: what the kernel's tables let through, and what its filter leaves to the
+    verifiers. They say why files like these are fast or slow.
+    """
 
     files: list[tuple[bytes, str]] = field(default_factory=list)
     rates: dict[str, float] = field(default_factory=dict)
+    tables: float = 0
+    candidates: float = 0
 
     @property
     def size(self) -> int:
@@ -59,7 +66,8 @@ def measure(paths: list[Path], content_type: str | None = None) -> dict[str, Gro
     OSError
         When a file cannot be read: a figure for a part of what was asked would be another figure.
     """
-    scanner = Scanner()
+    ruleset = Ruleset.default()
+    scanner = Scanner(ruleset)
     groups: dict[str, Group] = {}
     for path in paths:
         for file in files_of(path):
@@ -79,13 +87,16 @@ def measure(paths: list[Path], content_type: str | None = None) -> dict[str, Gro
                     times[name].append(took / repeat[name])
                 else:  # the first round warms up, and says how often to repeat
                     repeat[name] = max(1, int(AT_LEAST / max(took, 1e-9)))
+        places = [ruleset._candidates(data) for data, _ in group.files]
+        group.tables, group.candidates = (1024 * sum(of_file) / max(1, group.size) for of_file in zip(*places, strict=True))
         group.rates = {name: group.size / statistics.median(t) / 1e9 for name, t in times.items()}
     return dict(sorted(groups.items()))
 
 
 def table(groups: dict[str, Group]) -> str:
     """One line a content class."""
-    lines = [f"{'class':14} {'files':>6} {'MB':>9} {'scan GB/s':>10} {'feed GB/s':>10} {'copy GB/s':>10}"]
+    lines = [f"{'class':14} {'files':>6} {'MB':>9} {'scan GB/s':>10} {'feed GB/s':>10} {'copy GB/s':>10} {'tables/KiB':>11} {'candidates':>11}"]
     for name, g in groups.items():
-        lines.append(f"{name:14} {len(g.files):6} {g.size / 1e6:9.2f} {g.rates['scan']:10.2f} {g.rates['feed']:10.2f} {g.rates['copy']:10.2f}")
+        rates = " ".join(f"{g.rates[run]:10.2f}" for run in RUNS)
+        lines.append(f"{name:14} {len(g.files):6} {g.size / 1e6:9.2f} {rates} {g.tables:11.1f} {g.candidates:11.2f}")
     return "\n".join(lines)

@@ -93,10 +93,10 @@ class Verdict:
     first_offset
         Where the first finding of the body starts, in bytes; None when the body shows none.
     body_bytes
-        Bytes scanned.
+        Bytes scanned: of a coded body those it decodes to, which offsets count, too.
     content_class
-        What the body was taken for, by its type or its first bytes; ``encoded`` when the head names a content coding:
-        coded bytes are not judged as text.
+        What the body was taken for, by its type or its first bytes; ``encoded`` when the head names a content coding and
+        nothing was decoded: coded bytes are not judged as text.
     findings
         Sorted by part (head, body, trailers), offset and rule; at most 16, and 4 of one rule.
     findings_dropped
@@ -105,6 +105,10 @@ class Verdict:
         The sum behind ``bits``, one a group.
     exempt
         Signs left out because they consist wholly of values of the client's own request.
+    decode
+        What became of a ``Content-Encoding``: ``none`` (there is none), ``ok``, ``trailing`` (bytes behind the coded data were
+        scanned as they are), and where a part could not be judged ``truncated``, ``broken``, ``bomb`` (beyond a bound) or
+        ``unknown`` (a coding that is not decoded).
     """
 
     leaked: bool
@@ -118,6 +122,7 @@ class Verdict:
     findings_dropped: int
     terms: tuple[Term, ...]
     exempt: int = 0
+    decode: str = "none"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; digests as 16 hexadecimal digits."""
@@ -129,6 +134,8 @@ class Verdict:
     def explain(self) -> str:
         """What counted, what was capped or ignored and why, in plain words, one thing a line; the last line is the sum."""
         lines = [f"{self.bits:.1f} bits, tier {self.tier}, content class {self.content_class}, {self.body_bytes:,} bytes{', a leak' if self.leaked else ''}"]
+        if self.decode in _UNJUDGED:
+            lines.append(f"  not judged: {_UNJUDGED[self.decode]}")
         total = 0.0
         for t in self.terms:
             total += t.bits
@@ -164,6 +171,12 @@ class Verdict:
         return "\n".join(lines)
 
 
+_UNJUDGED = {
+    "truncated": "what the coded body lacks at its end",
+    "broken": "the coded body from where it cannot be decoded",
+    "bomb": "the coded body behind the bound it passes",
+    "unknown": "the body, whose content coding is not decoded",
+}
 _TYPED = 21.9  # csrc/evidence: what evidence that visitors can type is cut to
 _GROUP = {"raw": "raw", "http": "http", "secret": "http", "place": "place"}  # of each family
 

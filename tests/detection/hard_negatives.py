@@ -630,16 +630,15 @@ def _range_text(rng: random.Random) -> Response:
 @kind("coded body with its text type", HTML, TEXT, JSON, "text/css", silent=True)
 def _coded(rng: random.Random) -> Response:
     plain = page(rng)
-    coding, body = rng.choice(
-        (
-            ("gzip", gzip.compress(plain, mtime=0)),
-            ("deflate", zlib.compress(plain)),
-            ("br", rng.randbytes(2500)),
-            ("zstd", rng.randbytes(2500)),
-            ("x-own", rng.randbytes(2500)),
-        )
-    )
+    coding, body = rng.choice((("gzip", gzip.compress(plain, mtime=0)), ("deflate", zlib.compress(plain)), ("x-own", rng.randbytes(2500))))
     return Response(body, headers=(("Content-Encoding", coding),))
+
+
+@kind("head that names a coding the body has not", HTML, TEXT, JSON, "text/css", silent=True)
+def _lying(rng: random.Random) -> Response:
+    plain = page(rng)
+    body = rng.choice((plain, gzip.compress(plain, mtime=0), zlib.compress(plain)[2:-4], rng.randbytes(2500), json.dumps({"text": plain.decode()}).encode()))
+    return Response(body, headers=(("Content-Encoding", rng.choice(("br", "zstd", "gzip, gzip", "br, gzip"))),))
 
 
 def table() -> str:

@@ -247,7 +247,8 @@ def test_many_ranges_in_one_reply_show_header_lines_only() -> None:
     assert 0 < verdict.bits < 14
 
 
-@pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "deflate", "x-own", "gzip, identity", "IDENTITY , br"])
+# Names of codings the bytes do not have, and one that is not decoded.
+@pytest.mark.parametrize("coding", ["gzip", "zstd", "x-own", "gzip, identity", "IDENTITY , zstd"])
 def test_coded_bytes_are_not_judged_as_text(coding: str) -> None:
     rng = random.Random(coding)
     for content_type in (HTML, TEXT, JSON, XML, None):

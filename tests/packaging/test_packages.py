@@ -94,6 +94,19 @@ def test_the_core_needs_nothing_at_run_time(environment: Path, folder: Path) -> 
     assert installed <= {"overread", "pip", "setuptools"}
 
 
+def test_the_decoders_are_inside(environment: Path, folder: Path) -> None:
+    code = """
+import gzip, overread
+body = open('leak.html', 'rb').read()
+verdict = overread.Scanner().scan(gzip.compress(body), 'text/html', headers=[('Content-Encoding', 'gzip')])
+assert (verdict.leaked, verdict.decode) == (True, 'ok')
+assert overread.Scanner().scan(b'', headers=[('Content-Encoding', 'gzip, br, zstd')]).decode == 'ok'
+print(overread._core.__file__)
+"""
+    module = run(environment / "bin/python", "-c", code, cwd=folder).strip()
+    assert not [line for line in run("ldd", module, cwd=folder).splitlines() if any(name in line for name in ("libz", "zstd", "brotli"))]
+
+
 def test_the_command_works(environment: Path, folder: Path) -> None:
     command = environment / "bin/overread"
     assert run(command, "--version", cwd=folder).startswith("overread ")

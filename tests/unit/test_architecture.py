@@ -18,7 +18,8 @@ INCLUDES = {
     "ruleset": {"ruleset", "kernel"},  # kernel.h: the plain fingerprint table
     "verify": {"verify", "ruleset", "kernel"},
     "evidence": {"evidence", "ruleset", "include"},
-    "stream": {"stream", "evidence", "verify", "kernel", "ruleset", "include"},
+    "content": {"content"},
+    "stream": {"stream", "content", "evidence", "verify", "kernel", "ruleset", "include"},
     "policy": {"policy", "stream", "evidence", "include"},
     "capi.cpp": {"policy", "stream", "evidence", "ruleset", "kernel", "include"},
 }
@@ -37,7 +38,7 @@ IMPORTS = {
     "__init__": {"_core", "_stream", "errors", "policy", "ruleset", "site_counts", "verdict"},
     "saved_response": set(),
     "scan_files": {"_stream", "saved_response", "verdict"},
-    "bench": {"_stream", "scan_files"},
+    "bench": {"_stream", "ruleset", "scan_files"},
     "show": {"scan_files"},
     "summary": {"scan_files"},
     "rule_page": {"_core", "bounds", "ruleset"},
@@ -162,6 +163,22 @@ def test_the_outside_sees_only_the_c_header(folder: str) -> None:
             own = {p.name for p in path.parent.glob("*.h")} | {"overread.h"}
             targets = quoted_includes(path.read_text()) + re.findall(r'cdef extern from "([^"]+)"', path.read_text())
             assert set(targets) - own - {"Python.h", "structmember.h"} == set(), path  # CPython's own
+
+
+def test_only_the_decoders_know_other_libraries() -> None:
+    """Each in a file of its own, and no other header of the core."""
+    found = set()
+    for path in (ROOT / "csrc").rglob("*"):
+        if path.suffix in (".h", ".cpp"):
+            found |= {
+                (path.relative_to(ROOT / "csrc").as_posix(), h) for h in re.findall(r"#\s*include\s*<([\w/]*(?:zlib|brotli|zstd)[\w/]*\.h)>", path.read_text())
+            }
+    assert found == {
+        ("content/inflate.cpp", "zlib.h"),
+        ("content/brotli.cpp", "brotli/decode.h"),
+        ("content/zstd.cpp", "zstd.h"),
+        ("content/zstd.cpp", "zstd_errors.h"),
+    }
 
 
 def test_imports_follow_the_arrows() -> None:

@@ -150,6 +150,9 @@ def test_bench_measures_own_files(tmp_path: Path) -> None:
     lines = run("bench", str(tmp_path)).stdout.decode().splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["html", "json"]
     assert all(float(rate) >= 0 for line in lines[2:] for rate in line.split()[3:])
+    (tmp_path / "c.css").write_bytes(b"AKIAIOSFODNN7EXAMPLE         \n" * 200)
+    tables, candidates = map(float, run("bench", str(tmp_path / "c.css")).stdout.decode().splitlines()[-1].split()[-2:])
+    assert tables >= candidates == pytest.approx(1024 / 30, abs=0.01)  # one such place a line
     missing = run("bench", str(tmp_path / "missing"))
     assert missing.returncode == 2
     assert b"missing: No such file" in missing.stderr

@@ -264,7 +264,7 @@ class _Response:
         data = verdict.to_dict()
         event = {"schema": 1, "id": self.id, "unix_ms": int(time.time() * 1000), "proxy": "asgi", "mode": self.m.policy.mode, "action": action}
         event |= {"method": self.scope["method"], "path": self.scope["path"], "status": self.head["status"] if self.head else 0}
-        event |= {k: data[k] for k in ("tier", "bits", "content_class", "body_bytes", "terms", "findings")}
+        event |= {k: data[k] for k in ("tier", "bits", "content_class", "decode", "body_bytes", "terms", "findings")}
         try:
             self.m.on_event(event)
         except Exception:
