@@ -42,6 +42,7 @@ typedef struct {
     overread_loc_conf_t* conf;
     ovr_filter* filter;
     ngx_chain_t *held, *busy, *free; /* own blocks: waiting, on their way out, for reuse */
+    ngx_chain_t* unread;             /* what came while the client was slow: not looked at, so that its producer waits too */
     ngx_event_t timer;
     uint64_t fed, sent;
     unsigned head_out : 1;
@@ -655,15 +656,28 @@ static ngx_int_t scan(overread_ctx_t* ctx, ngx_buf_t* b, ovr_action* action) {
     return ctx->active && part < size ? finish(ctx, action) : NGX_OK;
 }
 
+/* Whether own copies wait for a socket that takes no more: nginx comes again when it does. */
+static ngx_uint_t is_full(overread_ctx_t* ctx) { return ctx->busy && (ctx->request->connection->buffered & NGX_HTTP_WRITE_BUFFERED); }
+
 static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     overread_ctx_t* ctx = ngx_http_get_module_ctx(r, ngx_http_overread_module);
     ngx_uint_t last = 0, older_ones_left;
     uint64_t released, fed_before;
     ovr_action action;
+    ngx_chain_t* copied = NULL;
     ngx_int_t rc;
 
     if (ctx && ctx->stopped) return NGX_ERROR;
-    if (ctx == NULL || (!ctx->active && ctx->held == NULL)) return next_body_filter(r, in);
+    if (ctx == NULL || (!ctx->active && ctx->held == NULL && ctx->unread == NULL)) return next_body_filter(r, in);
+    /* Copies on their way out would pile up behind a slow client: nginx's producers stop only when their own buffers stay full. */
+    if (ctx->unread || (in && is_full(ctx))) {
+        if (ngx_chain_add_copy(r->pool, &ctx->unread, in) != NGX_OK) return NGX_ERROR;
+        rc = ctx->head_out ? pass_on(ctx, NULL) : NGX_OK;
+        if (rc == NGX_ERROR || is_full(ctx)) return rc == NGX_ERROR ? rc : NGX_AGAIN;
+        in = ctx->unread;
+        ctx->unread = NULL;
+        copied = in;
+    }
     if (in == NULL) return ctx->head_out ? pass_on(ctx, NULL) : NGX_OK;
 
     ngx_memzero(&action, sizeof action);
@@ -680,6 +694,11 @@ static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     released = ctx->active ? ngx_min(action.released, ctx->fed) : ctx->fed;
     older_ones_left = released < fed_before;
     rc = forward(ctx, in, released, !ctx->active || action.release_head);
+    while (copied) { /* later filters keep buffers, never our links */
+        ngx_chain_t* gone = copied;
+        copied = copied->next;
+        ngx_free_chain(r->pool, gone);
+    }
     if (rc != NGX_ERROR) rearm(ctx, &action, older_ones_left);
     return rc;
 }

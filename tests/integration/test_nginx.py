@@ -411,16 +411,20 @@ def test_a_connection_is_kept_after_clean_answers(nginx: Nginx) -> None:
 
 
 @pytest.mark.parametrize("path", ["/huge", "/unbuffered/huge"])
-def test_the_delay_line_reuses_its_memory(nginx: Nginx, path: str) -> None:
-    def peak() -> int:
-        found = [re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{worker}/status").read_text()) for worker in nginx.workers()]
-        return max(int(f[1]) for f in found if f)
+@pytest.mark.parametrize("pause", [0, 1.5])
+def test_the_delay_line_reuses_its_memory(nginx: Nginx, path: str, pause: float) -> None:
+    def peaks() -> list[int]:
+        return [int(re.findall(r"VmHWM:\s+(\d+)", Path(f"/proc/{worker}/status").read_text())[0]) for worker in nginx.workers()]
 
     curl(nginx.url("/long"))
-    before = peak()
-    code, _, body = curl(nginx.url(path))
-    assert (code, len(body)) == (0, 64_000_000)
-    assert peak() - before < 4096  # KiB
+    before = peaks()
+    with socket.create_connection(("127.0.0.1", nginx.port), 10) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        time.sleep(pause)  # nginx must not read on for a client that does not
+        received = b"".join(iter(lambda: client.recv(1 << 20), b""))
+    assert len(received) > 64_000_000
+    assert received.endswith(b"\r\n0\r\n\r\n")
+    assert max(now - then for now, then in zip(peaks(), before, strict=True)) < 4096  # KiB
 
 
 def test_an_echo_of_the_own_request_passes(nginx: Nginx) -> None:
