@@ -12,11 +12,11 @@ _SERVICES = """
 auth billing cart catalog checkout config customer delivery events export feature fraud gateway identity images import invoice ledger login
 mailer media metrics notify orders partner payment pricing profile queue ranking refund report risk search session shipping stock storage tax
 tenant token tracing upload user wallet webhook
-""".split()  # noqa: SIM905
+""".split()  # noqa: SIM905 - a list of words reads better without quotes
 _THINGS = """
 account actor agent batch bucket client cluster context correlation device group host id key node origin owner parent region request role
 scope shard signature source span state tier trace version zone
-""".split()  # noqa: SIM905
+""".split()  # noqa: SIM905 - a list of words reads better without quotes
 _STAGES = ("prod", "staging", "canary", "eu1", "eu2", "us1", "us2", "ap1", "dr", "blue", "green")
 _ZONES = ("internal", "corp.example", "svc.cluster.local", "lan.example", "consul", "db.example", "mesh.example")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"

@@ -133,7 +133,7 @@ def two_threads(packs: dict[str, Path], kind: str) -> dict[str, float]:
     files = corpora.unpack(packs[kind].read_bytes())
     files *= -(-THREAD_BYTES // sum(map(len, files)))
     scanner = overread.Scanner()
-    one_and_two = [lambda n=n: scanner.scan_many(files, n, corpora.TYPES[kind]) for n in (1, 2)]  # type: ignore[misc]
+    one_and_two = [lambda n=n: scanner.scan_many(files, n, corpora.TYPES[kind]) for n in (1, 2)]  # type: ignore[misc] # mypy infers no default of a lambda
     one, two = race(one_and_two, THREAD_ROUNDS, time.perf_counter)
     one_cpu, two_cpu = race(one_and_two, THREAD_ROUNDS, time.process_time)
     return {"over one": one / two, "by CPU time": 2 * one_cpu / two_cpu}
@@ -169,7 +169,7 @@ def main() -> int:
         for c in raced:
             of_peer = peers.setdefault(c.name, {"version": c.version, "options": c.options, "found in the planted body": {}})
             if c.name in found:
-                of_peer["found in the planted body"][kind] = found[c.name]  # type: ignore[index]
+                of_peer["found in the planted body"][kind] = found[c.name]  # type: ignore[index] # a dict as it was made above
         rates[kind] = whole_files(files, raced)
         if kind in SMALL:
             small[kind] = small_calls(page, corpora.TYPES[kind], raced)

@@ -56,7 +56,7 @@ def pypi_hyperscan(rows: Sequence[expressions.Expression]) -> Contender:
         return {str(i) for i in hits}
 
     info = database.info().decode().strip()
-    library = "Vectorscan" if int(re.search(r"Version: 5\.4\.(\d+)", info)[1]) > 2 else "Hyperscan"  # type: ignore[index]
+    library = "Vectorscan" if int(re.search(r"Version: 5\.4\.(\d+)", info)[1]) > 2 else "Hyperscan"  # type: ignore[index] # no version ends the run
     return Contender(
         "hyperscan",
         f"PyPI {importlib.metadata.version('hyperscan')}, {library}, {info}",
@@ -94,7 +94,7 @@ def python_re(rows: Sequence[expressions.Expression]) -> Contender:
     def run(body: bytes) -> list[re.Match[bytes] | None]:
         return [search(body) for search in searches]
 
-    found = lambda b: {str(i) for i, m in enumerate(run(b)) if m}  # noqa: E731
+    found = lambda b: {str(i) for i, m in enumerate(run(b)) if m}  # noqa: E731 - one of several that are chosen among
     # At a fifth of a megabyte a second, four of them would take all the time there is.
     return Contender("re", f"Python {platform.python_version()}", "one search an expression, on the first 64 KiB", run, found, most=64 << 10)
 

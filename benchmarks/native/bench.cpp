@@ -18,26 +18,17 @@ constexpr size_t CHUNK = 16384, HOT_CHUNKS = 8, SMALL = 4096;
 constexpr size_t SPINS = 20000000;
 constexpr size_t THREAD_BYTES = 64 << 20;  // beyond what caches hold
 
-// Places a KiB: what the kernel's nibble tables alone let through, and what it hands over.
+// Places a KiB: what the kernel's tables alone let through, and what it hands over.
 std::pair<double, double> candidates(const std::vector<Body>& files) {
-    std::string why;
-    const ovr_bytes blob = ovr_ruleset_default_blob();
-    const auto rules = overread::load_ruleset(blob.data, blob.size, why);
-    auto every = rules->fingerprint;
-    std::memset(every.windows, 0xff, sizeof every.windows);
-    double handed = 0, tables = 0;
-    static overread::KernelOutput out;
-    for (const Body& b : files)
-        for (size_t at = 0; at < b.size; at += overread::TILE) {
-            const auto* p = reinterpret_cast<const uint8_t*>(b.data) + at;
-            const size_t n = std::min(overread::TILE, b.size - at);
-            overread::kernel_default()->scan(rules->fingerprint, p, n, n, 0, out);
-            handed += out.candidate_count;
-            overread::kernel_default()->scan(every, p, n, n, 0, out);
-            tables += out.candidate_count;
-        }
+    uint64_t tables = 0, handed = 0;
+    for (const Body& b : files) {
+        uint64_t past_tables = 0, left = 0;
+        ovr_ruleset_candidates(ovr_ruleset_default(), b.data, b.size, &past_tables, &left);
+        tables += past_tables;
+        handed += left;
+    }
     const double kib = double(bytes_of(files)) / 1024;
-    return {tables / kib, handed / kib};
+    return {double(tables) / kib, double(handed) / kib};
 }
 
 // Cycles for 64 hot bytes in the kernel's parts. A cycle is what one of many additions takes of which each needs the one before.

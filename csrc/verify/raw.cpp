@@ -17,6 +17,12 @@ uint8_t continuations(uint8_t lead) { return lead < 0xe0 ? 1 : lead < 0xf0 ? 2 :
 uint8_t lowest_second(uint8_t lead) { return lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80; }
 uint8_t highest_second(uint8_t lead) { return lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf; }
 
+// As the kernel's control class.
+bool is_control(uint8_t b) {
+    const bool text = b == '\t' || b == '\n' || b == '\f' || b == '\r' || b == 0x1a || b == 0x1b;
+    return (b < 0x20 && !text) || b == 0x7f;
+}
+
 // Bytes that a visitor may have typed: UTF-8, perhaps cut at the end. Longer forms than needed are not looked for.
 bool may_be_typed(const uint8_t* p, size_t n) {
     for (size_t i = 0; i < n;) {
@@ -147,8 +153,9 @@ void RawTracker::pointer(uint64_t offset, uint64_t value) {
     pointers_[pointer_count_ - 1].value = value;
 }
 
-// An error is placed at the sequence's first byte.
-void RawTracker::utf8_byte(uint64_t offset, uint8_t b) {
+// An error is placed at the sequence's first byte. `alone`: control bytes stand directly before and behind the sequence. Before
+// what a cut leaves stands the text that was cut, or behind it what the site adds; a byte of an address has neither.
+void RawTracker::utf8_byte(uint64_t offset, uint8_t b, bool alone) {
     if (utf8_need_) {
         if (offset == utf8_next_ && b >= utf8_low_ && b <= utf8_high_) {
             utf8_need_--;
@@ -159,7 +166,7 @@ void RawTracker::utf8_byte(uint64_t offset, uint8_t b) {
         }
         utf8_need_ = 0;
         // Without a declared charset single high bytes are most likely Latin-1 text: they count only beside other signs.
-        if (charset_ == Charset::utf8 || region_open()) raw_event(utf8_start_, RAW_UTF8, true);
+        if (charset_ == Charset::utf8 || region_open()) raw_event(utf8_start_, RAW_UTF8, !alone);
     }
     if (b < 0x80) return;
     utf8_start_ = offset;
@@ -309,7 +316,7 @@ void RawTracker::step(uint64_t offset, uint8_t byte, bool control) {
     if (is_multibyte(charset_))
         multibyte(offset, byte);
     else if (charset_ != Charset::legacy && (byte >= 0x80 || utf8_need_))
-        utf8_byte(offset, byte);
+        utf8_byte(offset, byte, control && utf8_need_ && utf8_start_ > origin_ && is_control(uint8_t(before >> 8 * (utf8_next_ - utf8_start_))));
     if (control) {
         if (byte == 0)
             nul_byte(offset);

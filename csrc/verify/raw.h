@@ -63,7 +63,7 @@ class RawTracker {
   private:
     void step(uint64_t offset, uint8_t byte, bool control);
     void raw_event(uint64_t offset, uint8_t kind, bool cut = false);
-    void utf8_byte(uint64_t offset, uint8_t byte);
+    void utf8_byte(uint64_t offset, uint8_t byte, bool alone);
     void multibyte(uint64_t offset, uint8_t byte);
     void nul_byte(uint64_t offset);
     void pointer(uint64_t offset, uint64_t value);

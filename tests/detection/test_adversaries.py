@@ -192,6 +192,14 @@ def test_the_stated_limits(body: bytes, content_type: str) -> None:
     assert SCANNER.scan(body, content_type).leaked
 
 
+def test_half_a_character_among_control_bytes_was_not_typed() -> None:
+    # Sizes and addresses hold such bytes. Before what a cut leaves stands the text that was cut, or behind it what the site adds.
+    half = "é".encode()[:1]
+    assert SCANNER.scan(page(RNG, inside=b"\0" * 9 + half + b"\1" + b"\0" * 8 + TYPED), HTML).leaked
+    assert SCANNER.scan(page(RNG, inside=b"x" + half + b"\0" * 8 + TYPED), HTML).bits < 22
+    assert SCANNER.scan(page(RNG, inside=TYPED + b"\0" + half + b"..."), HTML).bits < 22
+
+
 def test_control_characters_in_json_count_as_typed() -> None:
     # An encoder escapes them; a program that pastes JSON together does not.
     inside = b'{"note": "' + b"x" * 200 + TYPED + b'"}'
