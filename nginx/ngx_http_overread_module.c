@@ -18,6 +18,7 @@ enum {
     HELD_BLOCK = 4096,         /* bytes of one block of the delay line */
     EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
     REQUEST_BODY_KEPT = 65536, /* for own-request exclusion; more is not worth the time */
+    LOOK_LIMIT = 1000,         /* ms: how long a client that reads again may wait for the next look at its socket */
     HOLD_LIMIT = 64 * 1024 * 1024
 };
 enum { ON_ERROR_PASS = 0, ON_ERROR_BLOCK = 1 };
@@ -42,8 +43,9 @@ typedef struct {
     overread_loc_conf_t* conf;
     ovr_filter* filter;
     ngx_chain_t *held, *busy, *free; /* own blocks: waiting, on their way out, for reuse */
-    ngx_chain_t* unread;             /* what came while the client was slow: not looked at, so that its producer waits too */
+    ngx_chain_t* unread;             /* came while the client was slow: not looked at, so that its producer waits too */
     ngx_event_t timer;
+    ngx_msec_t look_ms; /* until the next look at a full socket */
     uint64_t fed, sent;
     unsigned head_out : 1;
     unsigned active : 1;  /* body bytes are scanned */
@@ -195,18 +197,26 @@ static void write_event(overread_ctx_t* ctx, const ovr_action* action) {
 
 /* ---- the delay line ---- */
 
+/* nginx asks its filters again, and does not end the request, only while something is marked as buffered. */
+static void mark(overread_ctx_t* ctx, ngx_uint_t waiting) {
+    if (waiting || ctx->unread)
+        ctx->request->connection->buffered |= OVERREAD_BUFFERED;
+    else
+        ctx->request->connection->buffered &= ~OVERREAD_BUFFERED;
+}
+
 static void disarm(overread_ctx_t* ctx) {
     if (ctx->timer.timer_set) ngx_del_timer(&ctx->timer);
     ctx->due = 0;
-    ctx->request->connection->buffered &= ~OVERREAD_BUFFERED;
+    mark(ctx, 0);
 }
 
-static void drop_held(overread_ctx_t* ctx) {
+static void drop_waiting(overread_ctx_t* ctx) {
     ngx_chain_t** end = &ctx->free;
-    disarm(ctx);
     while (*end) end = &(*end)->next;
     *end = ctx->held;
-    ctx->held = NULL;
+    ctx->held = ctx->unread = NULL;
+    disarm(ctx);
 }
 
 /* An empty block; its chain link stays with it. */
@@ -423,7 +433,7 @@ static void cut(ngx_http_request_t* r) {
 static ngx_int_t stop(overread_ctx_t* ctx) {
     ctx->stopped = 1;
     ctx->active = 0;
-    drop_held(ctx);
+    drop_waiting(ctx);
     forget_stored(ctx->request);
     if (ctx->head_out)
         cut(ctx->request);
@@ -501,41 +511,10 @@ static void rearm(overread_ctx_t* ctx, const ovr_action* action, ngx_uint_t olde
         return;
     }
     if (!ctx->due || !older_ones_left) arm(ctx, action->hold_ms, 1);
-    ctx->request->connection->buffered |= OVERREAD_BUFFERED;
+    mark(ctx, 1);
 }
 
-static void on_timer(ngx_event_t* event) {
-    overread_ctx_t* ctx = event->data;
-    ngx_http_request_t* r = ctx->request;
-    ngx_connection_t* c = r->connection;
-    ngx_int_t rc = NGX_OK;
-    ovr_action action;
-
-    ngx_http_set_log_request(c->log, r);
-    c->buffered &= ~OVERREAD_BUFFERED;
-    if (!ctx->due) {
-        rc = pass_on(ctx, NULL);
-    } else if (ctx->active) {
-        ctx->due = 0;
-        ctx->flush = 1;
-        if (ovr_filter_flush(ctx->filter, &action) != OVR_OK) {
-            rc = core_failed(ctx, "the scanner could not flush");
-            if (rc == NGX_OK) rc = forward(ctx, NULL, ctx->fed, 1);
-        } else {
-            rc = obey(ctx, &action);
-            if (rc == NGX_OK) rc = forward(ctx, NULL, ngx_min(action.released, ctx->fed), action.release_head);
-            if (rc != NGX_ERROR) rearm(ctx, &action, 0);
-        }
-    }
-    if (rc == NGX_ERROR) {
-        ngx_http_finalize_request(r, NGX_ERROR);
-    } else {
-        /* nginx's producer does not know of these bytes and would not push them past a full socket. */
-        if (!event->timer_set && (c->buffered & NGX_HTTP_WRITE_BUFFERED)) arm(ctx, ctx->conf->hold_ms, 0);
-        ngx_post_event(c->write, &ngx_posted_events); /* the request may only have waited for the held bytes */
-    }
-    ngx_http_run_posted_requests(c);
-}
+static void on_timer(ngx_event_t* event);
 
 static ngx_uint_t matches(ngx_str_t type, const char* pattern, size_t size) {
     if (size == 1) return pattern[0] == '*';
@@ -600,7 +579,7 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
     if (ctx) {
         if (ctx->head_out) return next_header_filter(r);
         /* An error page or an internal redirect takes the place of a response whose head had not gone out. */
-        drop_held(ctx);
+        drop_waiting(ctx);
         ovr_filter_close(ctx->filter);
         ctx->filter = NULL;
         ctx->active = ctx->judged = ctx->flush = 0;
@@ -656,8 +635,16 @@ static ngx_int_t scan(overread_ctx_t* ctx, ngx_buf_t* b, ovr_action* action) {
     return ctx->active && part < size ? finish(ctx, action) : NGX_OK;
 }
 
-/* Whether own copies wait for a socket that takes no more: nginx comes again when it does. */
-static ngx_uint_t is_full(overread_ctx_t* ctx) { return ctx->busy && (ctx->request->connection->buffered & NGX_HTTP_WRITE_BUFFERED); }
+/* Whether own copies wait for a socket or a window that takes no more: nginx comes again when it does. */
+static ngx_uint_t is_full(overread_ctx_t* ctx) { return ctx->busy && (ctx->request->connection->buffered & (NGX_HTTP_WRITE_BUFFERED | NGX_LOWLEVEL_BUFFERED)); }
+
+/* nginx's buffering producer does not know of these bytes and would not push them when the socket is free again. Ever
+ * rarer looks: most clients are back soon, and one that is not costs next to nothing. */
+static void look_again(overread_ctx_t* ctx) {
+    if (ctx->timer.timer_set) return;
+    ctx->look_ms = ctx->look_ms ? ngx_min(2 * ctx->look_ms, LOOK_LIMIT) : ngx_min(ctx->conf->hold_ms, LOOK_LIMIT);
+    arm(ctx, ctx->look_ms, 0);
+}
 
 static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     overread_ctx_t* ctx = ngx_http_get_module_ctx(r, ngx_http_overread_module);
@@ -671,13 +658,16 @@ static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     if (ctx == NULL || (!ctx->active && ctx->held == NULL && ctx->unread == NULL)) return next_body_filter(r, in);
     /* Copies on their way out would pile up behind a slow client: nginx's producers stop only when their own buffers stay full. */
     if (ctx->unread || (in && is_full(ctx))) {
-        if (ngx_chain_add_copy(r->pool, &ctx->unread, in) != NGX_OK) return NGX_ERROR;
-        rc = ctx->head_out ? pass_on(ctx, NULL) : NGX_OK;
-        if (rc == NGX_ERROR || is_full(ctx)) return rc == NGX_ERROR ? rc : NGX_AGAIN;
-        in = ctx->unread;
+        if (ngx_chain_add_copy(r->pool, &ctx->unread, in) != NGX_OK || pass_on(ctx, NULL) == NGX_ERROR) return NGX_ERROR;
+        if (is_full(ctx)) {
+            mark(ctx, ctx->held != NULL);
+            look_again(ctx);
+            return NGX_AGAIN;
+        }
+        in = copied = ctx->unread;
         ctx->unread = NULL;
-        copied = in;
     }
+    ctx->look_ms = 0;
     if (in == NULL) return ctx->head_out ? pass_on(ctx, NULL) : NGX_OK;
 
     ngx_memzero(&action, sizeof action);
@@ -699,8 +689,46 @@ static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
         copied = copied->next;
         ngx_free_chain(r->pool, gone);
     }
-    if (rc != NGX_ERROR) rearm(ctx, &action, older_ones_left);
+    if (rc == NGX_ERROR) return rc;
+    rearm(ctx, &action, older_ones_left);
+    if (is_full(ctx)) look_again(ctx);
     return rc;
+}
+
+static ngx_int_t flush_held(overread_ctx_t* ctx) {
+    ovr_action action;
+    ngx_int_t rc;
+
+    ctx->due = 0;
+    ctx->flush = 1;
+    if (ovr_filter_flush(ctx->filter, &action) != OVR_OK) {
+        rc = core_failed(ctx, "the scanner could not flush");
+        return rc == NGX_OK ? forward(ctx, NULL, ctx->fed, 1) : rc;
+    }
+    rc = obey(ctx, &action);
+    if (rc == NGX_OK) rc = forward(ctx, NULL, ngx_min(action.released, ctx->fed), action.release_head);
+    if (rc != NGX_ERROR) rearm(ctx, &action, 0);
+    return rc;
+}
+
+static void on_timer(ngx_event_t* event) {
+    overread_ctx_t* ctx = event->data;
+    ngx_http_request_t* r = ctx->request;
+    ngx_connection_t* c = r->connection;
+    ngx_int_t rc = NGX_OK;
+
+    ngx_http_set_log_request(c->log, r);
+    mark(ctx, 0);
+    if (ctx->due && ctx->active) rc = flush_held(ctx);
+    if (rc != NGX_ERROR && (c->write->ready || !is_full(ctx))) rc = body_filter(r, NULL);
+    if (rc == NGX_ERROR) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+    } else if (is_full(ctx)) {
+        look_again(ctx); /* without waking the producer, which would give the client another send_timeout */
+    } else {
+        ngx_post_event(c->write, &ngx_posted_events); /* the request may only have waited for the held bytes */
+    }
+    ngx_http_run_posted_requests(c);
 }
 
 /* ---- variables ---- */
