@@ -24,6 +24,7 @@ from .conftest import free_ports
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "build/nginx/ngx_http_overread_module.so"
 PROTOCOLS = ("--http1.1", "--http2-prior-knowledge")
+FULL_GRID = bool(os.environ.get("OVERREAD_NGINX_FULL"))  # every combination, for make test-full
 
 seed = secrets.randbits(32)
 rng = random.Random(seed)
@@ -238,6 +239,7 @@ SITE = """
     location /sub/ {{ sub_filter 'long page' 'long PAGE'; sub_filter_once off; proxy_pass {origin}; }}
     location /added/ {{ add_before_body /page; add_after_body /leak; proxy_pass {origin}; }}
     location /added/clean/ {{ add_before_body /page; add_after_body /long; proxy_pass {origin}; }}
+    location /added/slow/ {{ proxy_buffering off; add_before_body /unbuffered/big; add_after_body /big; proxy_pass {origin}; }}
     location /asked/ {{ auth_request /page; proxy_pass {origin}; }}
     location /errors/ {{ proxy_intercept_errors on; error_page 404 /static/page.html; proxy_pass {origin}; }}
   }}
