@@ -7,7 +7,9 @@ BLOCK_FROM ?=
 HOLD ?=
 UPSTREAM ?=
 
-.PHONY: run test test-full soak bench calibrate reliability recall peers evaluate fuzz lint rules fingerprints
+DESTDIR ?=
+
+.PHONY: nginx nginx-install run test test-full soak bench calibrate reliability recall peers evaluate fuzz lint rules fingerprints
 
 run:
 	@bash scripts/setup.sh run
@@ -63,6 +65,13 @@ evaluate:
 fuzz:
 	@bash scripts/setup.sh test
 	@bash scripts/fuzz.sh $(or $(SECONDS_EACH),600)
+
+# The nginx module, build/nginx/ngx_http_overread_module.so; docs/nginx.md says how to load it.
+nginx:
+	@bash scripts/nginx.sh
+
+nginx-install:
+	@DESTDIR='$(DESTDIR)' bash scripts/nginx.sh install
 
 lint:
 	@bash scripts/lint.sh

@@ -83,4 +83,5 @@ if [[ ! -f .venv/stamp-sources || $(cat .venv/stamp-sources) != "$sources" ]]; t
   fi
   echo "$sources" > .venv/stamp-sources
 fi
+[[ $suite != test ]] || bash scripts/nginx.sh
 echo "set-up ($suite): $((SECONDS - started)) s"

@@ -1,0 +1,1023 @@
+/* The overread filter as an nginx dynamic module. It only moves bytes: what to hold, release, block or cut is
+ * decided by ovr_filter_* of overread.h.
+ *
+ * Its place is between the postpone filter and gzip (see `config`): it sees the assembled main response, with the
+ * parts of SSI and other subrequests in it, decoded if gunzip decodes it, and as it goes to the client otherwise.
+ */
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_http.h>
+
+#include "overread.h"
+
+/* Marks held bytes in connection->buffered. 0x10 and 0x20 are taken by the write filter and gzip, the low half by
+ * TLS and HTTP/2. */
+#define OVERREAD_BUFFERED 0x40
+
+enum {
+    HELD_BLOCK = 4096,         /* bytes of one block of the delay line */
+    EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
+    REQUEST_BODY_KEPT = 65536, /* for own-request exclusion; more is not worth the time */
+    LOOK_LIMIT = 1000,         /* ms: how long a client that reads again may wait for the next look at its socket */
+    HOLD_LIMIT = 64 * 1024 * 1024
+};
+enum { ON_ERROR_PASS = 0, ON_ERROR_BLOCK = 1 };
+
+typedef struct {
+    ovr_ruleset* ruleset; /* NULL: the shipped one */
+    ovr_scanner* scanner; /* one a worker, made after the fork */
+    ngx_flag_t used;      /* some location scans */
+} overread_main_conf_t;
+
+typedef struct {
+    ngx_uint_t mode, block_from, on_error;
+    size_t hold;
+    ngx_msec_t hold_ms;
+    size_t max_body;
+    ngx_array_t* types;      /* of ngx_str_t; NULL: the default list */
+    ngx_open_file_t* events; /* NULL: off */
+} overread_loc_conf_t;
+
+typedef struct {
+    ngx_http_request_t* request;
+    overread_loc_conf_t* conf;
+    ovr_filter* filter;
+    ngx_chain_t *held, *busy, *free; /* own blocks: waiting, on their way out, for reuse */
+    ngx_chain_t* unread;             /* came while the client was slow: not looked at, so that its producer waits too */
+    ngx_event_t timer;
+    ngx_msec_t look_ms; /* until the next look at a full socket */
+    uint64_t fed, sent;
+    unsigned head_out : 1;
+    unsigned active : 1;  /* body bytes are scanned */
+    unsigned judged : 1;  /* the verdict is final */
+    unsigned stopped : 1; /* blocked or cut: nothing more may leave */
+    unsigned flush : 1;   /* the producer asked for a flush of bytes that are held */
+    unsigned due : 1;     /* the timer is the delay line's */
+} overread_ctx_t;
+
+typedef struct {
+    ngx_str_t name;
+    ngx_uint_t value;
+} overread_word_t;
+
+static ngx_http_output_header_filter_pt next_header_filter;
+static ngx_http_output_body_filter_pt next_body_filter;
+extern ngx_module_t ngx_http_overread_module;
+
+static const char* const DEFAULT_TYPES[] = {
+    "text/*",
+    "application/json",
+    "*+json",
+    "application/xml",
+    "*+xml",
+    "application/javascript",
+    "application/x-javascript",
+    "application/ecmascript",
+    "application/x-ndjson",
+    "application/x-www-form-urlencoded",
+};
+
+/* ---- what the core is told ---- */
+
+static ovr_bytes bytes(ngx_str_t s) {
+    ovr_bytes b = {s.data, s.len};
+    return b;
+}
+
+static size_t count_fields(ngx_list_t* list) {
+    size_t n = 0;
+    for (ngx_list_part_t* part = &list->part; part; part = part->next) n += part->nelts;
+    return n;
+}
+
+static size_t copy_fields(ngx_list_t* list, ovr_header* out) {
+    size_t n = 0;
+    for (ngx_list_part_t* part = &list->part; part; part = part->next) {
+        ngx_table_elt_t* field = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++) {
+            if (field[i].hash == 0) continue; /* taken out by another module */
+            out[n].name = bytes(field[i].key);
+            out[n].value = bytes(field[i].value);
+            n++;
+        }
+    }
+    return n;
+}
+
+/* The client's own body as far as it is in memory: in one piece, because the core takes one. */
+static ngx_int_t request_body(ngx_http_request_t* r, ovr_bytes* out) {
+    size_t size = 0;
+    u_char* copy;
+
+    if (r->request_body == NULL || r->request_body->bufs == NULL) return NGX_OK;
+    for (ngx_chain_t* cl = r->request_body->bufs; cl; cl = cl->next)
+        if (ngx_buf_in_memory(cl->buf)) size += cl->buf->last - cl->buf->start;
+    if (size > REQUEST_BODY_KEPT) size = REQUEST_BODY_KEPT;
+    if (size == 0) return NGX_OK;
+    copy = ngx_palloc(r->pool, size);
+    if (copy == NULL) return NGX_ERROR;
+    out->data = copy;
+    for (ngx_chain_t* cl = r->request_body->bufs; cl && out->size < size; cl = cl->next) {
+        if (!ngx_buf_in_memory(cl->buf)) continue;
+        /* From the start: pos moved on when the body went to the upstream. */
+        size_t part = ngx_min((size_t)(cl->buf->last - cl->buf->start), size - out->size);
+        ngx_memcpy(copy + out->size, cl->buf->start, part);
+        out->size += part;
+    }
+    return NGX_OK;
+}
+
+static ngx_int_t content_type(ngx_http_request_t* r, ovr_bytes* out) {
+    ngx_str_t type = r->headers_out.content_type;
+    ngx_str_t charset = r->headers_out.charset;
+    u_char* whole;
+
+    *out = bytes(type);
+    if (type.len == 0 || charset.len == 0 || r->headers_out.content_type_len != type.len) return NGX_OK;
+    /* nginx keeps the charset apart until it writes the head. */
+    whole = ngx_pnalloc(r->pool, type.len + sizeof("; charset=") - 1 + charset.len);
+    if (whole == NULL) return NGX_ERROR;
+    out->data = whole;
+    out->size = ngx_sprintf(whole, "%V; charset=%V", &type, &charset) - whole;
+    return NGX_OK;
+}
+
+/* Shows the head to the core. NGX_DECLINED: the core failed. */
+static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
+    ngx_http_request_t* r = ctx->request;
+    ovr_request request;
+    ovr_response response;
+    size_t own_count = count_fields(&r->headers_in.headers);
+    ovr_header* own = ngx_palloc(r->pool, (own_count + count_fields(&r->headers_out.headers)) * sizeof(ovr_header) + 1);
+
+    if (own == NULL) return NGX_ERROR;
+    ngx_memzero(&request, sizeof request);
+    request.struct_size = sizeof request;
+    request.method = bytes(r->method_name);
+    request.target = bytes(r->unparsed_uri);
+    request.headers = own;
+    request.header_count = copy_fields(&r->headers_in.headers, own);
+    if (request_body(r, &request.body) != NGX_OK) return NGX_ERROR;
+
+    ngx_memzero(&response, sizeof response);
+    response.struct_size = sizeof response;
+    response.status = (uint32_t)r->headers_out.status;
+    if (r->headers_out.status_line.len > 4) { /* "200 OK" */
+        response.reason.data = r->headers_out.status_line.data + 4;
+        response.reason.size = r->headers_out.status_line.len - 4;
+    }
+    if (content_type(r, &response.content_type) != NGX_OK) return NGX_ERROR;
+    response.headers = own + own_count;
+    response.header_count = copy_fields(&r->headers_out.headers, own + own_count);
+    response.request = &request;
+    return ovr_filter_head(ctx->filter, &response, action) == OVR_OK ? NGX_OK : NGX_DECLINED;
+}
+
+static void write_event(overread_ctx_t* ctx, const ovr_action* action) {
+    ngx_http_request_t* r = ctx->request;
+    ngx_time_t* now = ngx_timeofday();
+    ovr_exchange exchange;
+    char line[EVENT_CAPACITY + 1];
+    size_t size = 0;
+
+    if (!action->wants_event || ctx->conf->events == NULL) return;
+    ngx_memzero(&exchange, sizeof exchange);
+    exchange.struct_size = sizeof exchange;
+    exchange.proxy = "nginx";
+    exchange.method = bytes(r->method_name);
+    exchange.host = bytes(r->headers_in.server);
+    exchange.target = bytes(r->unparsed_uri);
+    exchange.unix_ms = (uint64_t)now->sec * 1000 + now->msec;
+    if (ovr_filter_event(ctx->filter, &exchange, line, EVENT_CAPACITY, &size) != OVR_OK) return;
+    line[size] = '\n';
+    /* One write per line on a descriptor opened for appending: lines of several workers never mix. */
+    if (ngx_write_fd(ctx->conf->events->fd, line, size + 1) == -1)
+        ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno, "overread: cannot write to \"%V\"", &ctx->conf->events->name);
+}
+
+/* ---- the delay line ---- */
+
+/* nginx asks its filters again, and does not end the request, only while something is marked as buffered. */
+static void mark(overread_ctx_t* ctx, ngx_uint_t waiting) {
+    if (waiting || ctx->unread)
+        ctx->request->connection->buffered |= OVERREAD_BUFFERED;
+    else
+        ctx->request->connection->buffered &= ~OVERREAD_BUFFERED;
+}
+
+static void disarm(overread_ctx_t* ctx) {
+    if (ctx->timer.timer_set) ngx_del_timer(&ctx->timer);
+    ctx->due = 0;
+    mark(ctx, 0);
+}
+
+static void drop_waiting(overread_ctx_t* ctx) {
+    ngx_chain_t** end = &ctx->free;
+    while (*end) end = &(*end)->next;
+    *end = ctx->held;
+    ctx->held = ctx->unread = NULL;
+    disarm(ctx);
+}
+
+/* An empty block; its chain link stays with it. */
+static ngx_chain_t* new_block(overread_ctx_t* ctx) {
+    ngx_chain_t* cl = ctx->free;
+    if (cl) {
+        ctx->free = cl->next;
+    } else {
+        cl = ngx_alloc_chain_link(ctx->request->pool);
+        if (cl == NULL) return NULL;
+        cl->buf = ngx_create_temp_buf(ctx->request->pool, HELD_BLOCK);
+        if (cl->buf == NULL) return NULL;
+        cl->buf->tag = (ngx_buf_tag_t)&ngx_http_overread_module;
+    }
+    cl->buf->pos = cl->buf->last = cl->buf->start;
+    cl->buf->flush = 0;
+    cl->next = NULL;
+    return cl;
+}
+
+/* Copies bytes to the end of the delay line, so that the producer gets its buffer back. */
+static ngx_int_t hold(overread_ctx_t* ctx, const u_char* data, size_t size) {
+    ngx_chain_t **end = &ctx->held, *last = NULL;
+    while (*end) {
+        last = *end;
+        end = &last->next;
+    }
+    while (size) {
+        if (last == NULL || last->buf->last == last->buf->end) {
+            last = new_block(ctx);
+            if (last == NULL) return NGX_ERROR;
+            *end = last;
+            end = &last->next;
+        }
+        size_t part = ngx_min(size, (size_t)(last->buf->end - last->buf->last));
+        last->buf->last = ngx_cpymem(last->buf->last, data, part);
+        data += part;
+        size -= part;
+    }
+    return NGX_OK;
+}
+
+/* The next filter. It must not be called with nothing to do: the write filter takes that for a bug. */
+static ngx_int_t pass_on(overread_ctx_t* ctx, ngx_chain_t* out) {
+    ngx_http_request_t* r = ctx->request;
+    ngx_int_t rc = NGX_OK;
+
+    if (out || r->out || (r->connection->buffered & ~OVERREAD_BUFFERED)) rc = next_body_filter(r, out);
+    for (ngx_chain_t** cl = &ctx->busy; *cl;) {
+        ngx_chain_t* gone = *cl;
+        if (ngx_buf_size(gone->buf)) {
+            cl = &gone->next;
+            continue;
+        }
+        *cl = gone->next;
+        gone->next = ctx->free;
+        ctx->free = gone;
+    }
+    return rc;
+}
+
+static ngx_int_t append(ngx_pool_t* pool, ngx_chain_t*** end, ngx_buf_t* b) {
+    ngx_chain_t* cl = ngx_alloc_chain_link(pool);
+    if (cl == NULL) return NGX_ERROR;
+    cl->buf = b;
+    cl->next = NULL;
+    **end = cl;
+    *end = &cl->next;
+    return NGX_OK;
+}
+
+/* Moves what may go, up to `ready` bytes, from the front of the delay line to the chain. */
+static ngx_int_t take_held(overread_ctx_t* ctx, uint64_t* ready, ngx_chain_t*** end) {
+    while (ctx->held && *ready) {
+        ngx_chain_t* cl = ctx->held;
+        size_t size = cl->buf->last - cl->buf->pos;
+        if (size > *ready) { /* the rest gets a block of its own: a block on its way out must not change */
+            ngx_chain_t* rest = new_block(ctx);
+            if (rest == NULL) return NGX_ERROR;
+            size_t tail = size - (size_t)*ready;
+            cl->buf->last -= tail;
+            rest->buf->last = ngx_cpymem(rest->buf->last, cl->buf->last, tail);
+            rest->next = cl->next;
+            cl->next = rest;
+            size = (size_t)*ready;
+        }
+        ctx->held = cl->next;
+        cl->next = ctx->busy;
+        ctx->busy = cl;
+        cl->buf->flush = ctx->flush;
+        *ready -= size;
+        if (append(ctx->request->pool, end, cl->buf) != NGX_OK) return NGX_ERROR;
+    }
+    return NGX_OK;
+}
+
+/* Sends the head if it may go, then everything below offset `released`: held bytes, then those of `in`. The rest of
+ * `in` is copied. */
+static ngx_int_t forward(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t released, ngx_uint_t head_goes) {
+    ngx_http_request_t* r = ctx->request;
+    ngx_chain_t *out = NULL, **end = &out;
+    uint64_t ready;
+    ngx_int_t rc;
+
+    if (!ctx->head_out) {
+        if (head_goes) {
+            ctx->head_out = 1;
+            rc = next_header_filter(r);
+            if (rc == NGX_ERROR || rc > NGX_OK) return NGX_ERROR;
+        } else {
+            released = ctx->sent;
+        }
+    }
+    ready = released - ctx->sent;
+    ctx->sent = released;
+    if (ctx->held == NULL && released == ctx->fed && ctx->head_out) return pass_on(ctx, in); /* the common case: nothing is copied */
+
+    if (take_held(ctx, &ready, &end) != NGX_OK) return NGX_ERROR;
+    for (; in; in = in->next) {
+        ngx_buf_t* b = in->buf;
+        size_t size = ngx_buf_in_memory(b) ? (size_t)(b->last - b->pos) : (size_t)ngx_buf_size(b);
+        if (size > ready) {
+            size_t tail = size - (size_t)ready;
+            if (hold(ctx, b->last - tail, tail) != NGX_OK) return NGX_ERROR;
+            if (b->in_file) b->file_last -= tail;
+            b->last -= tail;
+            size -= tail;
+            if (size == 0) continue;
+        } else if (size == 0 && !ctx->head_out) {
+            continue; /* a bare flush cannot overtake the head; it is remembered */
+        }
+        ready -= size;
+        if (append(r->pool, &end, b) != NGX_OK) return NGX_ERROR;
+    }
+    if (ctx->held == NULL) ctx->flush = 0;
+    rc = ctx->head_out ? pass_on(ctx, out) : NGX_OK;
+    while (out) { /* later filters keep buffers, never our links */
+        ngx_chain_t* cl = out;
+        out = cl->next;
+        ngx_free_chain(r->pool, cl);
+    }
+    return rc;
+}
+
+/* ---- stopping a response ---- */
+
+/* The response may be on its way into a cache, or have come from there. */
+static void forget_stored(ngx_http_request_t* r) {
+    ngx_http_upstream_t* u = r->upstream;
+    if (u) {
+        if (u->store) u->headers_in.status_n = NGX_HTTP_BAD_GATEWAY; /* proxy_store keeps only a 200 */
+#if (NGX_HTTP_CACHE)
+        u->cacheable = 0;
+        if (u->pipe) u->pipe->cacheable = 0;
+    }
+    /* A slow client: the file was complete before its bytes came here. nginx takes an absent file for a miss. */
+    if (r->cache && r->cache->file.name.len && (r->cached || r->cache->updated)) {
+        if (ngx_delete_file(r->cache->file.name.data) == NGX_FILE_ERROR && ngx_errno != NGX_ENOENT)
+            ngx_log_error(NGX_LOG_CRIT, r->connection->log, ngx_errno, "overread: cannot delete the leak from the cache: \"%V\"", &r->cache->file.name);
+#endif
+    }
+}
+
+static ngx_int_t add_field(ngx_http_request_t* r, const char* name, const char* value) {
+    ngx_table_elt_t* field = ngx_list_push(&r->headers_out.headers);
+    if (field == NULL) return NGX_ERROR;
+    ngx_memzero(field, sizeof *field);
+    field->hash = 1;
+    field->key.len = ngx_strlen(name);
+    field->key.data = (u_char*)name;
+    field->value.len = ngx_strlen(value);
+    field->value.data = (u_char*)value;
+    return NGX_OK;
+}
+
+/* A 502 without a body in place of a response of which nothing has left. */
+static void withhold(overread_ctx_t* ctx) {
+    ngx_http_request_t* r = ctx->request;
+    ngx_chain_t out;
+
+    ngx_http_clean_header(r);
+    r->headers_out.status = NGX_HTTP_BAD_GATEWAY;
+    r->headers_out.content_length_n = 0;
+    r->keepalive = 0; /* the producer is stopped in the middle, so the connection ends here */
+    r->expect_trailers = 0;
+    r->allow_ranges = 0;
+    ctx->head_out = 1;
+    if (add_field(r, "Cache-Control", "no-store") != NGX_OK) return;
+    if (ctx->filter && add_field(r, "Overread-Id", ovr_filter_id(ctx->filter)) != NGX_OK) return;
+    if (next_header_filter(r) == NGX_ERROR || r->header_only) return;
+    out.buf = ngx_calloc_buf(r->pool);
+    if (out.buf == NULL) return;
+    out.buf->last_buf = 1;
+    out.buf->last_in_chain = 1;
+    out.next = NULL;
+    (void)next_body_filter(r, &out);
+}
+
+/* Ends the connection so that the client cannot take what it has for the whole. */
+static void cut(ngx_http_request_t* r) {
+    ngx_connection_t* c = r->connection;
+    struct linger reset = {1, 0};
+
+#if (NGX_HTTP_V2)
+    if (r->stream) return; /* nginx resets the stream */
+#endif
+    c->timedout = 1;                                                 /* no TLS close_notify */
+    if (r->chunked || r->headers_out.content_length_n != -1) return; /* the end is missing */
+    if (setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) == -1)
+        ngx_log_error(NGX_LOG_ALERT, c->log, ngx_socket_errno, "overread: setsockopt(SO_LINGER) failed");
+}
+
+/* Always NGX_ERROR, which makes nginx stop the producer and close. */
+static ngx_int_t stop(overread_ctx_t* ctx) {
+    ctx->stopped = 1;
+    ctx->active = 0;
+    drop_waiting(ctx);
+    forget_stored(ctx->request);
+    if (ctx->head_out)
+        cut(ctx->request);
+    else
+        withhold(ctx);
+    return NGX_ERROR;
+}
+
+/* NGX_OK: go on. NGX_ERROR: the response was stopped, as the action says. */
+static ngx_int_t obey(overread_ctx_t* ctx, const ovr_action* action) {
+    if (action->verb == OVR_PASS) return NGX_OK;
+    ctx->judged = 1;
+    write_event(ctx, action);
+    ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0, "overread: response %s, id %s", ctx->head_out ? "cut" : "blocked", ovr_filter_id(ctx->filter));
+    return stop(ctx);
+}
+
+/* NGX_OK: the response goes on unscanned. */
+static ngx_int_t core_failed(overread_ctx_t* ctx, const char* what) {
+    ngx_log_error(NGX_LOG_ALERT, ctx->request->connection->log, 0, "overread: %s; overread_on_error says %s", what,
+                  ctx->conf->on_error == ON_ERROR_BLOCK ? "block" : "pass");
+    ctx->active = 0;
+    return ctx->conf->on_error == ON_ERROR_BLOCK && ctx->conf->mode == OVR_MODE_ENFORCE ? stop(ctx) : NGX_OK;
+}
+
+static ngx_int_t finish(overread_ctx_t* ctx, ovr_action* action) {
+    if (ovr_filter_end(ctx->filter, action) != OVR_OK) return core_failed(ctx, "the scanner could not end the body");
+    if (obey(ctx, action) != NGX_OK) return NGX_ERROR;
+    ctx->active = 0;
+    ctx->judged = 1;
+    write_event(ctx, action);
+    return NGX_OK;
+}
+
+static ngx_int_t scan_trailers(overread_ctx_t* ctx, ovr_action* action) {
+    ngx_list_t* list = &ctx->request->headers_out.trailers;
+    size_t count = count_fields(list);
+    ovr_header* fields;
+
+    if (count == 0) return NGX_OK;
+    fields = ngx_palloc(ctx->request->pool, count * sizeof(ovr_header));
+    if (fields == NULL) return NGX_ERROR;
+    if (ovr_filter_trailers(ctx->filter, fields, copy_fields(list, fields), action) != OVR_OK)
+        return core_failed(ctx, "the scanner could not read the trailers");
+    return obey(ctx, action);
+}
+
+/* ---- the filters ---- */
+
+static void close_ctx(void* data) {
+    overread_ctx_t* ctx = data;
+    if (ctx->timer.timer_set) ngx_del_timer(&ctx->timer);
+    ovr_filter_close(ctx->filter);
+}
+
+/* Also finds the context that an internal redirect has hidden. */
+static overread_ctx_t* find_ctx(ngx_http_request_t* r) {
+    overread_ctx_t* ctx = ngx_http_get_module_ctx(r, ngx_http_overread_module);
+    if (ctx) return ctx;
+    for (ngx_pool_cleanup_t* c = r->pool->cleanup; c; c = c->next)
+        if (c->handler == close_ctx) return c->data;
+    return NULL;
+}
+
+static void arm(overread_ctx_t* ctx, ngx_msec_t ms, ngx_uint_t due) {
+    if (ctx->timer.timer_set) ngx_del_timer(&ctx->timer);
+    ctx->due = due;
+    ngx_add_timer(&ctx->timer, ms);
+}
+
+/* The deadline belongs to the oldest held byte. */
+static void rearm(overread_ctx_t* ctx, const ovr_action* action, ngx_uint_t older_ones_left) {
+    if (ctx->held == NULL || action->hold_ms == 0) {
+        disarm(ctx);
+        return;
+    }
+    if (!ctx->due || !older_ones_left) arm(ctx, action->hold_ms, 1);
+    mark(ctx, 1);
+}
+
+static void on_timer(ngx_event_t* event);
+
+static ngx_uint_t matches(ngx_str_t type, const char* pattern, size_t size) {
+    if (size == 1) return pattern[0] == '*';
+    if (pattern[0] == '*') return type.len >= size - 1 && ngx_strncasecmp(type.data + type.len - (size - 1), (u_char*)pattern + 1, size - 1) == 0;
+    if (pattern[size - 1] == '*') return type.len >= size - 1 && ngx_strncasecmp(type.data, (u_char*)pattern, size - 1) == 0;
+    return type.len == size && ngx_strncasecmp(type.data, (u_char*)pattern, size) == 0;
+}
+
+static ngx_uint_t type_is_scanned(ngx_http_request_t* r, overread_loc_conf_t* conf) {
+    ngx_str_t type = r->headers_out.content_type;
+    ngx_str_t* pattern;
+
+    for (size_t i = 0; i < type.len; i++)
+        if (type.data[i] == ';' || type.data[i] == ' ') type.len = i;
+    if (type.len == 0) return 1;
+    if (conf->types == NULL) {
+        for (size_t i = 0; i < sizeof DEFAULT_TYPES / sizeof *DEFAULT_TYPES; i++)
+            if (matches(type, DEFAULT_TYPES[i], ngx_strlen(DEFAULT_TYPES[i]))) return 1;
+        return 0;
+    }
+    pattern = conf->types->elts;
+    for (ngx_uint_t i = 0; i < conf->types->nelts; i++)
+        if (matches(type, (char*)pattern[i].data, pattern[i].len)) return 1;
+    return 0;
+}
+
+static overread_ctx_t* new_ctx(ngx_http_request_t* r) {
+    ngx_pool_cleanup_t* cleanup = ngx_pool_cleanup_add(r->pool, 0);
+    overread_ctx_t* ctx = ngx_pcalloc(r->pool, sizeof *ctx);
+    if (cleanup == NULL || ctx == NULL) return NULL;
+    ctx->request = r;
+    ctx->timer.handler = on_timer;
+    ctx->timer.data = ctx;
+    ctx->timer.log = r->connection->log;
+    cleanup->handler = close_ctx;
+    cleanup->data = ctx;
+    return ctx;
+}
+
+static ovr_filter* open_filter(const overread_main_conf_t* main, const overread_loc_conf_t* conf) {
+    ovr_filter* filter = NULL;
+    ovr_policy policy;
+
+    if (main->scanner == NULL) return NULL;
+    ngx_memzero(&policy, sizeof policy);
+    policy.struct_size = sizeof policy;
+    policy.mode = (int)conf->mode;
+    policy.block_from = (int)conf->block_from;
+    policy.hold = (uint32_t)conf->hold;
+    policy.hold_ms = (uint32_t)conf->hold_ms;
+    return ovr_filter_open(main->scanner, &policy, &filter, NULL) == OVR_OK ? filter : NULL;
+}
+
+static ngx_int_t header_filter(ngx_http_request_t* r) {
+    overread_loc_conf_t* conf = ngx_http_get_module_loc_conf(r, ngx_http_overread_module);
+    overread_ctx_t* ctx;
+    ovr_action action;
+    ngx_int_t rc;
+
+    if (r != r->main) return next_header_filter(r); /* its body arrives as part of the main response */
+    ctx = find_ctx(r);
+    if (ctx) {
+        if (ctx->head_out) return next_header_filter(r);
+        /* An error page or an internal redirect takes the place of a response whose head had not gone out. */
+        drop_waiting(ctx);
+        ovr_filter_close(ctx->filter);
+        ctx->filter = NULL;
+        ctx->active = ctx->judged = ctx->flush = 0;
+        ctx->fed = ctx->sent = 0;
+    }
+    if (conf->mode == OVR_MODE_OFF || r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) return next_header_filter(r);
+    if (ctx == NULL) ctx = new_ctx(r);
+    if (ctx == NULL) return NGX_ERROR;
+    ngx_http_set_ctx(r, ctx, ngx_http_overread_module);
+    ctx->conf = conf;
+    ctx->filter = open_filter(ngx_http_get_module_main_conf(r, ngx_http_overread_module), conf);
+    rc = ctx->filter ? scan_head(ctx, &action) : NGX_DECLINED;
+    if (rc == NGX_ERROR) return NGX_ERROR;
+    if (rc == NGX_DECLINED) {
+        if (core_failed(ctx, "the scanner could not start") != NGX_OK) return NGX_ERROR;
+        ctx->head_out = 1;
+        return next_header_filter(r);
+    }
+    if (obey(ctx, &action) != NGX_OK) return NGX_ERROR;
+
+    if (r->method == NGX_HTTP_HEAD || r->header_only || r->headers_out.status == NGX_HTTP_NO_CONTENT || r->headers_out.status == NGX_HTTP_NOT_MODIFIED ||
+        !type_is_scanned(r, conf)) {
+        if (finish(ctx, &action) != NGX_OK) return NGX_ERROR;
+        ctx->head_out = 1;
+        return next_header_filter(r);
+    }
+    ctx->active = 1;
+    r->main_filter_need_in_memory = 1;
+    r->filter_need_in_memory = 1;
+    /* nginx's own range filter cuts the body before it comes here, on what its head filter behind this one has found: for
+     * its sake the head goes at once, and a leak is cut instead of blocked. */
+    ctx->head_out = action.release_head || (r->headers_in.range && r->allow_ranges && r->headers_out.status == NGX_HTTP_OK);
+    return ctx->head_out ? next_header_filter(r) : NGX_OK;
+}
+
+/* One buffer of the body. */
+static ngx_int_t scan(overread_ctx_t* ctx, ngx_buf_t* b, ovr_action* action) {
+    size_t size = (size_t)ngx_buf_size(b), part = size;
+    size_t limit = ctx->conf->max_body;
+
+    if (size && ctx->active && !ngx_buf_in_memory(b)) {
+        if (core_failed(ctx, "a part of the body is not in memory") != NGX_OK) return NGX_ERROR;
+    }
+    if (ctx->active && limit && ctx->fed + size > limit) part = limit - (size_t)ctx->fed;
+    if (ctx->active && part) {
+        if (ovr_filter_body(ctx->filter, b->pos, part, action) != OVR_OK) {
+            if (core_failed(ctx, "the scanner could not take a part of the body") != NGX_OK) return NGX_ERROR;
+        } else if (obey(ctx, action) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+    ctx->fed += size;
+    return ctx->active && part < size ? finish(ctx, action) : NGX_OK;
+}
+
+/* Whether own copies wait for a socket or a window that takes no more: nginx comes again when it does. */
+static ngx_uint_t is_full(overread_ctx_t* ctx) { return ctx->busy && (ctx->request->connection->buffered & (NGX_HTTP_WRITE_BUFFERED | NGX_LOWLEVEL_BUFFERED)); }
+
+/* nginx's buffering producer does not know of these bytes and would not push them when the socket is free again. Ever
+ * rarer looks: most clients are back soon, and one that is not costs next to nothing. */
+static void look_again(overread_ctx_t* ctx) {
+    if (ctx->timer.timer_set) return;
+    ctx->look_ms = ctx->look_ms ? ngx_min(2 * ctx->look_ms, LOOK_LIMIT) : ngx_min(ctx->conf->hold_ms, LOOK_LIMIT);
+    arm(ctx, ctx->look_ms, 0);
+}
+
+static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
+    overread_ctx_t* ctx = ngx_http_get_module_ctx(r, ngx_http_overread_module);
+    ngx_uint_t last = 0, older_ones_left;
+    uint64_t released, fed_before;
+    ovr_action action;
+    ngx_chain_t* copied = NULL;
+    ngx_int_t rc;
+
+    if (ctx && ctx->stopped) return NGX_ERROR;
+    if (ctx == NULL || (!ctx->active && ctx->held == NULL && ctx->unread == NULL)) return next_body_filter(r, in);
+    /* Copies on their way out would pile up behind a slow client: nginx's producers stop only when their own buffers stay full. */
+    if (ctx->unread || (in && is_full(ctx))) {
+        if (ngx_chain_add_copy(r->pool, &ctx->unread, in) != NGX_OK || pass_on(ctx, NULL) == NGX_ERROR) return NGX_ERROR;
+        if (is_full(ctx)) {
+            mark(ctx, ctx->held != NULL);
+            look_again(ctx);
+            return NGX_AGAIN;
+        }
+        in = copied = ctx->unread;
+        ctx->unread = NULL;
+    }
+    ctx->look_ms = 0;
+    if (in == NULL) return ctx->head_out ? pass_on(ctx, NULL) : NGX_OK;
+
+    ngx_memzero(&action, sizeof action);
+    action.released = ctx->sent;
+    action.hold_ms = ctx->due ? (uint32_t)ctx->conf->hold_ms : 0;
+    fed_before = ctx->fed;
+    for (ngx_chain_t* cl = in; cl; cl = cl->next) {
+        if (scan(ctx, cl->buf, &action) != NGX_OK) return NGX_ERROR;
+        last |= cl->buf->last_buf;
+        ctx->flush |= cl->buf->flush;
+    }
+    if (last && ctx->active && (scan_trailers(ctx, &action) != NGX_OK || finish(ctx, &action) != NGX_OK)) return NGX_ERROR;
+
+    released = ctx->active ? ngx_min(action.released, ctx->fed) : ctx->fed;
+    older_ones_left = released < fed_before;
+    rc = forward(ctx, in, released, !ctx->active || action.release_head);
+    while (copied) { /* later filters keep buffers, never our links */
+        ngx_chain_t* gone = copied;
+        copied = copied->next;
+        ngx_free_chain(r->pool, gone);
+    }
+    if (rc == NGX_ERROR) return rc;
+    rearm(ctx, &action, older_ones_left);
+    if (is_full(ctx)) look_again(ctx);
+    return rc;
+}
+
+static ngx_int_t flush_held(overread_ctx_t* ctx) {
+    ovr_action action;
+    ngx_int_t rc;
+
+    ctx->due = 0;
+    ctx->flush = 1;
+    if (ovr_filter_flush(ctx->filter, &action) != OVR_OK) {
+        rc = core_failed(ctx, "the scanner could not flush");
+        return rc == NGX_OK ? forward(ctx, NULL, ctx->fed, 1) : rc;
+    }
+    rc = obey(ctx, &action);
+    if (rc == NGX_OK) rc = forward(ctx, NULL, ngx_min(action.released, ctx->fed), action.release_head);
+    if (rc != NGX_ERROR) rearm(ctx, &action, 0);
+    return rc;
+}
+
+static void on_timer(ngx_event_t* event) {
+    overread_ctx_t* ctx = event->data;
+    ngx_http_request_t* r = ctx->request;
+    ngx_connection_t* c = r->connection;
+    ngx_int_t rc = NGX_OK;
+
+    ngx_http_set_log_request(c->log, r);
+    mark(ctx, 0);
+    if (ctx->due && ctx->active) rc = flush_held(ctx);
+    if (rc != NGX_ERROR && (c->write->ready || !is_full(ctx))) rc = body_filter(r, NULL);
+    if (rc == NGX_ERROR) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+    } else if (is_full(ctx)) {
+        look_again(ctx); /* without waking the producer, which would give the client another send_timeout */
+    } else {
+        ngx_post_event(c->write, &ngx_posted_events); /* the request may only have waited for the held bytes */
+    }
+    ngx_http_run_posted_requests(c);
+}
+
+/* ---- variables ---- */
+
+enum { VARIABLE_TIER, VARIABLE_BITS, VARIABLE_RULES };
+
+static ngx_int_t put_rules(ngx_http_request_t* r, const ovr_verdict* verdict, ngx_str_t* out) {
+    size_t size = 0;
+    u_char* p;
+
+    for (size_t i = 0; i < verdict->finding_count; i++) size += ngx_strlen(verdict->findings[i].rule) + 1;
+    p = out->data = ngx_pnalloc(r->pool, size + 1);
+    if (p == NULL) return NGX_ERROR;
+    for (size_t i = 0; i < verdict->finding_count; i++) {
+        const char* rule = verdict->findings[i].rule;
+        size_t j = 0;
+        while (j < i && verdict->findings[j].rule != rule) j++;
+        if (j < i) continue; /* named already: ids of one ruleset are one string each */
+        if (p > out->data) *p++ = ',';
+        p = ngx_cpymem(p, rule, ngx_strlen(rule));
+    }
+    out->len = p - out->data;
+    return NGX_OK;
+}
+
+static ngx_int_t get_variable(ngx_http_request_t* r, ngx_http_variable_value_t* v, uintptr_t which) {
+    overread_ctx_t* ctx = find_ctx(r->main);
+    ovr_verdict verdict;
+    ngx_str_t text = ngx_null_string;
+
+    v->not_found = 1;
+    if (ctx == NULL || !ctx->judged || ovr_filter_verdict(ctx->filter, &verdict) != OVR_OK) return NGX_OK;
+    if (which == VARIABLE_TIER) {
+        text.data = (u_char*)ovr_tier_name(verdict.tier);
+        text.len = ngx_strlen(text.data);
+    } else if (which == VARIABLE_BITS) {
+        text.data = ngx_pnalloc(r->pool, NGX_INT64_LEN + 3);
+        if (text.data == NULL) return NGX_ERROR;
+        text.len = ngx_sprintf(text.data, "%.1f", verdict.bits) - text.data;
+    } else if (verdict.finding_count == 0) {
+        return NGX_OK;
+    } else if (put_rules(r, &verdict, &text) != NGX_OK) {
+        return NGX_ERROR;
+    }
+    v->data = text.data;
+    v->len = (unsigned)text.len;
+    v->valid = 1;
+    v->not_found = 0;
+    v->no_cacheable = 0;
+    return NGX_OK;
+}
+
+static ngx_int_t add_variables(ngx_conf_t* cf) {
+    static ngx_str_t names[] = {ngx_string("overread_tier"), ngx_string("overread_bits"), ngx_string("overread_rules")};
+    for (ngx_uint_t i = 0; i < sizeof names / sizeof *names; i++) {
+        /* Not cacheable: asked before the end they have no value yet. */
+        ngx_http_variable_t* variable = ngx_http_add_variable(cf, &names[i], NGX_HTTP_VAR_NOCACHEABLE);
+        if (variable == NULL) return NGX_ERROR;
+        variable->get_handler = get_variable;
+        variable->data = i;
+    }
+    return NGX_OK;
+}
+
+/* ---- configuration ---- */
+
+static char* set_word(ngx_conf_t* cf, ngx_uint_t* field, const overread_word_t* words, const char* expected) {
+    ngx_str_t* value = cf->args->elts;
+    if (*field != NGX_CONF_UNSET_UINT) return "is duplicate";
+    for (; words->name.len; words++) {
+        if (words->name.len == value[1].len && ngx_strcmp(words->name.data, value[1].data) == 0) {
+            *field = words->value;
+            return NGX_CONF_OK;
+        }
+    }
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected %s, found \"%V\"", &value[0], expected, &value[1]);
+    return NGX_CONF_ERROR;
+}
+
+static char* set_mode(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    static const overread_word_t words[] = {
+        {ngx_string("off"), OVR_MODE_OFF}, {ngx_string("monitor"), OVR_MODE_MONITOR}, {ngx_string("enforce"), OVR_MODE_ENFORCE}, {ngx_null_string, 0}};
+    overread_loc_conf_t* conf = data;
+    overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
+    char* failed = set_word(cf, &conf->mode, words, "off, monitor or enforce");
+    if (failed == NGX_CONF_OK && conf->mode != OVR_MODE_OFF) main->used = 1;
+    return failed;
+}
+
+static char* set_block_from(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    static const overread_word_t words[] = {
+        {ngx_string("weak"), OVR_TIER_WEAK}, {ngx_string("strong"), OVR_TIER_STRONG}, {ngx_string("certain"), OVR_TIER_CERTAIN}, {ngx_null_string, 0}};
+    return set_word(cf, &((overread_loc_conf_t*)data)->block_from, words, "weak, strong or certain");
+}
+
+static char* set_on_error(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    static const overread_word_t words[] = {{ngx_string("pass"), ON_ERROR_PASS}, {ngx_string("block"), ON_ERROR_BLOCK}, {ngx_null_string, 0}};
+    return set_word(cf, &((overread_loc_conf_t*)data)->on_error, words, "pass or block");
+}
+
+static char* set_hold(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_str_t* value = cf->args->elts;
+    ssize_t size = ngx_parse_size(&value[1]);
+
+    if (conf->hold != NGX_CONF_UNSET_SIZE) return "is duplicate";
+    if (size == NGX_ERROR || size > HOLD_LIMIT) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected a size of at most 64m, found \"%V\"", &value[0], &value[1]);
+        return NGX_CONF_ERROR;
+    }
+    conf->hold = (size_t)size;
+    return NGX_CONF_OK;
+}
+
+static char* set_hold_ms(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_str_t* value = cf->args->elts;
+    ngx_int_t ms = ngx_parse_time(&value[1], 0);
+
+    if (conf->hold_ms != NGX_CONF_UNSET_MSEC) return "is duplicate";
+    if (ms == NGX_ERROR || ms < 1 || ms > 60000) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected a time from 1ms to 60s, found \"%V\"", &value[0], &value[1]);
+        return NGX_CONF_ERROR;
+    }
+    conf->hold_ms = (ngx_msec_t)ms;
+    return NGX_CONF_OK;
+}
+
+static char* set_max_body(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_str_t* value = cf->args->elts;
+    ssize_t size = ngx_parse_size(&value[1]);
+
+    if (conf->max_body != NGX_CONF_UNSET_SIZE) return "is duplicate";
+    if (size == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected a size, 0 for none, found \"%V\"", &value[0], &value[1]);
+        return NGX_CONF_ERROR;
+    }
+    conf->max_body = (size_t)size;
+    return NGX_CONF_OK;
+}
+
+static char* set_types(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_str_t* value = cf->args->elts;
+
+    if (conf->types != NGX_CONF_UNSET_PTR) return "is duplicate";
+    conf->types = ngx_array_create(cf->pool, cf->args->nelts - 1, sizeof(ngx_str_t));
+    if (conf->types == NULL) return NGX_CONF_ERROR;
+    for (ngx_uint_t i = 1; i < cf->args->nelts; i++) {
+        u_char *p = value[i].data, *end = p + value[i].len, *star = ngx_strlchr(p, end, '*');
+        ngx_uint_t all = value[i].len == 1 && star;
+        ngx_uint_t suffix = value[i].len > 2 && p[0] == '*' && p[1] == '+';
+        ngx_uint_t stars = star ? 1 + (ngx_strlchr(star + 1, end, '*') != NULL) : 0;
+        ngx_uint_t named = ngx_strlchr(p, end, '/') != NULL && (star == NULL || (star == end - 1 && star[-1] == '/'));
+        if (!all && (stars > 1 || !(suffix || named))) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected type/subtype, type/*, *+suffix or *, found \"%V\"", &value[0], &value[i]);
+            return NGX_CONF_ERROR;
+        }
+        *(ngx_str_t*)ngx_array_push(conf->types) = value[i]; /* room was made above */
+    }
+    return NGX_CONF_OK;
+}
+
+static char* set_events(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_str_t* value = cf->args->elts;
+
+    if (conf->events != NGX_CONF_UNSET_PTR) return "is duplicate";
+    if (ngx_strcmp(value[1].data, "off") == 0) {
+        conf->events = NULL;
+        return NGX_CONF_OK;
+    }
+    /* Opened with nginx's own logs, as root, and again on the signal that rotates them. */
+    conf->events = ngx_conf_open_file(cf->cycle, &value[1]);
+    return conf->events ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+static void free_ruleset(void* data) { ovr_ruleset_free(data); }
+
+static char* set_rules(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_main_conf_t* main = data;
+    ngx_str_t* value = cf->args->elts;
+    ngx_str_t path = value[1];
+    ngx_pool_cleanup_t* cleanup;
+    ovr_error why;
+    struct stat info;
+    FILE* file;
+    void* blob;
+    size_t size;
+    int status;
+
+    if (main->ruleset) return "is duplicate";
+    if (ngx_conf_full_name(cf->cycle, &path, 1) != NGX_OK) return NGX_CONF_ERROR;
+    cleanup = ngx_pool_cleanup_add(cf->pool, 0);
+    if (cleanup == NULL) return NGX_CONF_ERROR;
+    file = fopen((char*)path.data, "rb");
+    if (file == NULL || fstat(fileno(file), &info) == -1) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno, "%V: cannot read \"%V\"", &value[0], &path);
+        if (file) fclose(file);
+        return NGX_CONF_ERROR;
+    }
+    size = (size_t)info.st_size;
+    blob = ngx_alloc(size + 1, cf->log);
+    if (blob == NULL) {
+        fclose(file);
+        return NGX_CONF_ERROR;
+    }
+    size = fread(blob, 1, size, file);
+    fclose(file);
+    status = ovr_ruleset_load(blob, size, &main->ruleset, &why);
+    ngx_free(blob);
+    if (status != OVR_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: \"%V\": %s", &value[0], &path, why.message);
+        return NGX_CONF_ERROR;
+    }
+    cleanup->handler = free_ruleset;
+    cleanup->data = main->ruleset;
+    return NGX_CONF_OK;
+}
+
+static void* create_main_conf(ngx_conf_t* cf) { return ngx_pcalloc(cf->pool, sizeof(overread_main_conf_t)); }
+
+static void* create_loc_conf(ngx_conf_t* cf) {
+    overread_loc_conf_t* conf = ngx_pcalloc(cf->pool, sizeof *conf);
+    if (conf == NULL) return NULL;
+    conf->mode = conf->block_from = conf->on_error = NGX_CONF_UNSET_UINT;
+    conf->hold = conf->max_body = NGX_CONF_UNSET_SIZE;
+    conf->hold_ms = NGX_CONF_UNSET_MSEC;
+    conf->types = NGX_CONF_UNSET_PTR;
+    conf->events = NGX_CONF_UNSET_PTR;
+    return conf;
+}
+
+static char* merge_loc_conf(ngx_conf_t* cf, void* parent, void* child) {
+    overread_loc_conf_t *from = parent, *to = child;
+    ngx_conf_merge_uint_value(to->mode, from->mode, OVR_MODE_OFF);
+    ngx_conf_merge_uint_value(to->block_from, from->block_from, OVR_TIER_CERTAIN);
+    ngx_conf_merge_uint_value(to->on_error, from->on_error, ON_ERROR_PASS);
+    ngx_conf_merge_size_value(to->hold, from->hold, OVR_HOLD_DEFAULT);
+    ngx_conf_merge_msec_value(to->hold_ms, from->hold_ms, 50);
+    ngx_conf_merge_size_value(to->max_body, from->max_body, 0);
+    ngx_conf_merge_ptr_value(to->types, from->types, NULL);
+    ngx_conf_merge_ptr_value(to->events, from->events, NULL);
+    return NGX_CONF_OK;
+}
+
+static ngx_int_t install_filters(ngx_conf_t* cf) {
+    next_header_filter = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = header_filter;
+    next_body_filter = ngx_http_top_body_filter;
+    ngx_http_top_body_filter = body_filter;
+    return NGX_OK;
+}
+
+/* After the fork: the scanner's keys differ from worker to worker, and none is in the master. */
+static ngx_int_t start_worker(ngx_cycle_t* cycle) {
+    overread_main_conf_t* main = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_overread_module);
+    ovr_error why;
+    /* A worker that ends here is never started again: responses then go as overread_on_error says. */
+    if (main && main->used && ovr_scanner_new(main->ruleset, NULL, &main->scanner, &why) != OVR_OK)
+        ngx_log_error(NGX_LOG_ALERT, cycle->log, 0, "overread: no scanner: %s", why.message);
+    return NGX_OK;
+}
+
+static void stop_worker(ngx_cycle_t* cycle) {
+    overread_main_conf_t* main = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_overread_module);
+    if (main) ovr_scanner_free(main->scanner);
+}
+
+#define ANYWHERE NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF
+
+static ngx_command_t commands[] = {
+    {ngx_string("overread"), ANYWHERE | NGX_CONF_TAKE1, set_mode, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_block_from"), ANYWHERE | NGX_CONF_TAKE1, set_block_from, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_hold"), ANYWHERE | NGX_CONF_TAKE1, set_hold, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_hold_ms"), ANYWHERE | NGX_CONF_TAKE1, set_hold_ms, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_types"), ANYWHERE | NGX_CONF_1MORE, set_types, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_max_body"), ANYWHERE | NGX_CONF_TAKE1, set_max_body, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_on_error"), ANYWHERE | NGX_CONF_TAKE1, set_on_error, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_events"), ANYWHERE | NGX_CONF_TAKE1, set_events, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_rules"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_rules, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
+    ngx_null_command,
+};
+
+static ngx_http_module_t module_context = {
+    add_variables, install_filters, create_main_conf, NULL, NULL, NULL, create_loc_conf, merge_loc_conf,
+};
+
+ngx_module_t ngx_http_overread_module = {
+    NGX_MODULE_V1, &module_context, commands, NGX_HTTP_MODULE, NULL, NULL, start_worker, NULL, NULL, stop_worker, NULL, NGX_MODULE_V1_PADDING,
+};
