@@ -562,7 +562,7 @@ static ovr_filter* open_filter(const overread_main_conf_t* main, const overread_
     ngx_memzero(&policy, sizeof policy);
     policy.struct_size = sizeof policy;
     policy.mode = (int)conf->mode;
-    policy.block_from = (int)conf->block_from;
+    for (ngx_uint_t tier = conf->block_from; tier <= OVR_TIER_CERTAIN; tier++) policy.action[tier] = OVR_DO_BLOCK;
     policy.hold = (uint32_t)conf->hold;
     policy.hold_ms = (uint32_t)conf->hold_ms;
     return ovr_filter_open(main->scanner, &policy, &filter, NULL) == OVR_OK ? filter : NULL;
