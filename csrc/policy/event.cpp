@@ -8,6 +8,8 @@
 namespace overread {
 namespace {
 
+const char* const BASIS[] = {"counted", "chained", "capped"};  // enum ovr_basis
+
 // A bounded text buffer that goes on counting past its end.
 struct Text {
     char* out;
@@ -29,7 +31,7 @@ struct Text {
     }
     // A number with so many decimals, 0 <= v: printf takes the decimal point from the host's locale, and JSON has one only.
     void decimal(double v, int places) {
-        const long long unit = places == 1 ? 10 : 1000000, n = std::llround(v * double(unit));
+        const long long unit = places == 2 ? 100 : 1000000, n = std::llround(v * double(unit));
         format("%lld.%0*lld", n / unit, places, n % unit);
     }
     // A JSON string of printable ASCII; everything else becomes "?", so the line is valid whatever arrives.
@@ -65,8 +67,10 @@ size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t c
     t.quoted(x.host.data, x.host.size < 255 ? x.host.size : 255);
     t.raw(",\"path\":");
     t.quoted(x.target.data, path);
+    if (*e.trace_id) t.format(",\"trace_id\":\"%s\"", e.trace_id);
+    if (*e.request_id) t.format(",\"request_id\":\"%s\"", e.request_id);
     t.format(",\"status\":%u,\"tier\":\"%s\",\"bits\":", e.status, ovr_tier_name(v.tier));
-    t.decimal(v.bits, 1);
+    t.decimal(v.bits, 2);
     t.raw(",\"probability\":");
     t.decimal(v.probability, 6);
     t.format(",\"content_class\":\"%s\",\"decode\":\"%s\",\"body_bytes\":%llu,\"released\":%llu", v.content_class, ovr_decode_name(v.decode),
@@ -75,8 +79,11 @@ size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t c
     for (size_t i = 0; i < v.term_count; i++) {
         t.format("%s{\"group\":\"%s\",\"level\":", i ? "," : "", v.terms[i].group);
         t.quoted(v.terms[i].level);
-        t.raw(",\"bits\":");
-        t.decimal(double(v.terms[i].bits), 1);
+        t.format(",\"level_index\":%u,\"content_class\":\"%s\",\"basis\":\"%s\",\"k\":%u,\"n\":%u,\"sources\":%u,\"bits\":", unsigned{v.terms[i].level_index},
+                 v.terms[i].cls, BASIS[v.terms[i].basis], v.terms[i].k, v.terms[i].n, v.terms[i].sources);
+        t.decimal(double(v.terms[i].bits), 2);
+        t.raw(",\"alone\":");
+        t.decimal(double(v.terms[i].alone), 2);
         t.put('}');
     }
     t.raw("],\"findings\":[");
@@ -84,10 +91,13 @@ size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t c
         const ovr_finding& f = v.findings[i];
         t.format("%s{\"rule\":", i ? "," : "");
         t.quoted(f.rule);
-        t.format(",\"part\":\"%s\",\"offset\":%llu,\"length\":%u,\"digest\":\"%016llx\"}", ovr_part_name(f.part), static_cast<unsigned long long>(f.offset),
-                 f.length, static_cast<unsigned long long>(f.digest));
+        t.format(",\"family\":\"%s\",\"part\":\"%s\",", ovr_family_name(f.family), ovr_part_name(f.part));
+        if (*f.name) t.format("\"name\":\"%s\",", f.name);
+        t.format("\"offset\":%llu,\"length\":%u,\"bits\":", static_cast<unsigned long long>(f.offset), f.length);
+        t.decimal(double(f.bits), 2);
+        t.format(",\"digest\":\"%016llx\"}", static_cast<unsigned long long>(f.digest));
     }
-    t.format("],\"findings_dropped\":%llu}", static_cast<unsigned long long>(v.findings_dropped));
+    t.format("],\"findings_dropped\":%llu,\"exempt\":%llu}", static_cast<unsigned long long>(v.findings_dropped), static_cast<unsigned long long>(v.exempt));
     if (capacity) buffer[t.size < capacity ? t.size : capacity - 1] = 0;
     return t.size;
 }

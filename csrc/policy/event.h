@@ -11,6 +11,8 @@ struct Event {
     const char* would;   // what enforce does with such a response; NULL in enforce
     bool head_sent;      // before it was decided
     uint32_t status;
+    const char* trace_id;    // 32 hexadecimal digits, or ""
+    const char* request_id;  // or ""
     uint64_t released;
     ovr_verdict verdict;
 };

@@ -27,6 +27,7 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     done_ = OVR_DO_LOG;
     released_ = 0;
     status_ = response.status;
+    take_ids(response.request);
     const uint32_t hold = policy_.hold == OVR_HOLD_DEFAULT ? DEFAULT_HOLD : policy_.hold;
     if (redacts_) {
         redaction_.reset();
@@ -39,6 +40,33 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
         stream_.freeze_from(plan_.from(OVR_DO_REDACT));
     }
     act(action, false);
+}
+
+// What ties an event to other logs: the trace of W3C Trace Context (traceparent, section 3.2), and the proxy's request id. Nothing
+// that looks otherwise is repeated: a client chooses these values.
+void Filter::take_ids(const ovr_request* request) {
+    trace_id_[0] = request_id_[0] = 0;
+    auto is = [](const ovr_bytes& name, const char* lower) {
+        if (name.size != std::strlen(lower)) return false;
+        for (size_t i = 0; i < name.size; i++)
+            if ((name.data[i] >= 'A' && name.data[i] <= 'Z' ? name.data[i] | 0x20 : name.data[i]) != lower[i]) return false;
+        return true;
+    };
+    auto hex = [](uint8_t c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+    for (size_t i = 0; request && i < request->header_count; i++) {
+        const ovr_bytes& v = request->headers[i].value;
+        if (is(request->headers[i].name, "traceparent") && v.size >= 55 && v.data[2] == '-' && v.data[35] == '-' && std::all_of(v.data + 3, v.data + 35, hex)) {
+            std::memcpy(trace_id_, v.data + 3, 32);
+            trace_id_[32] = 0;
+        }
+        // As proxies make them: a UUID (Envoy), 32 hexadecimal digits (nginx).
+        const bool id = is(request->headers[i].name, "x-request-id") && v.size >= 8 && v.size <= 40 &&
+                        std::all_of(v.data, v.data + v.size, [&](uint8_t c) { return hex(c) || c == '-'; });
+        if (id) {
+            std::memcpy(request_id_, v.data, v.size);
+            request_id_[v.size] = 0;
+        }
+    }
 }
 
 void Filter::body(const uint8_t* data, size_t size, ovr_action* action) {
@@ -176,7 +204,7 @@ void Filter::act(ovr_action* action, bool at_end) {
 }
 
 size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
-    Event e{id_, enforces(), done(), nullptr, head_sent_, status_, released_, {}};
+    Event e{id_, enforces(), done(), nullptr, head_sent_, status_, trace_id_, request_id_, released_, {}};
     stream_.finish(&e.verdict);
     if (!enforces()) e.would = action_name(std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
     return write_event(e, x, buffer, capacity);

@@ -32,6 +32,7 @@ class Filter {
     bool stopped() const { return verb_ != OVR_PASS; }
     bool watches() const { return may_redact_ && !redaction_.active() && !stopped(); }
     void feed(const uint8_t* data, size_t size);
+    void take_ids(const ovr_request* request);
     void start_redaction(uint64_t from);
     void decide(bool at_end);
     void shorten(int action);
@@ -51,6 +52,7 @@ class Filter {
     int done_ = OVR_DO_LOG;  // enum ovr_do; OVR_DO_BLOCK for a cut as well
     uint64_t released_ = 0;
     uint32_t status_ = 0;
+    char trace_id_[33] = "", request_id_[41] = "";
     char id_[17] = "";
 };
 

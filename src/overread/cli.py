@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import __version__, _core, rule_page, ruleset, show, site_counts
+from . import __version__, _core, events, rule_page, ruleset, show, site_counts
 from ._stream import Scanner
 from .errors import OverreadError
 from .policy import block_bits
@@ -55,6 +55,18 @@ def main(argv: list[str] | None = None) -> int:
     explained = rules.add_parser("explain", help="explain a shipped rule")
     explained.add_argument("id")
     explained.set_defaults(run=_rules_explain)
+
+    told = commands.add_parser("events", help="read what the proxies' event files tell").add_subparsers(dest="what", required=True)
+    tail = told.add_parser("tail", help="show the newest events")
+    tail.add_argument("file", type=Path)
+    tail.add_argument("-n", "--number", type=int, default=10, metavar="N", help="how many (default 10)")
+    tail.add_argument("-f", "--follow", action="store_true", help="go on with those to come")
+    tail.add_argument("--json", action="store_true", help="as they are in the file")
+    tail.set_defaults(run=_events_tail)
+    why = told.add_parser("explain", help="say why there is an event, and what was done")
+    why.add_argument("file", type=Path)
+    why.add_argument("id", help="16 hexadecimal digits: of the page a visitor saw, or of a log")
+    why.set_defaults(run=_events_explain)
 
     site = commands.add_parser("calibrate", help="weights from your own traffic, and what a budget of false blocks asks for")
     what = site.add_mutually_exclusive_group(required=True)
@@ -216,3 +228,22 @@ def _rules_explain(args: argparse.Namespace) -> int:
             return 0
     print(f"overread: no rule {args.id!r}; `overread rules list` names them", file=sys.stderr)
     return 2
+
+
+def _events_tail(args: argparse.Namespace) -> int:
+    def show_event(event: events.Event) -> None:
+        print(json.dumps(event) if args.json else events.line(event), flush=args.follow)
+
+    there = list(events.read(args.file))
+    for event in there[max(0, len(there) - args.number) :]:
+        show_event(event)
+    if args.follow:
+        for i, event in enumerate(events.read(args.file, follow=True)):
+            if i >= len(there):
+                show_event(event)
+    return 0
+
+
+def _events_explain(args: argparse.Namespace) -> int:
+    print(events.explain(events.find(args.file, args.id)))
+    return 0

@@ -1,0 +1,122 @@
+"""The proxies' event files: one JSON object a line, as event.schema.json says. `overread events tail|explain`."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError
+from .verdict import Finding, Term, Verdict
+
+POLL_SECONDS = 0.2
+
+Event = dict[str, Any]
+
+
+def read(path: Path, *, follow: bool = False) -> Iterator[Event]:
+    """Events of a file, oldest first; with ``follow`` also those to come, and those of a file that takes its place.
+
+    Lines that are no event, such as half of one that a full disk cut, are passed over.
+
+    Raises
+    ------
+    ConfigError
+        When the file cannot be read.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    with file:
+        while True:
+            rest = b""
+            while line := file.readline():
+                rest += line
+                if not line.endswith(b"\n"):
+                    break  # its end is still being written
+                if (event := _parse(rest)) is not None:
+                    yield event
+                rest = b""
+            if not follow:
+                if rest and (event := _parse(rest)) is not None:
+                    yield event
+                return
+            time.sleep(POLL_SECONDS)
+            try:
+                now = path.stat()
+            except OSError:
+                continue
+            if now.st_ino != os.fstat(file.fileno()).st_ino or now.st_size < file.tell():
+                yield from read(path, follow=True)
+                return
+            file.seek(-len(rest), 1)
+
+
+def _parse(line: bytes) -> Event | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and event.get("schema") == 1 and "id" in event else None
+
+
+def find(path: Path, event_id: str) -> Event:
+    """The newest event with this id.
+
+    Raises
+    ------
+    ConfigError
+        When there is none, or the file cannot be read.
+    """
+    found = None
+    for event in read(path):
+        if event["id"] == event_id:
+            found = event
+    if found is None:
+        raise ConfigError(f"{path}: no event has the id {event_id!r}")
+    return found
+
+
+def verdict_of(event: Event) -> Verdict:
+    """The verdict behind an event, as far as it tells: offsets, digests and counts, never bytes."""
+    return Verdict(
+        leaked=event["tier"] in ("strong", "certain"),
+        bits=event["bits"],
+        probability=event["probability"],
+        tier=event["tier"],
+        first_offset=min((f["offset"] for f in event["findings"] if f["part"] == "body"), default=None),
+        body_bytes=event["body_bytes"],
+        content_class=event["content_class"],
+        findings=tuple(Finding(**{"name": "", **f, "digest": int(f["digest"], 16)}) for f in event["findings"]),
+        findings_dropped=event["findings_dropped"],
+        terms=tuple(Term(**t) for t in event["terms"]),
+        exempt=event["exempt"],
+        decode=event["decode"],
+    )
+
+
+def line(event: Event) -> str:
+    """An event in one line: when, id, what was done, how sure, where."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(event["unix_ms"] / 1000))
+    done = event["action"] if event["mode"] == "enforce" else f"{event['action']} (enforce: {event.get('would', '?')})"
+    rules = sorted({f["rule"] for f in event["findings"]})
+    more = f" and {len(rules) - 3} more" if len(rules) > 3 else ""
+    return f"{when} {event['id']} {done} {event['tier']} {event['bits']:.1f} bits {event['method']} {event['host']}{event['path']} {', '.join(rules[:3])}{more}"
+
+
+def explain(event: Event) -> str:
+    """Why there is an event, and what was done."""
+    left = "before the head left" if not event["head_sent"] else "after the head had left"
+    what = f"action: {event['action']}" + (f", {left}" if event["action"] not in ("log", "block", "cut") else "")
+    if "would" in event:
+        what += f"; the mode is monitor, enforce would: {event['would']}"
+    ids = "".join(f"\n{key}: {event[key]}" for key in ("trace_id", "request_id") if key in event)
+    where = [
+        f"  {f['rule']}: {f['part']}{' ' + f['name'] if f.get('name') else ''} at {f['offset']:,}, {f['length']:,} bytes, digest {f['digest']}"
+        for f in event["findings"]
+    ]
+    return "\n".join([line(event), what + ids, verdict_of(event).explain(), "where:", *where])
