@@ -48,7 +48,7 @@ bool envoy_dynamic_module_callback_http_append_body(void* filter, envoy_body_typ
 bool envoy_dynamic_module_callback_http_drain_body(void* filter, envoy_body_type type, size_t bytes);
 void envoy_dynamic_module_callback_http_send_response(void* filter, uint32_t status, envoy_header* headers, size_t header_count, envoy_buffer body,
                                                       envoy_buffer details);
-void envoy_dynamic_module_callback_http_filter_continue_encoding(void* filter);
+void envoy_dynamic_module_callback_http_filter_continue_encoding(void* filter); /* does nothing but once behind a hook that stopped */
 void* envoy_dynamic_module_callback_http_filter_scheduler_new(void* filter);
 void envoy_dynamic_module_callback_http_filter_scheduler_delete(void* scheduler);
 void envoy_dynamic_module_callback_http_filter_scheduler_commit(void* scheduler, uint64_t event);

@@ -83,6 +83,9 @@ struct Filter {
     bool started = false;    // a response head was seen
     bool head_out = false;
     bool finished = false;  // ended, blocked or cut
+    // The last response hook stopped and nothing has gone on since. Envoy lets a module send on its own only then, and once;
+    // so while bytes are held that a flush would release, no hook may let a part of them pass.
+    bool can_send = false;
     uint64_t fed = 0, sent = 0;
     std::string pending;  // body bytes [sent, fed)
     std::string method, host, target, request_body;
@@ -111,6 +114,18 @@ struct Filter {
     void core_failed() {  // the filter never takes the site down: from here on bytes pass
         untouched = true;
         count(config->errors);
+    }
+    void taken(uint64_t size) {
+        pending.erase(0, static_cast<size_t>(size));
+        sent += size;
+        head_out = true;
+    }
+    // Sends the head if it still waits, so many of the held bytes, then any trailers. Whoever calls this from a hook must stop
+    // there and not look at the filter again: the connection may break, and the filter with it.
+    void send(uint64_t size) {
+        if (size) envoy_dynamic_module_callback_http_append_body(envoy, kBufferedResponseBody, {pending.data(), static_cast<size_t>(size)});
+        taken(size);
+        envoy_dynamic_module_callback_http_filter_continue_encoding(envoy);
     }
     void write_event(const ovr_action& action);
     void stop(const ovr_action& action);
@@ -329,6 +344,10 @@ bool get_headers(void* envoy, envoy_header_type type, std::vector<envoy_header>&
     return out.empty() || envoy_dynamic_module_callback_http_get_headers(envoy, type, out.data());
 }
 
+void drain(void* envoy, envoy_body_type type) {
+    envoy_dynamic_module_callback_http_drain_body(envoy, type, envoy_dynamic_module_callback_http_get_body_size(envoy, type));
+}
+
 bool get_body(void* envoy, envoy_body_type type, std::vector<envoy_buffer>& out) {
     out.resize(envoy_dynamic_module_callback_http_get_body_chunks_size(envoy, type));
     return out.empty() || envoy_dynamic_module_callback_http_get_body_chunks(envoy, type, out.data());
@@ -478,15 +497,20 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
         return kHeadersContinue;
     }
     f->head_out = action.release_head != 0;
+    f->can_send = !f->head_out;
     return f->head_out ? kHeadersContinue : kHeadersStopIteration;
 }
 
 int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* filter, bool end) {
     Filter* f = self(filter);
-    if (f->untouched && f->pending.empty()) return kBodyContinue;
+    // Once something was sent past this hook, Envoy puts the last data where that was.
+    const bool moved = end && envoy_dynamic_module_callback_http_get_body_size(envoy, kBufferedResponseBody) > 0;
+    if (f->untouched && f->pending.empty() && !moved) return kBodyContinue;
     if (f->finished) return f->head_out ? kBodyContinue : kBodyStopNoBuffer;
-    std::vector<envoy_buffer> chunks;
-    if (!get_body(envoy, kReceivedResponseBody, chunks)) f->core_failed();
+    std::vector<envoy_buffer> chunks, direct;
+    if (moved && !get_body(envoy, kBufferedResponseBody, chunks)) f->core_failed();
+    if (!get_body(envoy, kReceivedResponseBody, direct)) f->core_failed();
+    chunks.insert(chunks.end(), direct.begin(), direct.end());
     size_t received = 0;
     ovr_action action{};
     action.release_head = f->head_out;
@@ -508,19 +532,28 @@ int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* f
     const bool head_goes = all || f->head_out || action.release_head;
     const uint64_t ready = head_goes && released > f->sent ? released - f->sent : 0;
 
-    if (head_goes && f->pending.empty() && ready == received) {  // the common case: nothing is copied
+    if (head_goes && f->pending.empty() && ready == received && !moved) {  // the common case: nothing is copied
         f->sent += ready;
         f->head_out = true;
+        f->can_send = false;
         return kBodyContinue;
     }
     for (const envoy_buffer& c : chunks) f->pending.append(c.ptr, c.length);
-    envoy_dynamic_module_callback_http_drain_body(envoy, kReceivedResponseBody, received);
-    if (!f->pending.empty() && ready < f->pending.size()) f->hold_for(action.hold_ms);
-    if (!ready && !all && !(head_goes && !f->head_out)) return kBodyStopNoBuffer;
+    drain(envoy, kReceivedResponseBody);
+    if (moved) drain(envoy, kBufferedResponseBody);
+    const bool timed = ready < f->pending.size() && action.hold_ms;
+    if (timed) f->hold_for(action.hold_ms);
+    const bool goes = ready || all || (head_goes && !f->head_out);
+    if (!goes || timed) {
+        // What is ready goes from inside this hook, if that is possible; else with what is held, when its time is up.
+        const bool sends = goes && f->can_send;
+        f->can_send = true;
+        if (sends) f->send(ready);
+        return kBodyStopNoBuffer;
+    }
     envoy_dynamic_module_callback_http_append_body(envoy, kReceivedResponseBody, {f->pending.data(), static_cast<size_t>(ready)});
-    f->pending.erase(0, static_cast<size_t>(ready));
-    f->sent += ready;
-    f->head_out = true;
+    f->taken(ready);
+    f->can_send = false;
     return kBodyContinue;
 }
 
@@ -550,37 +583,27 @@ int envoy_dynamic_module_on_http_filter_response_trailers(void* envoy, const voi
 
 void envoy_dynamic_module_on_http_filter_scheduled(void* envoy, const void* filter, uint64_t event) {
     Filter* f = self(filter);
-    uint64_t ready = 0;
-    bool head_goes = f->head_out;
     if (event == kEventTrailers) {
-        ready = f->pending.size();
-        head_goes = true;
-    } else {
-        if (f->finished || f->untouched || !f->scan) return;
-        ovr_action action{};
-        if (ovr_filter_flush(f->scan, &action) != OVR_OK) {
-            f->core_failed();
-            ready = f->pending.size();
-            head_goes = true;
-        } else if (action.verb != OVR_PASS) {
-            f->stop(action);
-            return;
-        } else {
-            head_goes = head_goes || action.release_head;
-            const uint64_t released = std::min(action.released, f->fed);
-            ready = head_goes && released > f->sent ? released - f->sent : 0;
-            if (ready < f->pending.size()) f->hold_for(action.hold_ms);
-            if (!ready && head_goes == f->head_out) return;
-        }
+        f->send(f->pending.size());
+        return;
     }
-    if (ready) {
-        envoy_dynamic_module_callback_http_append_body(envoy, kBufferedResponseBody, {f->pending.data(), static_cast<size_t>(ready)});
-        f->pending.erase(0, static_cast<size_t>(ready));
-        f->sent += ready;
+    if (f->finished || f->untouched || !f->scan) return;
+    ovr_action action{};
+    if (ovr_filter_flush(f->scan, &action) != OVR_OK) {
+        f->core_failed();
+        action.released = f->fed;
+        action.release_head = 1;
+    } else if (action.verb != OVR_PASS) {
+        f->stop(action);
+        return;
     }
-    f->head_out = true;
-    // Sends the head if it still waits, then what is buffered, then any trailers.
-    envoy_dynamic_module_callback_http_filter_continue_encoding(envoy);
+    const bool head_goes = f->head_out || action.release_head;
+    const uint64_t released = std::min(action.released, f->fed);
+    const uint64_t ready = head_goes && released > f->sent ? released - f->sent : 0;
+    if (ready < f->pending.size()) f->hold_for(action.hold_ms);
+    if (!f->can_send || (!ready && head_goes == f->head_out)) return;
+    f->can_send = false;
+    f->send(ready);
 }
 
 void envoy_dynamic_module_on_http_filter_stream_complete(void*, const void* filter) { timer().disarm(self(filter)); }
