@@ -211,10 +211,11 @@ void Filter::stop(const ovr_action& action) {
     count(action.verb == OVR_BLOCK ? config->blocked : config->cut);
     write_event(action);
     const char* id = ovr_filter_id(scan);
-    std::string body =
-        "<!DOCTYPE html>\n<title>Response withheld</title>\n<h1>Response withheld</h1>\n"
-        "<p>The answer to this request contained data that does not belong to it, so it was not delivered.</p>\n"
-        "<p>If you contact the operator of this site, quote this id: <code>";
+    ovr_verdict verdict{};
+    const bool unjudged = ovr_filter_verdict(scan, &verdict) == OVR_OK && verdict.tier == OVR_TIER_NONE && verdict.decode >= OVR_DECODE_TRUNCATED;
+    std::string body = "<!DOCTYPE html>\n<title>Response withheld</title>\n<h1>Response withheld</h1>\n<p>The answer to this request ";
+    body += unjudged ? "was damaged or packed in a way that could not be checked" : "contained data that does not belong to it";
+    body += ", so it was not delivered.</p>\n<p>If you contact the operator of this site, quote this id: <code>";
     body += id;
     body += "</code></p>\n";
     envoy_header headers[] = {
@@ -284,6 +285,13 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
             config.policy.block_bits = std::strtod(value.c_str(), &end);
             if (value.empty() || *end || !(config.policy.block_bits > 0 && config.policy.block_bits <= 1000))
                 error = "block_bits: expected bits above 0, at most 1000, found '" + value + "'";
+        } else if (key == "on_error") {
+            if (value == "pass")
+                config.policy.on_error = OVR_ON_ERROR_PASS;
+            else if (value == "block")
+                config.policy.on_error = OVR_ON_ERROR_BLOCK;
+            else
+                error = "on_error: expected pass or block, found '" + value + "'";
         } else if (key == "hold") {
             number(key, value, config.policy.hold);
         } else if (key == "hold_ms") {

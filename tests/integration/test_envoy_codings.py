@@ -135,6 +135,11 @@ def monitor(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> Iterato
     yield from running(tmp_path_factory, origin, "--mode", "monitor")
 
 
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> Iterator[Proxy]:
+    yield from running(tmp_path_factory, origin, "--mode", "enforce", "--on-error", "block")
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("way", WAYS)
 def test_coded_leaks_are_blocked(enforce: Proxy, way: str, protocol: str) -> None:
@@ -251,3 +256,53 @@ def start_envoy(origin: Origin, folder: Path, filter_config: str, port: int, adm
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+DECODE = {"not coded": "broken", "four": "unknown"}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", BROKEN)
+def test_on_error_block_withholds_what_cannot_be_decoded(strict: Proxy, name: str, protocol: str) -> None:
+    path = f"/{name.replace(' ', '-')}"
+    before = len(strict.records())
+    status, body = curl(protocol, strict.filtered + path)
+    assert status == 502
+    assert b"could not be checked" in body
+    assert until(lambda: len(strict.records()) > before)
+    record = strict.records()[-1]
+    assert (record["path"], record["action"], record["decode"]) == (path, "block", DECODE.get(name, name))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_on_error_block_cuts_what_breaks_late(strict: Proxy, protocol: str) -> None:
+    done = subprocess.run(["curl", "-s", "--max-time", "20", protocol, strict.filtered + LATE], capture_output=True, timeout=30, check=False)
+    assert done.returncode in (18, 92)  # partial transfer, HTTP/2 stream error
+    assert 0 < len(done.stdout) < len(PAGES[LATE][1])
+    assert PAGES[LATE][1].startswith(done.stdout)
+    assert until(lambda: ("/late", "cut", "broken") in [(r["path"], r["action"], r["decode"]) for r in strict.records()])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_on_error_block_lets_the_rest_pass(strict: Proxy, protocol: str) -> None:
+    for path, (_, body) in PAGES.items():
+        if path.startswith(("/clean", "/long", "/empty")):
+            assert curl(protocol, strict.filtered + path) == (200, body), path
+            assert curl(protocol, "-I", strict.filtered + path)[0] == 200, path
+    status, body = curl(protocol, strict.filtered + "/leak/br")
+    assert status == 502
+    assert b"data that does not belong to it" in body
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("path", [*(f"/{name.replace(' ', '-')}" for name in BROKEN), LATE])
+@pytest.mark.parametrize("mode", ["enforce", "monitor"])
+def test_on_error_pass_and_monitor_alter_nothing(request: pytest.FixtureRequest, mode: str, path: str, protocol: str) -> None:
+    through: Proxy = request.getfixturevalue(mode)
+    assert curl(protocol, through.filtered + path) == (200, PAGES[path][1])
+
+
+def test_a_wrong_on_error_is_named(origin: Origin, tmp_path: Path) -> None:
+    process = start_envoy(origin, tmp_path, "mode=enforce\non_error=log", *free_ports(2))
+    assert process.wait(30) != 0
+    assert "overread: on_error: expected pass or block, found 'log'" in (tmp_path / "log").read_text()
