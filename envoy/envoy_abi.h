@@ -51,7 +51,7 @@ void envoy_dynamic_module_callback_http_send_response(void* filter, uint32_t sta
 void envoy_dynamic_module_callback_http_set_dynamic_metadata_string(void* filter, envoy_buffer ns, envoy_buffer key, envoy_buffer value);
 void envoy_dynamic_module_callback_http_set_dynamic_metadata_number(void* filter, envoy_buffer ns, envoy_buffer key, double value);
 const void* envoy_dynamic_module_callback_get_most_specific_route_config(void* filter);
-void envoy_dynamic_module_callback_http_filter_continue_encoding(void* filter);
+void envoy_dynamic_module_callback_http_filter_continue_encoding(void* filter); /* does nothing but once behind a hook that stopped */
 void* envoy_dynamic_module_callback_http_filter_scheduler_new(void* filter);
 void envoy_dynamic_module_callback_http_filter_scheduler_delete(void* scheduler);
 void envoy_dynamic_module_callback_http_filter_scheduler_commit(void* scheduler, uint64_t event);

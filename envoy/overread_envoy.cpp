@@ -87,6 +87,9 @@ struct Filter {
     bool redact = false;    // what leaves from now on is masked first
     bool no_store = false;  // the head's caching fields are gone
     bool finished = false;  // ended, blocked or cut
+    // The last response hook stopped and nothing has gone on since. Envoy lets a module send on its own only then, and once;
+    // so while bytes are held that a flush would release, no hook may let a part of them pass.
+    bool can_send = false;
     uint64_t fed = 0, sent = 0;
     std::string pending;  // body bytes [sent, fed)
     std::string method, host, target, request_body;
@@ -115,6 +118,13 @@ struct Filter {
     void core_failed() {  // the filter never takes the site down: from here on bytes pass
         untouched = true;
         count(config->errors);
+    }
+    // Sends the head if it still waits, so many of the held bytes, then any trailers. Whoever calls this from a hook must stop
+    // there and not look at the filter again: the connection may break, and the filter with it.
+    void send(uint64_t size) {
+        const std::string piece = release(size);
+        if (size) envoy_dynamic_module_callback_http_append_body(envoy, kBufferedResponseBody, buffer(piece));
+        envoy_dynamic_module_callback_http_filter_continue_encoding(envoy);
     }
     void write_event(const ovr_action& action);
     // To be called before anything that the action allows leaves.
@@ -207,13 +217,17 @@ bool get_headers(void* envoy, envoy_header_type type, std::vector<envoy_header>&
     return out.empty() || envoy_dynamic_module_callback_http_get_headers(envoy, type, out.data());
 }
 
+void drain(void* envoy, envoy_body_type type) {
+    envoy_dynamic_module_callback_http_drain_body(envoy, type, envoy_dynamic_module_callback_http_get_body_size(envoy, type));
+}
+
 bool get_body(void* envoy, envoy_body_type type, std::vector<envoy_buffer>& out) {
     out.resize(envoy_dynamic_module_callback_http_get_body_chunks_size(envoy, type));
     return out.empty() || envoy_dynamic_module_callback_http_get_body_chunks(envoy, type, out.data());
 }
 
 void Filter::take(const ovr_action& action) {
-    redact = action.redact != 0;
+    redact |= action.redact != 0;  // an action without a byte says nothing
     if (!action.no_store || no_store || head_out) return;
     no_store = true;
     for (const char* const* name = ovr_no_store_strips(); *name; name++)
@@ -225,12 +239,13 @@ void Filter::take(const ovr_action& action) {
                                                       {reinterpret_cast<const char*>(sets[i].value.data), sets[i].value.size});
 }
 
-// The next body bytes, as they leave.
+// The next body bytes, as they leave, behind the head.
 std::string Filter::release(uint64_t count) {
     std::string piece = pending.substr(0, static_cast<size_t>(count));
     pending.erase(0, static_cast<size_t>(count));
     if (redact) ovr_filter_redact(scan, sent, &piece[0], piece.size());
     sent += count;
+    head_out = true;
     return piece;
 }
 
@@ -267,10 +282,11 @@ void Filter::stop(const ovr_action& action) {
     }
     pending.clear();
     const char* id = ovr_filter_id(scan);
-    std::string body =
-        "<!DOCTYPE html>\n<title>Response withheld</title>\n<h1>Response withheld</h1>\n"
-        "<p>The answer to this request contained data that does not belong to it, so it was not delivered.</p>\n"
-        "<p>If you contact the operator of this site, quote this id: <code>";
+    ovr_verdict verdict{};
+    const bool unjudged = ovr_filter_verdict(scan, &verdict) == OVR_OK && verdict.tier == OVR_TIER_NONE && verdict.decode >= OVR_DECODE_TRUNCATED;
+    std::string body = "<!DOCTYPE html>\n<title>Response withheld</title>\n<h1>Response withheld</h1>\n<p>The answer to this request ";
+    body += unjudged ? "was damaged or packed in a way that could not be checked" : "contained data that does not belong to it";
+    body += ", so it was not delivered.</p>\n<p>If you contact the operator of this site, quote this id: <code>";
     body += id;
     body += "</code></p>\n";
     envoy_header headers[] = {
@@ -342,6 +358,13 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
             config.policy.block_bits = std::strtod(value.c_str(), &end);
             if (value.empty() || *end || !(config.policy.block_bits > 0 && config.policy.block_bits <= 1000))
                 error = "block_bits: expected bits above 0, at most 1000, found '" + value + "'";
+        } else if (key == "on_error") {
+            if (value == "pass")
+                config.policy.on_error = OVR_ON_ERROR_PASS;
+            else if (value == "block")
+                config.policy.on_error = OVR_ON_ERROR_BLOCK;
+            else
+                error = "on_error: expected pass or block, found '" + value + "'";
         } else if (key == "hold") {
             number(key, value, config.policy.hold);
         } else if (key == "hold_ms") {
@@ -560,15 +583,20 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
     }
     if (action.release_head) f->take(action);
     f->head_out = action.release_head != 0;
+    f->can_send = !f->head_out;
     return f->head_out ? kHeadersContinue : kHeadersStopIteration;
 }
 
 int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* filter, bool end) {
     Filter* f = self(filter);
-    if (f->untouched && f->pending.empty()) return kBodyContinue;
+    // Once something was sent past this hook, Envoy puts the last data where that was.
+    const bool moved = end && envoy_dynamic_module_callback_http_get_body_size(envoy, kBufferedResponseBody) > 0;
+    if (f->untouched && f->pending.empty() && !moved) return kBodyContinue;
     if (f->finished) return f->head_out ? kBodyContinue : kBodyStopNoBuffer;
-    std::vector<envoy_buffer> chunks;
-    if (!get_body(envoy, kReceivedResponseBody, chunks)) f->core_failed();
+    std::vector<envoy_buffer> chunks, direct;
+    if (moved && !get_body(envoy, kBufferedResponseBody, chunks)) f->core_failed();
+    if (!get_body(envoy, kReceivedResponseBody, direct)) f->core_failed();
+    chunks.insert(chunks.end(), direct.begin(), direct.end());
     size_t received = 0;
     ovr_action action{};
     action.release_head = f->head_out;
@@ -591,17 +619,27 @@ int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* f
     const bool head_goes = all || f->head_out || action.release_head;
     const uint64_t ready = head_goes && released > f->sent ? released - f->sent : 0;
 
-    if (head_goes && f->pending.empty() && ready == received && !f->redact) {  // the common case: nothing is copied
+    if (head_goes && f->pending.empty() && ready == received && !moved && !f->redact) {  // the common case: nothing is copied
         f->sent += ready;
         f->head_out = true;
+        f->can_send = false;
         return kBodyContinue;
     }
     for (const envoy_buffer& c : chunks) f->pending.append(c.ptr, c.length);
-    envoy_dynamic_module_callback_http_drain_body(envoy, kReceivedResponseBody, received);
-    if (!f->pending.empty() && ready < f->pending.size()) f->hold_for(action.hold_ms);
-    if (!ready && !all && !(head_goes && !f->head_out)) return kBodyStopNoBuffer;
+    drain(envoy, kReceivedResponseBody);
+    if (moved) drain(envoy, kBufferedResponseBody);
+    const bool timed = ready < f->pending.size() && action.hold_ms;
+    if (timed) f->hold_for(action.hold_ms);
+    const bool goes = ready || all || (head_goes && !f->head_out);
+    if (!goes || timed) {
+        // What is ready goes from inside this hook, if that is possible; else with what is held, when its time is up.
+        const bool sends = goes && f->can_send;
+        f->can_send = true;
+        if (sends) f->send(ready);
+        return kBodyStopNoBuffer;
+    }
     envoy_dynamic_module_callback_http_append_body(envoy, kReceivedResponseBody, buffer(f->release(ready)));
-    f->head_out = true;
+    f->can_send = false;
     return kBodyContinue;
 }
 
@@ -633,36 +671,29 @@ int envoy_dynamic_module_on_http_filter_response_trailers(void* envoy, const voi
 
 void envoy_dynamic_module_on_http_filter_scheduled(void* envoy, const void* filter, uint64_t event) {
     Filter* f = self(filter);
-    uint64_t ready = 0;
-    bool head_goes = f->head_out;
     if (event == kEventTrailers) {
-        ready = f->pending.size();
-        head_goes = true;
+        f->send(f->pending.size());
+        return;
+    }
+    if (f->finished || f->untouched || !f->scan) return;
+    ovr_action action{};
+    if (ovr_filter_flush(f->scan, &action) != OVR_OK) {
+        f->core_failed();
+        action.released = f->fed;
+        action.release_head = 1;
+    } else if (action.verb != OVR_PASS) {
+        f->stop(action);
+        return;
     } else {
-        if (f->finished || f->untouched || !f->scan) return;
-        ovr_action action{};
-        if (ovr_filter_flush(f->scan, &action) != OVR_OK) {
-            f->core_failed();
-            ready = f->pending.size();
-            head_goes = true;
-        } else if (action.verb != OVR_PASS) {
-            f->stop(action);
-            return;
-        } else {
-            f->take(action);
-            head_goes = head_goes || action.release_head;
-            const uint64_t released = std::min(action.released, f->fed);
-            ready = head_goes && released > f->sent ? released - f->sent : 0;
-            if (ready < f->pending.size()) f->hold_for(action.hold_ms);
-            if (!ready && head_goes == f->head_out) return;
-        }
+        f->take(action);
     }
-    if (ready) {
-        envoy_dynamic_module_callback_http_append_body(envoy, kBufferedResponseBody, buffer(f->release(ready)));
-    }
-    f->head_out = true;
-    // Sends the head if it still waits, then what is buffered, then any trailers.
-    envoy_dynamic_module_callback_http_filter_continue_encoding(envoy);
+    const bool head_goes = f->head_out || action.release_head;
+    const uint64_t released = std::min(action.released, f->fed);
+    const uint64_t ready = head_goes && released > f->sent ? released - f->sent : 0;
+    if (ready < f->pending.size()) f->hold_for(action.hold_ms);
+    if (!f->can_send || (!ready && head_goes == f->head_out)) return;
+    f->can_send = false;
+    f->send(ready);
 }
 
 void envoy_dynamic_module_on_http_filter_stream_complete(void*, const void* filter) { timer().disarm(self(filter)); }

@@ -314,7 +314,7 @@ def _start_envoy(
     admin_port: int,
     family: str = "V4_ONLY",
 ) -> None:
-    config = [f"mode={args.mode}", f"block_from={args.block_from}"]
+    config = [f"mode={args.mode}", f"block_from={args.block_from}", f"on_error={args.on_error}"]
     for choice in args.action:
         tier, _, name = choice.partition("=")
         if tier not in BITS or name not in ACTIONS:
@@ -502,6 +502,7 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
     )
     parser.add_argument("--budget", type=float, metavar="N", help="false blocks a year that are bearable; with --per-day, in place of --block-from")
     parser.add_argument("--per-day", type=float, metavar="N", help="responses a day, for --budget")
+    parser.add_argument("--on-error", choices=("pass", "block"), default="pass", help="what enforce does with a body that cannot be decoded (default pass)")
     parser.add_argument("--ruleset", default=None, metavar="BLOB", help="compiled rules and weights, e.g. of overread calibrate; the shipped ones by default")
     parser.add_argument("--hold", type=_hold, metavar="BYTES", help="delay line in enforce (default 16384)")
     parser.add_argument("--hold-ms", type=_hold, metavar="MS", help="longest delay (default 50)")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import http.client
 import json
 import os
 import random
 import signal
 import subprocess
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -55,8 +57,8 @@ BROKEN = {
     "not coded": ("gzip", PAGE),
 }
 PAGES |= {f"/{name.replace(' ', '-')}": page for name, page in BROKEN.items()}
-LATE = "/late"  # breaks when most of it has gone out
-PAGES[LATE] = ("gzip", PAGES["/long/gzip"][1][:-3000] + b"\xff" * 3000)
+LATE = "/late"  # its check sum is wrong, which shows when most of it has gone out
+PAGES[LATE] = ("gzip", PAGES["/long/gzip"][1][:-8] + bytes(8))
 
 
 class Origin(ThreadingHTTPServer):
@@ -82,12 +84,27 @@ class Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/html; charset=utf-8")
         if coding:
             self.send_header("Content-Encoding", coding)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header(*(("Transfer-Encoding", "chunked") if self.chunked else ("Content-Length", str(len(body)))))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(body)
+            last = 8 if self.path == LATE or "pause=" in self.path else 0
+            self.write(body[: len(body) - last])
+            if last:
+                time.sleep(0.5)
+                self.write(body[len(body) - last :])
+            if self.chunked and "pause=last" in self.path:
+                time.sleep(0.5)
+            if self.chunked:
+                self.wfile.write(b"0\r\n\r\n")
 
     do_HEAD = do_GET
+
+    @property
+    def chunked(self) -> bool:
+        return "chunked" in self.path
+
+    def write(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data) if self.chunked else data)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -118,6 +135,11 @@ def monitor(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> Iterato
     yield from running(tmp_path_factory, origin, "--mode", "monitor")
 
 
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory, origin: Origin) -> Iterator[Proxy]:
+    yield from running(tmp_path_factory, origin, "--mode", "enforce", "--on-error", "block")
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("way", WAYS)
 def test_coded_leaks_are_blocked(enforce: Proxy, way: str, protocol: str) -> None:
@@ -140,6 +162,28 @@ def test_clean_pages_stay_coded_byte_for_byte(enforce: Proxy, path: str, protoco
     head = (tmp_path / "head").read_text().lower()
     assert f"content-length: {len(body)}\n" in head.replace("\r", "")
     assert (f"content-encoding: {coding}\n" in head.replace("\r", "")) == bool(coding)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("query", ["pause=1", "pause=1&chunked", "pause=last&chunked"])
+@pytest.mark.parametrize("way", ["plain", "gzip", "br", "zstd"])
+@pytest.mark.parametrize("kind", ["clean", "long"])
+def test_a_pause_before_the_end_loses_nothing(enforce: Proxy, kind: str, way: str, query: str, protocol: str) -> None:
+    path = f"/{kind}/{way}"
+    assert curl(protocol, f"{enforce.filtered}{path}?{query}") == (200, PAGES[path][1])
+
+
+@pytest.mark.parametrize("way", ["plain", "gzip"])
+def test_what_is_held_goes_when_its_time_is_up(enforce: Proxy, way: str) -> None:
+    body = PAGES[f"/long/{way}"][1]
+    connection = http.client.HTTPConnection("127.0.0.1", enforce.port, timeout=20)
+    connection.request("GET", f"/long/{way}?pause=1")
+    response = connection.getresponse()
+    begun = response.read(len(body) - 8)  # the whole delay line, while the last bytes are still to come
+    came = time.monotonic()
+    assert begun + response.read() == body
+    assert time.monotonic() - came > 0.2
+    connection.close()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -212,3 +256,53 @@ def start_envoy(origin: Origin, folder: Path, filter_config: str, port: int, adm
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+
+DECODE = {"not coded": "broken", "four": "unknown"}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", BROKEN)
+def test_on_error_block_withholds_what_cannot_be_decoded(strict: Proxy, name: str, protocol: str) -> None:
+    path = f"/{name.replace(' ', '-')}"
+    before = len(strict.records())
+    status, body = curl(protocol, strict.filtered + path)
+    assert status == 502
+    assert b"could not be checked" in body
+    assert until(lambda: len(strict.records()) > before)
+    record = strict.records()[-1]
+    assert (record["path"], record["action"], record["decode"]) == (path, "block", DECODE.get(name, name))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_on_error_block_cuts_what_breaks_late(strict: Proxy, protocol: str) -> None:
+    done = subprocess.run(["curl", "-s", "--max-time", "20", protocol, strict.filtered + LATE], capture_output=True, timeout=30, check=False)
+    assert done.returncode in (18, 92)  # partial transfer, HTTP/2 stream error
+    assert 0 < len(done.stdout) < len(PAGES[LATE][1])
+    assert PAGES[LATE][1].startswith(done.stdout)
+    assert until(lambda: ("/late", "cut", "broken") in [(r["path"], r["action"], r["decode"]) for r in strict.records()])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_on_error_block_lets_the_rest_pass(strict: Proxy, protocol: str) -> None:
+    for path, (_, body) in PAGES.items():
+        if path.startswith(("/clean", "/long", "/empty")):
+            assert curl(protocol, strict.filtered + path) == (200, body), path
+            assert curl(protocol, "-I", strict.filtered + path)[0] == 200, path
+    status, body = curl(protocol, strict.filtered + "/leak/br")
+    assert status == 502
+    assert b"data that does not belong to it" in body
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("path", [*(f"/{name.replace(' ', '-')}" for name in BROKEN), LATE])
+@pytest.mark.parametrize("mode", ["enforce", "monitor"])
+def test_on_error_pass_and_monitor_alter_nothing(request: pytest.FixtureRequest, mode: str, path: str, protocol: str) -> None:
+    through: Proxy = request.getfixturevalue(mode)
+    assert curl(protocol, through.filtered + path) == (200, PAGES[path][1])
+
+
+def test_a_wrong_on_error_is_named(origin: Origin, tmp_path: Path) -> None:
+    process = start_envoy(origin, tmp_path, "mode=enforce\non_error=log", *free_ports(2))
+    assert process.wait(30) != 0
+    assert "overread: on_error: expected pass or block, found 'log'" in (tmp_path / "log").read_text()

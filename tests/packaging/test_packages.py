@@ -103,8 +103,9 @@ assert (verdict.leaked, verdict.decode) == (True, 'ok')
 assert overread.Scanner().scan(b'', headers=[('Content-Encoding', 'gzip, br, zstd')]).decode == 'ok'
 print(overread._core.__file__)
 """
-    module = run(environment / "bin/python", "-c", code, cwd=folder).strip()
-    assert not [line for line in run("ldd", module, cwd=folder).splitlines() if any(name in line for name in ("libz", "zstd", "brotli"))]
+    module = Path(run(environment / "bin/python", "-c", code, cwd=folder).strip())
+    for binary in (module, module.parent / "lib/liboverread_envoy.so"):
+        assert not [line for line in run("ldd", binary, cwd=folder).splitlines() if any(name in line for name in ("libz", "zstd", "brotli"))]
 
 
 def test_the_command_works(environment: Path, folder: Path) -> None:
