@@ -303,4 +303,11 @@ int ovr_filter_event(ovr_filter* f, const ovr_exchange* x, char* buffer, size_t 
     if (size) *size = n;
     return n < capacity ? OVR_OK : OVR_E_SPACE;
 }
+int ovr_test_token(const void* key, size_t key_size, char token[OVR_TEST_TOKEN + 1]) {
+    static_assert(OVR_TEST_TOKEN == overread::TEST_TOKEN_SIZE);
+    if (!key || key_size != overread::TEST_KEY_SIZE || !token) return OVR_E_ARGUMENT;
+    overread::make_test_token(overread::test_key(static_cast<const uint8_t*>(key)), overread::random_key().k0, token);
+    token[OVR_TEST_TOKEN] = 0;
+    return OVR_OK;
+}
 void ovr_filter_close(ovr_filter* f) { delete f; }

@@ -39,10 +39,11 @@ struct Config {
     ovr_ruleset* ruleset = nullptr;  // NULL: the shipped one
     ovr_scanner* scanner = nullptr;
     ovr_policy policy{};
+    uint8_t test_key[16] = {};
     bool alters = false;  // bodies may be masked or shortened
     int events_fd = -1;
-    std::vector<std::string_view> decoded;                                              // codings
-    size_t responses = 0, blocked = 0, cut = 0, shortened = 0, alarms = 0, errors = 0;  // counter ids
+    std::vector<std::string_view> decoded;                                                         // codings
+    size_t responses = 0, blocked = 0, cut = 0, shortened = 0, tests = 0, alarms = 0, errors = 0;  // counter ids
     ~Config() {
         if (events_fd >= 0) close(events_fd);
         ovr_scanner_free(scanner);
@@ -184,7 +185,9 @@ void Timer::run() {
 void Filter::write_event(const ovr_action& action) {
     if (!action.wants_event) return;
     ovr_verdict verdict{};
-    if (ovr_filter_verdict(scan, &verdict) == OVR_OK && verdict.tier != OVR_TIER_NONE) {
+    if (action.test) {
+        count(config->tests);
+    } else if (ovr_filter_verdict(scan, &verdict) == OVR_OK && verdict.tier != OVR_TIER_NONE) {
         envoy_buffer tier = buffer(ovr_tier_name(verdict.tier));
         envoy_dynamic_module_callback_http_filter_increment_counter(envoy, config->alarms, &tier, 1, 1);
         // For access logs: %DYNAMIC_METADATA(overread:tier)%.
@@ -274,7 +277,7 @@ void Filter::shorten(const ovr_action& action) {
 void Filter::stop(const ovr_action& action) {
     finished = true;
     timer().disarm(this);
-    count(action.verb == OVR_BLOCK ? config->blocked : action.verb == OVR_END && !head_out ? config->shortened : config->cut);
+    if (!action.test) count(action.verb == OVR_BLOCK ? config->blocked : action.verb == OVR_END && !head_out ? config->shortened : config->cut);
     write_event(action);
     if (action.verb == OVR_END && !head_out) {
         shorten(action);
@@ -283,7 +286,8 @@ void Filter::stop(const ovr_action& action) {
     pending.clear();
     const char* id = ovr_filter_id(scan);
     ovr_verdict verdict{};
-    const bool unjudged = ovr_filter_verdict(scan, &verdict) == OVR_OK && verdict.tier == OVR_TIER_NONE && verdict.decode >= OVR_DECODE_TRUNCATED;
+    const bool unjudged =
+        !action.test && ovr_filter_verdict(scan, &verdict) == OVR_OK && verdict.tier == OVR_TIER_NONE && verdict.decode >= OVR_DECODE_TRUNCATED;
     std::string body = "<!DOCTYPE html>\n<title>Response withheld</title>\n<h1>Response withheld</h1>\n<p>The answer to this request ";
     body += unjudged ? "was damaged or packed in a way that could not be checked" : "contained data that does not belong to it";
     body += ", so it was not delivered.</p>\n<p>If you contact the operator of this site, quote this id: <code>";
@@ -377,6 +381,15 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
                 error = "ruleset: cannot read '" + value + "'";
             else if (ovr_ruleset_load(blob.data(), blob.size(), &config.ruleset, &why) != OVR_OK)
                 error = "ruleset: " + value + ": " + why.message;
+        } else if (key == "test_key_file") {
+            std::ifstream file(value);
+            std::string digits;
+            file >> digits;
+            if (digits.size() != 2 * sizeof config.test_key || digits.find_first_not_of("0123456789abcdefABCDEF") != digits.npos)
+                error = "test_key_file: '" + value + "' cannot be read, or does not hold 32 hexadecimal digits";
+            for (size_t i = 0; error.empty() && i < sizeof config.test_key; i++)
+                config.test_key[i] = static_cast<uint8_t>(std::stoul(digits.substr(2 * i, 2), nullptr, 16));
+            config.policy.test_key = {config.test_key, sizeof config.test_key};
         } else if (key == "events") {
             config.events_fd = open(value.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
             if (config.events_fd < 0) error = "events: cannot open '" + value + "': " + std::strerror(errno);
@@ -458,6 +471,7 @@ const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_bu
     counter("overread_responses_total", nullptr, config->responses);
     counter("overread_blocked_total", nullptr, config->blocked);
     counter("overread_cut_total", nullptr, config->cut);
+    counter("overread_tests_total", nullptr, config->tests);
     counter("overread_shortened_total", nullptr, config->shortened);
     counter("overread_alarms_total", "tier", config->alarms);
     counter("overread_errors_total", nullptr, config->errors);

@@ -237,14 +237,16 @@ enum ovr_do {
 
 typedef struct ovr_policy {
     size_t struct_size;
-    int mode;          /* enum ovr_mode */
-    uint32_t hold;     /* bytes, OVR_HOLD_DEFAULT: 16384 in enforce; always 0 in monitor and for event streams */
-    uint32_t hold_ms;  /* milliseconds after which the adapter calls ovr_filter_flush; 0 means 50 */
-    int action[4];     /* enum ovr_do by enum ovr_tier; of the tiers reached the strongest is taken; OVR_TIER_NONE has none */
-    double block_bits; /* bits from which enforce blocks, whatever tiers `action` blocks: what a budget of false blocks asks for
-                          (docs/evidence.md). 0: as `action` says. A struct_size that ends before it is accepted and means 0 */
-    int on_error;      /* enum ovr_on_error: whether enforce stops a body that could not be decoded, as it stops a leak. A
-                          struct_size that ends before it is accepted and means to pass */
+    int mode;           /* enum ovr_mode */
+    uint32_t hold;      /* bytes, OVR_HOLD_DEFAULT: 16384 in enforce; always 0 in monitor and for event streams */
+    uint32_t hold_ms;   /* milliseconds after which the adapter calls ovr_filter_flush; 0 means 50 */
+    int action[4];      /* enum ovr_do by enum ovr_tier; of the tiers reached the strongest is taken; OVR_TIER_NONE has none */
+    double block_bits;  /* bits from which enforce blocks, whatever tiers `action` blocks: what a budget of false blocks asks for
+                           (docs/evidence.md). 0: as `action` says. A struct_size that ends before it is accepted and means 0 */
+    int on_error;       /* enum ovr_on_error: whether enforce stops a body that could not be decoded, as it stops a leak. A
+                           struct_size that ends before it is accepted and means to pass */
+    ovr_bytes test_key; /* 16 bytes of the operator's, copied: a response that echoes a token of ovr_test_token out of its request
+                          is stopped as a leak is, and its event is marked. Empty, or a struct_size that ends before it: none */
 } ovr_policy;
 
 enum ovr_verb {
@@ -260,6 +262,7 @@ typedef struct ovr_action {
     uint8_t release_head; /* 1: the response head may go out now (or went) */
     uint8_t wants_event;  /* 1 (once, at the end or when stopped): call ovr_filter_event and write the line */
     uint8_t no_store;     /* 1: the head goes out without ovr_no_store_strips() and with ovr_no_store_sets(); no cache may store it */
+    uint8_t test;         /* 1: the response echoes a test token; what is stopped or reported is no alarm and to be counted apart */
     uint8_t redact;       /* 1: the bytes that leave from now on must pass ovr_filter_redact, each once, in order */
     uint32_t hold_ms;     /* non-zero while body bytes are held that a flush would release */
     uint64_t released;    /* bytes from the start of the body that may go out */
@@ -299,6 +302,9 @@ OVR_API const char* ovr_filter_done(const ovr_filter*);
 /* Writes one JSON object (no newline, NUL-terminated) with no secret byte and no query string.
  * OVR_E_SPACE when capacity is too small (8192 is always enough); *size is its length without the NUL. */
 OVR_API int ovr_filter_event(ovr_filter*, const ovr_exchange*, char* buffer, size_t capacity, size_t* size);
+#define OVR_TEST_TOKEN 38
+/* A new token for ovr_policy.test_key, of letters, digits and '-', NUL-terminated. */
+OVR_API int ovr_test_token(const void* key, size_t key_size, char token[OVR_TEST_TOKEN + 1]);
 OVR_API void ovr_filter_close(ovr_filter*);
 
 #ifdef __cplusplus

@@ -12,6 +12,8 @@ namespace overread {
 
 Filter::Filter(const Scanner& scanner, const ovr_policy& policy)
     : stream_(scanner), policy_(policy), plan_(policy), redacts_(enforces() && plan_.takes(OVR_DO_REDACT)) {
+    if (policy.test_key.size) test_key_ = overread::test_key(policy.test_key.data);
+    policy_.test_key.data = nullptr;  // the caller's
     if (redacts_) before_.reset(new (std::nothrow) Stream(scanner));
 }
 
@@ -34,6 +36,7 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
         stream_.collect(&redaction_.spans);
     }
     stream_.reset(&response, enforces() ? hold : 0, enforces() ? plan_.from(OVR_DO_TRIM) : std::numeric_limits<double>::infinity());
+    if (policy_.test_key.size && response.request) look_for_token(*response.request);
     may_redact_ = redacts_ && !stream_.coded();
     if (redacts_ && !may_redact_) {
         stream_.collect(nullptr);
@@ -67,6 +70,12 @@ void Filter::take_ids(const ovr_request* request) {
             request_id_[v.size] = 0;
         }
     }
+}
+
+void Filter::look_for_token(const ovr_request& request) {
+    const uint8_t* token = find_test_token(test_key_, request.target);
+    for (size_t i = 0; !token && i < request.header_count; i++) token = find_test_token(test_key_, request.headers[i].value);
+    if (token) stream_.sighting().look_for(token, TEST_TOKEN_SIZE);
 }
 
 void Filter::body(const uint8_t* data, size_t size, ovr_action* action) {
@@ -138,6 +147,7 @@ void Filter::decide(bool at_end) {
     const ovr_progress p = stream_.progress();
     int action = plan_.action(stream_.bits());
     if (policy_.on_error == OVR_ON_ERROR_BLOCK && p.decode >= OVR_DECODE_TRUNCATED) action = OVR_DO_BLOCK;
+    if (stream_.sighting().seen()) action = OVR_DO_BLOCK;
     // Of coded bytes none can be masked or left out, and a head or trailers that leak leave as they are.
     const bool body_alone = !stream_.coded() && !stream_.head_shows();
     if (action >= OVR_DO_REDACT && !body_alone) action = OVR_DO_BLOCK;
@@ -197,16 +207,18 @@ void Filter::act(ovr_action* action, bool at_end) {
     action->hold_ms = enforces() && !stopped() && !at_end && stream_.holds() ? (policy_.hold_ms ? policy_.hold_ms : 50) : 0;
     if (verb_ == OVR_END) head_out_ = true;
     action->release_head = head_out_;
-    if (!reported_ && (stopped() || (at_end && stream_.bits() >= WEAK_BITS))) {
+    action->test = stream_.sighting().seen();
+    if (!reported_ && (stopped() || (at_end && (stream_.bits() >= WEAK_BITS || action->test)))) {
         reported_ = true;
         action->wants_event = 1;
     }
 }
 
 size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
-    Event e{id_, enforces(), done(), nullptr, head_sent_, status_, trace_id_, request_id_, released_, {}};
+    const bool test = stream_.sighting().seen();
+    Event e{id_, enforces(), done(), nullptr, test, head_sent_, status_, trace_id_, request_id_, released_, {}};
     stream_.finish(&e.verdict);
-    if (!enforces()) e.would = action_name(std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
+    if (!enforces()) e.would = action_name(test ? int(OVR_DO_BLOCK) : std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
     return write_event(e, x, buffer, capacity);
 }
 

@@ -5,6 +5,7 @@
 #include "overread.h"
 #include "policy/plan.h"
 #include "policy/redaction.h"
+#include "policy/test_token.h"
 #include "stream/stream.h"
 
 namespace overread {
@@ -33,6 +34,7 @@ class Filter {
     bool watches() const { return may_redact_ && !redaction_.active() && !stopped(); }
     void feed(const uint8_t* data, size_t size);
     void take_ids(const ovr_request* request);
+    void look_for_token(const ovr_request& request);
     void start_redaction(uint64_t from);
     void decide(bool at_end);
     void shorten(int action);
@@ -41,7 +43,8 @@ class Filter {
     Stream stream_;
     ovr_policy policy_;
     Plan plan_;
-    bool redacts_;                    // the policy does
+    bool redacts_;  // the policy does
+    DigestKey test_key_{};
     std::unique_ptr<Stream> before_;  // the stream before the chunk that may bring it to redact
     Redaction redaction_;
     bool started_ = false, ended_ = false, head_out_ = false, reported_ = false;

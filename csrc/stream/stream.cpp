@@ -66,6 +66,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     assessment_.bits = 0;
     assessment_.term_count = 0;
     reading_.reset();
+    sighting_.reset();
     waiting_window_ = NOT_WAITING;
     own_.reset(scanner_->key, response ? response->request : nullptr);
 
@@ -215,6 +216,7 @@ void Stream::stop_decoding() {
 }
 
 void Stream::scan(const uint8_t* data, size_t size) {
+    if (sighting_.wanted()) sighting_.feed(data, size);
     if (content_.sniff) {
         // The class rests on the first bytes, so a short first chunk must not change it.
         const size_t more = std::min(size, SNIFF_BYTES - sniffed_);

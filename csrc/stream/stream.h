@@ -9,6 +9,7 @@
 #include "stream/digest.h"
 #include "stream/marks.h"
 #include "stream/own_request.h"
+#include "stream/sighting.h"
 #include "stream/spans.h"
 #include "verify/place.h"
 #include "verify/raw.h"
@@ -50,6 +51,9 @@ class Stream {
         freeze_bits_ = bits;
         frozen_ |= assessment_.bits >= bits;
     }
+
+    // A text whose place in the body, after decoding, is told by sighting().
+    Sighting& sighting() { return sighting_; }
 
     // For a policy that masks matches: where they stand is added to `spans` as they are found, and no byte goes out that a
     // match may still begin with, but for a flush. Matches lie in lines, so that whole ones go at once.
@@ -144,6 +148,7 @@ class Stream {
     Decoded decode_ = Decoded::none;  // once nothing is decoded any more
     Owned coded_;
     Spans* spans_ = nullptr;
+    Sighting sighting_;
     uint64_t carry_base_ = 0;
     uint32_t carry_size_ = 0;
     uint8_t carry_[LOOK_BEHIND + LOOK_AHEAD];

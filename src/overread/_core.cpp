@@ -160,6 +160,15 @@ PYBIND11_MODULE(_core, m) {
         .def("__len__", [](const Ruleset& r) { return r.rules().size(); })
         .def("__repr__", [](const Ruleset& r) { return "<overread.Ruleset of " + std::to_string(r.rules().size()) + " rules>"; });
     m.def(
+        "test_token",
+        [](const py::bytes& key) {
+            const std::string_view k = key;
+            char token[OVR_TEST_TOKEN + 1];
+            if (ovr_test_token(k.data(), k.size(), token) != OVR_OK) raise("ConfigError", "a test key has 16 bytes");
+            return std::string(token);
+        },
+        py::arg("key"));
+    m.def(
         "default_blob",
         [] {
             const ovr_bytes blob = ovr_ruleset_default_blob();

@@ -115,11 +115,13 @@ cdef extern from "_capi.h":
         int action[4]
         double block_bits
         int on_error
+        ovr_bytes test_key
     ctypedef struct ovr_action:
         int verb
         uint8_t release_head
         uint8_t wants_event
         uint8_t no_store
+        uint8_t test
         uint8_t redact
         uint32_t hold_ms
         uint64_t released
@@ -697,6 +699,8 @@ cdef class Filter:
             p.action[_TIERS.index(tier)] = _DO[name]
         p.block_bits = 0.0 if policy.budget is None else policy.block_bits
         p.on_error = _ON_ERROR[policy.on_error]
+        if policy.test_key is not None:
+            p.test_key = _view(policy.test_key, "test_key", [])
         if api.filter_open(self.scanner.handle, &p, &self.handle, &error) != 0:
             raise OverreadError((<bytes>error.message).decode(errors="replace"))
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import __version__, _core, events, rule_page, ruleset, show, site_counts
+from . import __version__, _core, events, rule_page, ruleset, selftest, show, site_counts
 from ._stream import Scanner
 from .errors import OverreadError
 from .policy import block_bits
@@ -67,6 +67,13 @@ def main(argv: list[str] | None = None) -> int:
     why.add_argument("file", type=Path)
     why.add_argument("id", help="16 hexadecimal digits: of the page a visitor saw, or of a log")
     why.set_defaults(run=_events_explain)
+
+    test = commands.add_parser("selftest", help="prove that the filter is in the path, decodes and blocks")
+    one = test.add_mutually_exclusive_group(required=True)
+    one.add_argument("--through", metavar="URL", help="a page behind the filter that shows its query or its headers")
+    one.add_argument("--new-key", type=Path, metavar="FILE", help="write a new key, for --key and for the filter's test_key_file")
+    test.add_argument("--key", type=Path, metavar="FILE", help="the filter's key")
+    test.set_defaults(run=_selftest, parser=test)
 
     site = commands.add_parser("calibrate", help="weights from your own traffic, and what a budget of false blocks asks for")
     what = site.add_mutually_exclusive_group(required=True)
@@ -247,3 +254,16 @@ def _events_tail(args: argparse.Namespace) -> int:
 def _events_explain(args: argparse.Namespace) -> int:
     print(events.explain(events.find(args.file, args.id)))
     return 0
+
+
+def _selftest(args: argparse.Namespace) -> int:
+    if args.new_key:
+        selftest.new_key(args.new_key)
+        return 0
+    if args.key is None:
+        args.parser.error("--through needs --key")
+    outcomes = selftest.through(args.through, selftest.read_key(args.key))
+    for outcome in outcomes:
+        print(f"{outcome.coding}: {outcome.line}")
+    results = {outcome.result for outcome in outcomes}
+    return 1 if "passed" in results else 2 if "silent" in results else 0

@@ -105,6 +105,7 @@ def line(event: Event) -> str:
     done = event["action"] if event["mode"] == "enforce" else f"{event['action']} (enforce: {event.get('would', '?')})"
     rules = sorted({f["rule"] for f in event["findings"]})
     more = f" and {len(rules) - 3} more" if len(rules) > 3 else ""
+    done += " (a test)" if event.get("test") else ""
     return f"{when} {event['id']} {done} {event['tier']} {event['bits']:.1f} bits {event['method']} {event['host']}{event['path']} {', '.join(rules[:3])}{more}"
 
 

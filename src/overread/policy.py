@@ -65,6 +65,9 @@ class Policy:
         What ``enforce`` does with a coded body that cannot be decoded: ``pass`` or ``block``.
     hold, hold_ms
         The delay line, in bytes, and how long it may wait, in milliseconds.
+    test_key
+        16 bytes: a response that echoes a token of :func:`overread.selftest.token` out of its request is stopped, and its event
+        marked as a test.
     budget, responses_per_day
         False blocks a year that are bearable, at this traffic. Together they say from where a response is blocked, in place of
         ``action``.
@@ -83,6 +86,7 @@ class Policy:
     responses_per_day: float | None = None
     action: Mapping[str, str] = field(default_factory=dict, hash=False)
     on_error: str = "pass"
+    test_key: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -92,6 +96,8 @@ class Policy:
                 raise ConfigError(f"action: found tier {tier!r}, expected one of {', '.join(BITS)}")
             if name not in ACTIONS:
                 raise ConfigError(f"action of {tier}: found {name!r}, expected one of {', '.join(ACTIONS)}")
+        if self.test_key is not None and len(self.test_key) != 16:
+            raise ConfigError(f"test_key: found {len(self.test_key)} bytes, expected 16")
         if self.on_error not in ("pass", "block"):
             raise ConfigError(f"on_error: found {self.on_error!r}, expected pass or block")
         if self.block_from is not None and self.block_from not in BITS:

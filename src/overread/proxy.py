@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from .errors import ConfigError
 from .policy import ACTIONS, BITS, block_bits
+from .selftest import read_key
 
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
@@ -326,6 +327,12 @@ def _start_envoy(
         config.append(f"hold={args.hold}")
     if args.hold_ms is not None:
         config.append(f"hold_ms={args.hold_ms}")
+    if args.test_key:
+        try:
+            read_key(Path(args.test_key))
+        except ConfigError as error:
+            raise UsageError(f"--test-key {error}") from None
+        config.append(f"test_key_file={os.path.abspath(args.test_key)}")
     if args.ruleset:
         if "\n" in args.ruleset:
             raise UsageError("--ruleset: a line break in the name")
@@ -503,6 +510,7 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
     parser.add_argument("--budget", type=float, metavar="N", help="false blocks a year that are bearable; with --per-day, in place of --block-from")
     parser.add_argument("--per-day", type=float, metavar="N", help="responses a day, for --budget")
     parser.add_argument("--on-error", choices=("pass", "block"), default="pass", help="what enforce does with a body that cannot be decoded (default pass)")
+    parser.add_argument("--test-key", default=None, metavar="FILE", help="key of overread selftest")
     parser.add_argument("--ruleset", default=None, metavar="BLOB", help="compiled rules and weights, e.g. of overread calibrate; the shipped ones by default")
     parser.add_argument("--hold", type=_hold, metavar="BYTES", help="delay line in enforce (default 16384)")
     parser.add_argument("--hold-ms", type=_hold, metavar="MS", help="longest delay (default 50)")

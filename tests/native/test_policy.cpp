@@ -265,6 +265,58 @@ void events_flow() {
     ovr_filter_close(f);
 }
 
+// A token's echo is found at any split, in coded bodies too, only under its key and only in the response to its own request.
+void test_tokens() {
+    const uint8_t key[16] = {1, 2, 3}, other[16] = {9};
+    char token[OVR_TEST_TOKEN + 1], foreign[OVR_TEST_TOKEN + 1];
+    EXPECT(suite, ovr_test_token(key, sizeof key, token) == OVR_OK && std::strlen(token) == OVR_TEST_TOKEN);
+    EXPECT(suite, ovr_test_token(other, sizeof other, foreign) == OVR_OK && ovr_test_token(key, 15, token) == OVR_E_ARGUMENT);
+    ovr_policy p = policy_of(0, 0, 0);
+    p.test_key = {key, sizeof key};
+    auto verb_of = [&](const std::string& target, const std::string& value, const std::string& body, size_t step) {
+        ovr_filter* f = nullptr;
+        EXPECT(suite, ovr_filter_open(scanner, &p, &f, nullptr) == OVR_OK);
+        const std::string name = "Overread-Test", type = "text/html; charset=utf-8";
+        const ovr_header field{bytes_of(name), bytes_of(value)};
+        ovr_request q{};
+        q.struct_size = sizeof q;
+        q.target = bytes_of(target);
+        q.headers = &field;
+        q.header_count = 1;
+        ovr_response r{};
+        r.struct_size = sizeof r;
+        r.content_type = bytes_of(type);
+        r.request = &q;
+        ovr_action a;
+        ovr_filter_head(f, &r, &a);
+        for (size_t i = 0; i < body.size() && a.verb == OVR_PASS; i += step) ovr_filter_body(f, body.data() + i, std::min(step, body.size() - i), &a);
+        if (a.verb == OVR_PASS) ovr_filter_end(f, &a);
+        char json[8192];
+        ovr_exchange e{};
+        e.struct_size = sizeof e;
+        EXPECT(suite, a.test == (a.verb != OVR_PASS) && ovr_filter_event(f, &e, json, sizeof json, nullptr) == OVR_OK);
+        EXPECT(suite, (std::strstr(json, "\"test\":true") != nullptr) == (a.verb != OVR_PASS) && !std::strstr(json, token));
+        ovr_filter_close(f);
+        return a.verb;
+    };
+    const std::string t = token, page = "<!DOCTYPE html>\n<p>You looked for: ", end = " and nothing was found.</p>\n";
+    for (const size_t step : {1u, 2u, 7u, 37u, 38u, 39u, 1000u}) {
+        EXPECT(suite, verb_of("/search?q=" + t, "", page + t + end, step) == OVR_BLOCK);
+        EXPECT(suite, verb_of("/", t, page + t + t + end, step) == OVR_BLOCK);
+        EXPECT(suite, verb_of("/?q=ovrt1-" + t, "ovrt1-", page + "ovrt1-" + t, step) == OVR_BLOCK);
+        EXPECT(suite, verb_of("/?q=" + t, "", page + end, step) == OVR_PASS);
+        EXPECT(suite, verb_of("/", "", page + t + end, step) == OVR_PASS);
+        EXPECT(suite, verb_of("/?q=" + std::string(foreign), "", page + foreign + end, step) == OVR_PASS);
+        std::string wrong = t;
+        wrong.back() = wrong.back() == '0' ? '1' : '0';
+        EXPECT(suite, verb_of("/?q=" + wrong, "", page + wrong + end, step) == OVR_PASS);
+        EXPECT(suite, verb_of("/?q=" + t, "", page + t.substr(0, 37) + end + t.substr(1) + t.substr(0, 20), step) == OVR_PASS);
+    }
+    ovr_filter* f = nullptr;
+    p.test_key.size = 15;
+    EXPECT(suite, ovr_filter_open(scanner, &p, &f, nullptr) == OVR_E_ARGUMENT);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -277,6 +329,7 @@ int main(int argc, char** argv) {
     suite.run("budget", budget);
     suite.run("any split gives the same", any_split_gives_the_same);
     suite.run("event streams flow", events_flow);
+    suite.run("test tokens", test_tokens);
     ovr_scanner_free(scanner);
     return suite.close();
 }

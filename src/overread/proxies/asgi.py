@@ -240,6 +240,7 @@ class _Response:
             raise ResponseCut("overread cut this response")
         text = f"The response was withheld because it seemed to hold another client's data.\nReference: {self.filter.id}\n".encode()
         head = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode()), (b"cache-control", b"no-store")]
+        head.append((b"overread-id", self.filter.id.encode()))
         await self.out({"type": "http.response.start", "status": 502, "headers": head})
         await self.out({"type": "http.response.body", "body": b"" if self.scope["method"] == "HEAD" else text})
 
