@@ -169,6 +169,7 @@ void Filter::decide(bool at_end) {
 
 // The response ends here: at once, or with the bytes that certainly belong to it.
 void Filter::shorten(int action) {
+    decode_ = stream_.progress().decode;
     done_ = action;
     verb_ = OVR_END;
     uint64_t keep = 0;
@@ -214,10 +215,16 @@ void Filter::act(ovr_action* action, bool at_end) {
     }
 }
 
+void Filter::verdict(ovr_verdict* out) {
+    stream_.finish(out);
+    // Coded data that was not fed to its end is not truncated.
+    if (stopped()) out->decode = decode_;
+}
+
 size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     const bool test = stream_.sighting().seen();
     Event e{id_, enforces(), done(), nullptr, test, head_sent_, status_, trace_id_, request_id_, released_, {}};
-    stream_.finish(&e.verdict);
+    verdict(&e.verdict);
     if (!enforces()) e.would = action_name(test ? int(OVR_DO_BLOCK) : std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
     return write_event(e, x, buffer, capacity);
 }

@@ -21,7 +21,7 @@ class Filter {
     void trailers(const ovr_header* fields, size_t count, ovr_action* action);
     void end(ovr_action* action);
     uint64_t redact(uint64_t offset, uint8_t* data, size_t size) { return redaction_.mask(offset, data, size); }
-    void verdict(ovr_verdict* out) { stream_.finish(out); }
+    void verdict(ovr_verdict* out);
     const char* id() const { return id_; }
     const char* done() const { return verb_ == OVR_CUT ? "cut" : action_name(done_); }
     bool started() const { return started_; }
@@ -52,6 +52,7 @@ class Filter {
     bool no_store_ = false;
     bool head_sent_ = false;  // before it was decided that the response is altered
     int verb_ = OVR_PASS;
+    uint8_t decode_ = OVR_DECODE_NONE;  // when the response was stopped
     int done_ = OVR_DO_LOG;  // enum ovr_do; OVR_DO_BLOCK for a cut as well
     uint64_t released_ = 0;
     uint32_t status_ = 0;
