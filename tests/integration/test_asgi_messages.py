@@ -305,5 +305,6 @@ def test_on_error_block_stops_what_cannot_be_decoded() -> None:
     assert sent[0]["status"] == 502
     assert events[0]["decode"] == "truncated"
     leak = gzip.compress(LEAK * 3, 0)
-    sent, events = serve(app_of(head, *({"type": "http.response.body", "body": leak[i : i + 500], "more_body": True} for i in range(0, len(leak), 500))), "enforce")
+    pieces = [{"type": "http.response.body", "body": leak[i : i + 500], "more_body": True} for i in range(0, len(leak), 500)]
+    sent, events = serve(app_of(head, *pieces), "enforce")
     assert (sent[0]["status"], events[0]["decode"]) == (502, "ok")  # it was stopped before its end, and nothing was wrong with it
