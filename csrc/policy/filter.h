@@ -53,7 +53,7 @@ class Filter {
     bool head_sent_ = false;  // before it was decided that the response is altered
     int verb_ = OVR_PASS;
     uint8_t decode_ = OVR_DECODE_NONE;  // when the response was stopped
-    int done_ = OVR_DO_LOG;  // enum ovr_do; OVR_DO_BLOCK for a cut as well
+    int done_ = OVR_DO_LOG;             // enum ovr_do; OVR_DO_BLOCK for a cut as well
     uint64_t released_ = 0;
     uint32_t status_ = 0;
     char trace_id_[33] = "", request_id_[41] = "";
