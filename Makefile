@@ -9,7 +9,7 @@ UPSTREAM ?=
 
 DESTDIR ?=
 
-.PHONY: nginx nginx-install run test test-full soak bench calibrate reliability recall peers evaluate fuzz lint rules fingerprints
+.PHONY: bench-proxies nginx nginx-install run test test-full soak bench calibrate reliability recall peers evaluate fuzz lint rules fingerprints
 
 run:
 	@bash scripts/setup.sh run
@@ -30,6 +30,13 @@ soak:
 	@$(PYTHON) scripts/soak.py $(or $(SECONDS),60)
 
 # The C ABI and the Python calls beside their peers; redraws the tables and plots of docs/performance.md.
+# What the filter costs inside nginx, beside nginx without it and with ModSecurity; docs/performance.md.
+bench-proxies:
+	@bash scripts/setup.sh proxies
+	@bash scripts/nginx.sh
+	$(PYTHON) -m benchmarks.proxies
+	$(PYTHON) -m benchmarks.report
+
 bench:
 	@bash scripts/setup.sh bench
 	$(PYTHON) -m benchmarks.native

@@ -173,6 +173,25 @@ def worst(machine: Mapping[str, str], result: Any) -> Table:
     )
 
 
+def proxies(machine: Mapping[str, str], result: Any) -> Table:
+    """Static files through nginx: CPU time of the worker, and latencies as the client sees them."""
+    rows, added = [], {}
+    for size, r in result.items():
+        each_byte = r["bytes"]
+        added[size] = {name: ns / each_byte for name, ns in r["added cpu ns"].items() if name != "plain again" and ns > 0}
+        for name, v in r["variants"].items():
+            more = r["added cpu ns"].get(name)
+            cost = ["", ""] if more is None else [f"{more / 1000:.1f}", f"{more / each_byte:.3f}"]
+            rows.append([size, name, figure(v["cpu ns"] / 1000), *cost, f"{r['scan ns'] / each_byte:.3f}", figure(v["p50 us"]), figure(v["p99 us"])])
+    return Table(
+        "nginx",
+        f"{_on(machine)}; nginx of Debian, one worker, static HTML with sendfile, 16 connections. CPU time of the worker a response, medians of interleaved rounds.",
+        ("body", "nginx with", "CPU µs", "added µs", "added ns a byte", "the scan alone, ns a byte", "p50 µs", "p99 µs"),
+        rows,
+        Plot("CPU time that is added inside nginx, ns a byte", added, log=True),
+    )
+
+
 def calls(machine: Mapping[str, str], result: Any) -> list[Table]:
     """Python calls beside the peers'."""
     peers = result["peers"]
@@ -299,6 +318,7 @@ def tables() -> list[Table]:
         *calls(*results.read("calls-peers")),
         feed(*results.read("calls-feed"), milliseconds),
         worst(*results.read("native-worst")),
+        proxies(*results.read("proxies")),
     ]
 
 

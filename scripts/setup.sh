@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Set-up behind `make run` and `make test`: Debian packages (only as root, only what is missing), then .venv.
-# Usage: scripts/setup.sh run|test|bench|leaks|peers
+# Usage: scripts/setup.sh run|test|bench|proxies|leaks|peers
 set -euo pipefail
 cd "$(dirname "$0")/.."
-suite=${1:?usage: scripts/setup.sh run|test|bench|leaks|peers}
+suite=${1:?usage: scripts/setup.sh run|test|bench|proxies|leaks|peers}
 started=$SECONDS
 
 retry() {

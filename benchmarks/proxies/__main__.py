@@ -1,0 +1,197 @@
+"""Every variant serves the same HTML files from its own worker on one core, wrk asks from the other, in interleaved rounds.
+
+CPU time is the worker's own (/proc/PID/schedstat, ns), over the responses of a round. `plain again` is a second worker without the
+module: what it differs from `plain` by is the noise. The scan alone is measured in the same run, through `Stream.feed`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import overread
+from benchmarks import corpora, results
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "build/nginx/ngx_http_overread_module.so"
+MODSECURITY = Path("/usr/lib/nginx/modules/ngx_http_modsecurity_module.so")
+SIZES = {"1 KiB": 1 << 10, "16 KiB": 16 << 10, "256 KiB": 256 << 10, "1 MiB": 1 << 20}
+CONNECTIONS = 16
+PIECE = 32 << 10  # bytes that nginx reads of a file at a time (output_buffers)
+CONFIG = """{load}
+daemon off; worker_processes 1; worker_cpu_affinity 01; pid {dir}/nginx.pid; error_log {dir}/error.log; {user}
+events {{ worker_connections 256; }}
+http {{
+  include /etc/nginx/mime.types; charset utf-8; access_log off; keepalive_requests 1000000000; sendfile on; tcp_nopush on;
+  client_body_temp_path {dir}/b; proxy_temp_path {dir}/p; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
+  {settings}
+  server {{ listen 127.0.0.1:{port} backlog=1024; root {files}; }}
+}}
+"""
+CRS = """SecRuleEngine On
+SecRequestBodyAccess Off
+SecResponseBodyAccess On
+SecResponseBodyMimeType text/html
+SecResponseBodyLimit 8388608
+SecAuditEngine Off
+Include /etc/modsecurity/crs/crs-setup.conf
+Include /usr/share/modsecurity-crs/rules/*.conf
+"""
+
+
+@dataclass
+class Variant:
+    name: str
+    port: int
+    worker: int  # its process
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def cpu_ns(pid: int) -> int:
+    """Nanoseconds that a process has run."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+
+
+@contextlib.contextmanager
+def serving(name: str, settings: str, load: str, files: Path, folder: Path) -> Iterator[Variant]:
+    folder.mkdir()
+    port = free_port()
+    user = "user root;" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(CONFIG.format(load=load, dir=folder, user=user, settings=settings, port=port, files=files))
+    process = subprocess.Popen(
+        ["/usr/sbin/nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")], start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"bench-proxies: nginx ({name}) did not start: {process.stderr.read() if process.stderr else ''}")
+            time.sleep(0.05)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        yield Variant(name, port, int(children[0]))
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def load(port: int, path: str, seconds: float) -> tuple[int, float, float]:
+    """Responses, and the latencies' median and 99th percentile in microseconds."""
+    argv = ["taskset", "-c", "1", "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--latency", f"http://127.0.0.1:{port}/{path}"]
+    shown = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 60, check=True).stdout
+    if re.search(r"Non-2xx|Socket errors", shown):
+        sys.exit(f"bench-proxies: {shown}")
+
+    def latency(share: str) -> float:
+        found = re.search(rf"^\s+{share}%\s+([\d.]+)(us|ms|s)", shown, re.M)
+        assert found
+        return float(found[1]) * {"us": 1, "ms": 1e3, "s": 1e6}[found[2]]
+
+    requests = re.search(r"(\d+) requests in", shown)
+    assert requests
+    return int(requests[1]), latency("50"), latency("99")
+
+
+def scan_ns(body: bytes) -> float:
+    """CPU time of the scan alone, ns for the body, as the module is fed."""
+    scanner = overread.Scanner()
+    pieces = [body[i : i + PIECE] for i in range(0, len(body), PIECE)]
+    rounds = max(5, (8 << 20) // len(body))
+    started = time.thread_time_ns()
+    for _ in range(rounds):
+        stream = scanner.stream("text/html; charset=utf-8")
+        for piece in pieces:
+            stream.feed(piece)
+        stream.finish()
+    return (time.thread_time_ns() - started) / rounds
+
+
+def page(size: int) -> bytes:
+    """HTML of packages, cut to a size."""
+    bodies = corpora.unpack(corpora.build()["html"].read_bytes())
+    text = b"".join(b for b in bodies if len(b) > 2000)
+    # The head alone would be repeated if the pages were short: one stretch from the middle is a page's usual text.
+    at = len(text) // 3
+    return (b"<!DOCTYPE html>\n" + text[at : at + size])[:size]
+
+
+def main() -> int:
+    """Measures and keeps the figures in benchmarks/figures/proxies.json."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.proxies")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    args = parser.parse_args()
+    module = f"load_module {MODULE};"
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="overread-bench-")))
+        files = folder / "files"
+        files.mkdir(mode=0o755)
+        folder.chmod(0o755)
+        bodies = {name: page(size) for name, size in SIZES.items()}
+        for name, body in bodies.items():
+            (files / f"{SIZES[name]}.html").write_bytes(body)
+        (folder / "crs.conf").write_text(CRS)
+        kinds = {
+            "plain": ("", ""),
+            "plain again": ("", ""),
+            "monitor": ("overread monitor;", module),
+            "enforce": ("overread enforce;", module),
+            "ModSecurity + CRS": (f"modsecurity on; modsecurity_rules_file {folder}/crs.conf;", f"load_module {MODSECURITY};"),
+        }
+        variants = [stack.enter_context(serving(name, *kinds[name], files, folder / name.replace(" ", "-"))) for name in kinds]
+        samples: dict[str, dict[str, list[tuple[float, float, float]]]] = {size: {v.name: [] for v in variants} for size in SIZES}
+        scans: dict[str, list[float]] = {size: [] for size in SIZES}
+        for round_ in range(args.rounds + 1):
+            for size in SIZES:
+                for v in variants[round_ % 2 :] + variants[: round_ % 2]:
+                    before = cpu_ns(v.worker)
+                    count, median, last = load(v.port, f"{SIZES[size]}.html", args.seconds)
+                    if round_:  # the first round warms up
+                        samples[size][v.name].append(((cpu_ns(v.worker) - before) / count, median, last))
+                scans[size].append(scan_ns(bodies[size]))
+            print(f"round {round_} of {args.rounds}", file=sys.stderr)
+    out = {}
+    for size in SIZES:
+        by_variant = {
+            name: {
+                "cpu ns": statistics.median(s[0] for s in rows),
+                "p50 us": statistics.median(s[1] for s in rows),
+                "p99 us": statistics.median(s[2] for s in rows),
+            }
+            for name, rows in samples[size].items()
+        }
+        paired = {
+            name: statistics.median(a[0] - b[0] for a, b in zip(samples[size][name], samples[size]["plain"], strict=True))
+            for name in samples[size]
+            if name != "plain"
+        }
+        out[size] = {"variants": by_variant, "added cpu ns": paired, "scan ns": statistics.median(scans[size]), "bytes": SIZES[size]}
+    results.keep("proxies", out)
+    print(json.dumps(out, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
