@@ -185,7 +185,7 @@ def proxies(machine: Mapping[str, str], result: Any) -> Table:
             rows.append([size, name, figure(v["cpu ns"] / 1000), *cost, f"{r['scan ns'] / each_byte:.3f}", figure(v["p50 us"]), figure(v["p99 us"])])
     return Table(
         "nginx",
-        f"{_on(machine)}; nginx of Debian, one worker, static HTML with sendfile, 16 connections. CPU time of the worker a response, medians of interleaved rounds.",
+        f"{_on(machine)}; nginx of Debian, one worker, static HTML, sendfile on, 16 connections. CPU time of the worker, medians of interleaved rounds.",
         ("body", "nginx with", "CPU µs", "added µs", "added ns a byte", "the scan alone, ns a byte", "p50 µs", "p99 µs"),
         rows,
         Plot("CPU time that is added inside nginx, ns a byte", added, log=True),
