@@ -12,7 +12,9 @@
 #include "stream/stream.h"
 
 struct ovr_ruleset : overread::Ruleset {};
-struct ovr_scanner : overread::Scanner {};
+struct ovr_scanner : overread::Scanner {
+    mutable overread::Breaker breaker;  // the only state that filters share
+};
 struct ovr_stream {
     overread::Stream stream;
     double freeze;
@@ -20,7 +22,7 @@ struct ovr_stream {
 };
 struct ovr_filter {
     overread::Filter filter;
-    ovr_filter(const overread::Scanner& s, const ovr_policy& p) : filter(s, p) {}
+    ovr_filter(const ovr_scanner& s, const ovr_policy& p) : filter(s, s.breaker, p) {}
 };
 
 namespace {
@@ -196,6 +198,11 @@ int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options
 }
 void ovr_scanner_free(ovr_scanner* s) { delete s; }
 const char* ovr_scanner_kernel(const ovr_scanner* s) { return s ? s->kernel->name : nullptr; }
+
+int ovr_scanner_breaker_open(const ovr_scanner* s) { return s && s->breaker.open(); }
+void ovr_scanner_breaker_close(const ovr_scanner* s) {
+    if (s) s->breaker.close();
+}
 
 int ovr_stream_open(const ovr_scanner* s, const ovr_response* r, ovr_stream** out, ovr_error* err) {
     if (!s || !out || !good_response(r))

@@ -369,6 +369,11 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
                 config.policy.on_error = OVR_ON_ERROR_BLOCK;
             else
                 error = "on_error: expected pass or block, found '" + value + "'";
+        } else if (key == "most_blocked") {
+            char* end = nullptr;
+            config.policy.most_blocked = std::strtod(value.c_str(), &end);
+            if (value.empty() || *end || !(config.policy.most_blocked >= 0 && config.policy.most_blocked <= 1))
+                error = "most_blocked: expected a share, 0 to 1, found '" + value + "'";
         } else if (key == "hold") {
             number(key, value, config.policy.hold);
         } else if (key == "hold_ms") {

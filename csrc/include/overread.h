@@ -202,6 +202,9 @@ OVR_API int ovr_ruleset_candidates(const ovr_ruleset*, const void* body, size_t 
 OVR_API int ovr_scanner_new(const ovr_ruleset*, const ovr_scanner_options*, ovr_scanner** out, ovr_error* err);
 OVR_API void ovr_scanner_free(ovr_scanner*);
 OVR_API const char* ovr_scanner_kernel(const ovr_scanner*);
+/* Whether the scanner's filters only monitor, because they stopped more than policy.most_blocked; and how to end that by hand. */
+OVR_API int ovr_scanner_breaker_open(const ovr_scanner*);
+OVR_API void ovr_scanner_breaker_close(const ovr_scanner*);
 
 /* ---- streams: one response each ---- */
 /* response may be NULL (unknown head). Scans the head at once. */
@@ -237,16 +240,18 @@ enum ovr_do {
 
 typedef struct ovr_policy {
     size_t struct_size;
-    int mode;           /* enum ovr_mode */
-    uint32_t hold;      /* bytes, OVR_HOLD_DEFAULT: 16384 in enforce; always 0 in monitor and for event streams */
-    uint32_t hold_ms;   /* milliseconds after which the adapter calls ovr_filter_flush; 0 means 50 */
-    int action[4];      /* enum ovr_do by enum ovr_tier; of the tiers reached the strongest is taken; OVR_TIER_NONE has none */
-    double block_bits;  /* bits from which enforce blocks, whatever tiers `action` blocks: what a budget of false blocks asks for
-                           (docs/evidence.md). 0: as `action` says. A struct_size that ends before it is accepted and means 0 */
-    int on_error;       /* enum ovr_on_error: whether enforce stops a body that could not be decoded, as it stops a leak. A
-                           struct_size that ends before it is accepted and means to pass */
-    ovr_bytes test_key; /* 16 bytes of the operator's, copied: a response that echoes a token of ovr_test_token out of its request
-                          is stopped as a leak is, and its event is marked. Empty, or a struct_size that ends before it: none */
+    int mode;            /* enum ovr_mode */
+    uint32_t hold;       /* bytes, OVR_HOLD_DEFAULT: 16384 in enforce; always 0 in monitor and for event streams */
+    uint32_t hold_ms;    /* milliseconds after which the adapter calls ovr_filter_flush; 0 means 50 */
+    int action[4];       /* enum ovr_do by enum ovr_tier; of the tiers reached the strongest is taken; OVR_TIER_NONE has none */
+    double block_bits;   /* bits from which enforce blocks, whatever tiers `action` blocks: what a budget of false blocks asks for
+                            (docs/evidence.md). 0: as `action` says. A struct_size that ends before it is accepted and means 0 */
+    int on_error;        /* enum ovr_on_error: whether enforce stops a body that could not be decoded, as it stops a leak. A
+                            struct_size that ends before it is accepted and means to pass */
+    ovr_bytes test_key;  /* 16 bytes of the operator's, copied: a response that echoes a token of ovr_test_token out of its request
+                           is stopped as a leak is, and its event is marked. Empty, or a struct_size that ends before it: none */
+    double most_blocked; /* share of responses that enforce may stop, of every 1,000 of a scanner; above it the scanner's filters only
+                            monitor, until a whole 1,000 has fewer that it would stop. 0, or a struct_size that ends before it: any */
 } ovr_policy;
 
 enum ovr_verb {

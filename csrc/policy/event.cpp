@@ -61,6 +61,7 @@ size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t c
     t.format(",\"mode\":\"%s\",\"action\":\"%s\"", e.enforce ? "enforce" : "monitor", e.action);
     if (e.would) t.format(",\"would\":\"%s\"", e.would);
     if (e.test) t.raw(",\"test\":true");
+    if (e.breaker) t.raw(",\"breaker\":true");
     t.format(",\"head_sent\":%s", e.head_sent ? "true" : "false");
     t.raw(",\"method\":");
     t.quoted(x.method.data, x.method.size < 16 ? x.method.size : 16);

@@ -10,6 +10,7 @@ struct Event {
     const char* action;  // what was done
     const char* would;   // what enforce does with such a response; NULL in enforce
     bool test;           // the echo of a test token, no alarm
+    bool breaker;        // the policy enforces, but too many responses were stopped
     bool head_sent;      // before it was decided
     uint32_t status;
     const char* trace_id;    // 32 hexadecimal digits, or ""

@@ -10,8 +10,8 @@
 
 namespace overread {
 
-Filter::Filter(const Scanner& scanner, const ovr_policy& policy)
-    : stream_(scanner), policy_(policy), plan_(policy), redacts_(enforces() && plan_.takes(OVR_DO_REDACT)) {
+Filter::Filter(const Scanner& scanner, Breaker& breaker, const ovr_policy& policy)
+    : stream_(scanner), breaker_(breaker), policy_(policy), plan_(policy), redacts_(policy.mode == OVR_MODE_ENFORCE && plan_.takes(OVR_DO_REDACT)) {
     if (policy.test_key.size) test_key_ = overread::test_key(policy.test_key.data);
     policy_.test_key.data = nullptr;  // the caller's
     if (redacts_) before_.reset(new (std::nothrow) Stream(scanner));
@@ -24,21 +24,20 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     }();
     std::snprintf(id_, sizeof id_, "%016llx", static_cast<unsigned long long>(id));
     started_ = true;
-    ended_ = head_out_ = reported_ = no_store_ = head_sent_ = false;
+    enforces_ = policy_.mode == OVR_MODE_ENFORCE && !(policy_.most_blocked > 0 && breaker_.open());
+    counted_ = ended_ = head_out_ = reported_ = no_store_ = head_sent_ = false;
     verb_ = OVR_PASS;
     done_ = OVR_DO_LOG;
     released_ = 0;
     status_ = response.status;
     take_ids(response.request);
     const uint32_t hold = policy_.hold == OVR_HOLD_DEFAULT ? DEFAULT_HOLD : policy_.hold;
-    if (redacts_) {
-        redaction_.reset();
-        stream_.collect(&redaction_.spans);
-    }
+    redaction_.reset();
+    stream_.collect(redacts_ && enforces() ? &redaction_.spans : nullptr);
     stream_.reset(&response, enforces() ? hold : 0, enforces() ? plan_.from(OVR_DO_TRIM) : std::numeric_limits<double>::infinity());
     if (policy_.test_key.size && response.request) look_for_token(*response.request);
-    may_redact_ = redacts_ && !stream_.coded();
-    if (redacts_ && !may_redact_) {
+    may_redact_ = redacts_ && enforces() && !stream_.coded();
+    if (redacts_ && enforces() && !may_redact_) {
         stream_.collect(nullptr);
         stream_.freeze_from(plan_.from(OVR_DO_REDACT));
     }
@@ -209,6 +208,7 @@ void Filter::act(ovr_action* action, bool at_end) {
     if (verb_ == OVR_END) head_out_ = true;
     action->release_head = head_out_;
     action->test = stream_.sighting().seen();
+    if (stopped() || at_end) count();
     if (!reported_ && (stopped() || (at_end && (stream_.bits() >= WEAK_BITS || action->test)))) {
         reported_ = true;
         action->wants_event = 1;
@@ -221,9 +221,16 @@ void Filter::verdict(ovr_verdict* out) {
     if (stopped()) out->decode = decode_;
 }
 
+void Filter::count() {
+    if (counted_ || policy_.mode != OVR_MODE_ENFORCE || policy_.most_blocked <= 0 || stream_.sighting().seen()) return;
+    counted_ = true;
+    breaker_.count(enforces() ? stopped() : plan_.action(stream_.bits()) >= OVR_DO_TRIM, policy_.most_blocked);
+}
+
 size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     const bool test = stream_.sighting().seen();
-    Event e{id_, enforces(), done(), nullptr, test, head_sent_, status_, trace_id_, request_id_, released_, {}};
+    Event e{id_,        enforces(), done(),    nullptr,     test,      policy_.mode == OVR_MODE_ENFORCE && !enforces(),
+            head_sent_, status_,    trace_id_, request_id_, released_, {}};
     verdict(&e.verdict);
     if (!enforces()) e.would = action_name(test ? int(OVR_DO_BLOCK) : std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
     return write_event(e, x, buffer, capacity);

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "overread.h"
+#include "policy/breaker.h"
 #include "policy/plan.h"
 #include "policy/redaction.h"
 #include "policy/test_token.h"
@@ -12,7 +13,7 @@ namespace overread {
 
 class Filter {
   public:
-    Filter(const Scanner& scanner, const ovr_policy& policy);
+    Filter(const Scanner& scanner, Breaker& breaker, const ovr_policy& policy);
     // Whether memory was there for all that the policy asks for.
     bool ready() const { return !redacts_ || before_; }
     void head(const ovr_response& response, ovr_action* action);
@@ -29,7 +30,8 @@ class Filter {
     size_t event(const ovr_exchange& exchange, char* buffer, size_t capacity);
 
   private:
-    bool enforces() const { return policy_.mode == OVR_MODE_ENFORCE; }
+    bool enforces() const { return enforces_; }
+    void count();
     bool stopped() const { return verb_ != OVR_PASS; }
     bool watches() const { return may_redact_ && !redaction_.active() && !stopped(); }
     void feed(const uint8_t* data, size_t size);
@@ -41,12 +43,15 @@ class Filter {
     void act(ovr_action* action, bool at_end);
 
     Stream stream_;
+    Breaker& breaker_;
     ovr_policy policy_;
     Plan plan_;
     bool redacts_;  // the policy does
     DigestKey test_key_{};
     std::unique_ptr<Stream> before_;  // the stream before the chunk that may bring it to redact
     Redaction redaction_;
+    bool enforces_ = false;  // this response: the policy does, and the breaker lets it
+    bool counted_ = false;
     bool started_ = false, ended_ = false, head_out_ = false, reported_ = false;
     bool may_redact_ = false;  // the policy does, and this body's bytes are not coded
     bool no_store_ = false;

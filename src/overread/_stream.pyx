@@ -116,6 +116,7 @@ cdef extern from "_capi.h":
         double block_bits
         int on_error
         ovr_bytes test_key
+        double most_blocked
     ctypedef struct ovr_action:
         int verb
         uint8_t release_head
@@ -699,6 +700,7 @@ cdef class Filter:
             p.action[_TIERS.index(tier)] = _DO[name]
         p.block_bits = 0.0 if policy.budget is None else policy.block_bits
         p.on_error = _ON_ERROR[policy.on_error]
+        p.most_blocked = policy.most_blocked
         if policy.test_key is not None:
             p.test_key = _view(policy.test_key, "test_key", [])
         if api.filter_open(self.scanner.handle, &p, &self.handle, &error) != 0:

@@ -68,6 +68,9 @@ class Policy:
     test_key
         16 bytes: a response that echoes a token of :func:`overread.selftest.token` out of its request is stopped, and its event
         marked as a test.
+    most_blocked
+        Share of responses that ``enforce`` may stop, of every 1,000 of a scanner; above it the scanner's filters only monitor,
+        until a whole 1,000 has fewer that they would stop. 0: any.
     budget, responses_per_day
         False blocks a year that are bearable, at this traffic. Together they say from where a response is blocked, in place of
         ``action``.
@@ -87,6 +90,7 @@ class Policy:
     action: Mapping[str, str] = field(default_factory=dict, hash=False)
     on_error: str = "pass"
     test_key: bytes | None = field(default=None, repr=False)
+    most_blocked: float = 0.0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -96,6 +100,8 @@ class Policy:
                 raise ConfigError(f"action: found tier {tier!r}, expected one of {', '.join(BITS)}")
             if name not in ACTIONS:
                 raise ConfigError(f"action of {tier}: found {name!r}, expected one of {', '.join(ACTIONS)}")
+        if not 0 <= self.most_blocked <= 1:
+            raise ConfigError(f"most_blocked: found {self.most_blocked}, expected a share, 0 to 1")
         if self.test_key is not None and len(self.test_key) != 16:
             raise ConfigError(f"test_key: found {len(self.test_key)} bytes, expected 16")
         if self.on_error not in ("pass", "block"):

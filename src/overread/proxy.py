@@ -327,6 +327,9 @@ def _start_envoy(
         config.append(f"hold={args.hold}")
     if args.hold_ms is not None:
         config.append(f"hold_ms={args.hold_ms}")
+    if not 0 <= args.most_blocked <= 1:
+        raise UsageError(f"--most-blocked {args.most_blocked}: expected a share, 0 to 1")
+    config.append(f"most_blocked={args.most_blocked}")
     if args.test_key:
         try:
             read_key(Path(args.test_key))
@@ -510,6 +513,7 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
     parser.add_argument("--budget", type=float, metavar="N", help="false blocks a year that are bearable; with --per-day, in place of --block-from")
     parser.add_argument("--per-day", type=float, metavar="N", help="responses a day, for --budget")
     parser.add_argument("--on-error", choices=("pass", "block"), default="pass", help="what enforce does with a body that cannot be decoded (default pass)")
+    parser.add_argument("--most-blocked", type=float, default=0.0, metavar="SHARE", help="above this share of stopped responses only monitor")
     parser.add_argument("--test-key", default=None, metavar="FILE", help="key of overread selftest")
     parser.add_argument("--ruleset", default=None, metavar="BLOB", help="compiled rules and weights, e.g. of overread calibrate; the shipped ones by default")
     parser.add_argument("--hold", type=_hold, metavar="BYTES", help="delay line in enforce (default 16384)")

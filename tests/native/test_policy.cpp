@@ -317,6 +317,55 @@ void test_tokens() {
     EXPECT(suite, ovr_filter_open(scanner, &p, &f, nullptr) == OVR_E_ARGUMENT);
 }
 
+// Above a share of stopped responses all filters of a scanner only monitor, until a whole window has fewer.
+void breaker() {
+    ovr_scanner* s = nullptr;
+    EXPECT(suite, ovr_scanner_new(nullptr, nullptr, &s, nullptr) == OVR_OK);
+    ovr_policy p = policy_of(0, 0, 0);
+    p.most_blocked = 0.01;
+    const Example leak = page(3000, 800, memory() + memory()), clean = page(500, 0, "");
+    ovr_filter* f = nullptr;
+    EXPECT(suite, ovr_filter_open(s, &p, &f, nullptr) == OVR_OK);
+    auto verb_of = [&](const Example& x) {
+        ovr_response r{};
+        r.struct_size = sizeof r;
+        r.content_type = bytes_of(x.type);
+        ovr_action a;
+        ovr_filter_head(f, &r, &a);
+        ovr_filter_body(f, x.body.data(), x.body.size(), &a);
+        if (a.verb == OVR_PASS) ovr_filter_end(f, &a);
+        if (a.verb == OVR_PASS) EXPECT(suite, a.released >= x.body.size() && !a.no_store);
+        return a.verb;
+    };
+    auto event_says = [&](const char* what) {
+        char json[8192];
+        ovr_exchange e{};
+        e.struct_size = sizeof e;
+        EXPECT(suite, ovr_filter_event(f, &e, json, sizeof json, nullptr) == OVR_OK);
+        return std::strstr(json, what) != nullptr;
+    };
+    for (int i = 0; i < 11; i++) EXPECT(suite, !ovr_scanner_breaker_open(s) && verb_of(leak) == OVR_BLOCK);
+    EXPECT(suite, ovr_scanner_breaker_open(s) && !event_says("breaker"));
+    EXPECT(suite, verb_of(leak) == OVR_PASS && event_says("\"breaker\":true") && event_says("\"would\":\"block\"") && event_says("\"mode\":\"monitor\""));
+    // The rest of this window, one that would be stopped too often as well, and one that would not.
+    for (int i = 12; i < 1000; i++) verb_of(clean);
+    for (int i = 0; i < 1000; i++) verb_of(i % 50 ? clean : leak);
+    EXPECT(suite, ovr_scanner_breaker_open(s));
+    for (int i = 0; i < 1000; i++) {
+        EXPECT(suite, ovr_scanner_breaker_open(s));
+        verb_of(i % 100 ? clean : leak);
+    }
+    EXPECT(suite, !ovr_scanner_breaker_open(s) && verb_of(leak) == OVR_BLOCK);
+    for (int i = 0; i < 30; i++) verb_of(leak);
+    EXPECT(suite, ovr_scanner_breaker_open(s));
+    ovr_scanner_breaker_close(s);
+    EXPECT(suite, !ovr_scanner_breaker_open(s) && verb_of(leak) == OVR_BLOCK);
+    ovr_filter_close(f);
+    p.most_blocked = 1.5;
+    EXPECT(suite, ovr_filter_open(s, &p, &f, nullptr) == OVR_E_ARGUMENT);
+    ovr_scanner_free(s);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -330,6 +379,7 @@ int main(int argc, char** argv) {
     suite.run("any split gives the same", any_split_gives_the_same);
     suite.run("event streams flow", events_flow);
     suite.run("test tokens", test_tokens);
+    suite.run("breaker", breaker);
     ovr_scanner_free(scanner);
     return suite.close();
 }
