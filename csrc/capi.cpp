@@ -298,14 +298,14 @@ const ovr_header* ovr_no_store_sets(size_t* count) {
     return overread::no_store_sets(count ? count : &ignored);
 }
 int ovr_filter_verdict(ovr_filter* f, ovr_verdict* out) {
-    if (!f || !out || !f->filter.started()) return OVR_E_ARGUMENT;
+    if (!f || !out || !f->filter.over()) return OVR_E_ARGUMENT;
     f->filter.verdict(out);
     return OVR_OK;
 }
 const char* ovr_filter_id(const ovr_filter* f) { return f ? f->filter.id() : ""; }
 const char* ovr_filter_done(const ovr_filter* f) { return f ? f->filter.done() : ""; }
 int ovr_filter_event(ovr_filter* f, const ovr_exchange* x, char* buffer, size_t capacity, size_t* size) {
-    if (!f || !x || !buffer || x->struct_size < sizeof *x || !f->filter.started()) return OVR_E_ARGUMENT;
+    if (!f || !x || !buffer || x->struct_size < sizeof *x || !f->filter.over()) return OVR_E_ARGUMENT;
     const size_t n = f->filter.event(*x, buffer, capacity);
     if (size) *size = n;
     return n < capacity ? OVR_OK : OVR_E_SPACE;

@@ -209,10 +209,13 @@ void Filter::write_event(const ovr_action& action) {
         static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
     char line[kEventCapacity + 1];
     size_t size = 0;
-    if (ovr_filter_event(scan, &exchange, line, kEventCapacity, &size) != OVR_OK) return;
+    if (ovr_filter_event(scan, &exchange, line, kEventCapacity, &size) != OVR_OK) {
+        count(config->errors);
+        return;
+    }
     line[size] = '\n';
     // One write per line on an O_APPEND descriptor: lines of several workers never mix.
-    if (write(events, line, size + 1) < 0) count(config->errors);
+    if (write(events, line, size + 1) != static_cast<ssize_t>(size + 1)) count(config->errors);
 }
 
 bool get_headers(void* envoy, envoy_header_type type, std::vector<envoy_header>& out) {
@@ -277,7 +280,7 @@ void Filter::shorten(const ovr_action& action) {
 void Filter::stop(const ovr_action& action) {
     finished = true;
     timer().disarm(this);
-    if (!action.test) count(action.verb == OVR_BLOCK ? config->blocked : action.verb == OVR_END && !head_out ? config->shortened : config->cut);
+    if (!action.test) count(action.verb != OVR_END && !head_out ? config->blocked : action.verb == OVR_END && !head_out ? config->shortened : config->cut);
     write_event(action);
     if (action.verb == OVR_END && !head_out) {
         shorten(action);
@@ -453,7 +456,7 @@ Config* new_config(envoy_buffer text) {
     }
     if (error.empty()) {
         for (const int action : config->policy.action)
-            config->alters |= config->policy.mode == OVR_MODE_ENFORCE && (action == OVR_DO_REDACT || action == OVR_DO_TRUNCATE);
+            config->alters |= config->policy.mode == OVR_MODE_ENFORCE && (action >= OVR_DO_REDACT && action < OVR_DO_BLOCK);
         find_decoded(*config);
         return config;
     }

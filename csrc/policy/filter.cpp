@@ -9,6 +9,11 @@
 #include "policy/event.h"
 
 namespace overread {
+namespace {
+
+constexpr size_t WATCHED = 16384;  // bytes of a chunk that are looked through again where it brings a response to redact
+
+}  // namespace
 
 Filter::Filter(const Scanner& scanner, Breaker& breaker, const ovr_policy& policy)
     : stream_(scanner), breaker_(breaker), policy_(policy), plan_(policy), redacts_(policy.mode == OVR_MODE_ENFORCE && plan_.takes(OVR_DO_REDACT)) {
@@ -85,19 +90,26 @@ void Filter::body(const uint8_t* data, size_t size, ovr_action* action) {
     act(action, false);
 }
 
-// A response comes to redact once at most. Which bytes are masked must not depend on the chunk in which that happens, so the
-// shortest beginning of it is looked for that has the bits.
 void Filter::feed(const uint8_t* data, size_t size) {
     const double bits = plan_.from(OVR_DO_REDACT);
-    if (!watches() || stream_.bits() >= bits) {
-        stream_.feed(data, size);
-        return;
+    while (size && watches() && stream_.bits() < bits) {
+        const size_t n = std::min(size, WATCHED);
+        watch(data, n);
+        data += n;
+        size -= n;
     }
+    if (size) stream_.feed(data, size);
+}
+
+// A response comes to redact once at most. Which bytes are masked must not depend on the chunk in which that happens, so the
+// shortest beginning of it is looked for that has the bits.
+void Filter::watch(const uint8_t* data, size_t size) {
+    const double bits = plan_.from(OVR_DO_REDACT);
     *before_ = stream_;
     const size_t spans = redaction_.spans.count();
     stream_.feed(data, size);
     if (stream_.bits() < bits) {
-        redaction_.spans.forget(stream_.progress().released);
+        redaction_.spans.forget(released_);
         return;
     }
     auto feed_again = [&](size_t n) {
@@ -150,6 +162,8 @@ void Filter::decide(bool at_end) {
     // Of coded bytes none can be masked or left out, and a head or trailers that leak leave as they are.
     const bool body_alone = !stream_.coded() && !stream_.head_shows();
     if (action >= OVR_DO_REDACT && !body_alone) action = OVR_DO_BLOCK;
+    // A part of a file that is shorter than its Content-Range says would be put together wrongly.
+    if (action >= OVR_DO_TRIM && status_ == 206) action = OVR_DO_BLOCK;
     // What came to redact between two chunks has no byte to begin with: the head or trailers brought it there.
     if (action == OVR_DO_REDACT && (!redaction_.active() || redaction_.spans.lost())) action = OVR_DO_BLOCK;
     if (action == OVR_DO_REDACT) redaction_.tail(stream_.document_end());
@@ -171,16 +185,15 @@ void Filter::shorten(int action) {
     decode_ = stream_.progress().decode;
     done_ = action;
     verb_ = OVR_END;
-    uint64_t keep = 0;
+    ovr_verdict v;
+    stream_.finish(&v);
+    const uint64_t first = std::min(v.first_offset, stream_.document_end());
     if (action == OVR_DO_TRUNCATE) {
-        ovr_verdict v;
-        stream_.finish(&v);
-        keep = v.first_offset == OVR_NO_OFFSET ? 0 : v.first_offset;
-        released_ = std::max(released_, keep);
+        released_ = std::max(released_, first == OVR_NO_OFFSET ? 0 : first);
         // A page without a byte is no page.
         if (released_ > 0) return;
-    } else if (action == OVR_DO_TRIM && stream_.in_container() && stream_.document_end() >= released_) {
-        released_ = stream_.document_end();
+    } else if (action == OVR_DO_TRIM && stream_.in_container() && first >= stream_.document_end() && first >= released_) {
+        released_ = first;
         return;
     }
     done_ = OVR_DO_BLOCK;
@@ -207,9 +220,9 @@ void Filter::act(ovr_action* action, bool at_end) {
     action->hold_ms = enforces() && !stopped() && !at_end && stream_.holds() ? (policy_.hold_ms ? policy_.hold_ms : 50) : 0;
     if (verb_ == OVR_END) head_out_ = true;
     action->release_head = head_out_;
-    action->test = stream_.sighting().seen();
+    action->test = is_test();
     if (stopped() || at_end) count();
-    if (!reported_ && (stopped() || (at_end && (stream_.bits() >= WEAK_BITS || action->test)))) {
+    if (!reported_ && (stopped() || (at_end && (stream_.bits() >= WEAK_BITS || stream_.sighting().seen())))) {
         reported_ = true;
         action->wants_event = 1;
     }
@@ -228,11 +241,11 @@ void Filter::count() {
 }
 
 size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
-    const bool test = stream_.sighting().seen();
+    const bool test = is_test();
     Event e{id_,        enforces(), done(),    nullptr,     test,      policy_.mode == OVR_MODE_ENFORCE && !enforces(),
             head_sent_, status_,    trace_id_, request_id_, released_, {}};
     verdict(&e.verdict);
-    if (!enforces()) e.would = action_name(test ? int(OVR_DO_BLOCK) : std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
+    if (!enforces()) e.would = action_name(stream_.sighting().seen() ? int(OVR_DO_BLOCK) : std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
     return write_event(e, x, buffer, capacity);
 }
 

@@ -27,6 +27,7 @@ class Filter {
     const char* done() const { return verb_ == OVR_CUT ? "cut" : action_name(done_); }
     bool started() const { return started_; }
     bool ended() const { return ended_; }
+    bool over() const { return ended_ || stopped(); }
     size_t event(const ovr_exchange& exchange, char* buffer, size_t capacity);
 
   private:
@@ -35,6 +36,8 @@ class Filter {
     bool stopped() const { return verb_ != OVR_PASS; }
     bool watches() const { return may_redact_ && !redaction_.active() && !stopped(); }
     void feed(const uint8_t* data, size_t size);
+    void watch(const uint8_t* data, size_t size);
+    bool is_test() { return stream_.sighting().seen() && stream_.bits() < WEAK_BITS; }
     void take_ids(const ovr_request* request);
     void look_for_token(const ovr_request& request);
     void start_redaction(uint64_t from);

@@ -1,13 +1,24 @@
 #include "policy/redaction.h"
 
 namespace overread {
+namespace {
+
+// Whether a byte behind a match's bound may belong to the same line, or to the same block of base64 (also in a JSON string).
+bool goes_on(Rest rest, uint8_t b) {
+    const bool base64 = (b >= '0' && b <= '9') || ((b | 0x20) >= 'a' && (b | 0x20) <= 'z') || b == '+' || b == '/' || b == '=' || b == '-';
+    if (rest == Rest::pem) return base64 || b == '\r' || b == '\n' || b == '\\' || b == ' ';
+    return b >= 0x20 && b != '<' && b != '"' && b != 0x7f;
+}
+
+}  // namespace
 
 void Redaction::begin(uint64_t from, Stream::Text text) {
     active_ = true;
     from_ = from;
     text_ = text;
     tail_ = UINT64_MAX;
-    until_ = 0;
+    until_ = covered_ = 0;
+    in_rest_ = false;
     // The first bytes may go on with a character that began before.
     led_ = false;
     need_ = text == Stream::Text::utf8 ? 3 : 0;
@@ -50,8 +61,17 @@ uint64_t Redaction::mask(uint64_t offset, uint8_t* data, size_t size) {
         else if (until_ && at == until_ && b >= 0x80 && b < 0xc0)
             until_ = at + 1;  // no character is left halved
         const Span* span = spans.behind(at);
+        const bool matched = span && span->begin <= at;
+        if (matched) {
+            covered_ = span->end;
+            rest_ = span->rest;
+            in_rest_ = false;
+        } else if (at == covered_ && covered_) {
+            in_rest_ = rest_ != Rest::none;
+        }
+        if (in_rest_ && !goes_on(rest_, b)) in_rest_ = false;
         const bool in_tail = at >= tail_ && b != ' ' && b != '\t' && b != '\n' && b != '\r';
-        if (at < until_ || (span && span->begin <= at) || in_tail) {
+        if (at < until_ || matched || in_rest_ || in_tail) {
             data[i] = MASK_BYTE;
             masked++;
         }

@@ -34,6 +34,9 @@ class Redaction {
     Stream::Text text_ = Stream::Text::no;
     bool led_ = false;                       // its first byte was seen
     uint8_t need_ = 0, low_ = 0, high_ = 0;  // of an open character
+    Rest rest_ = Rest::none;                 // of the span that ended last
+    bool in_rest_ = false;
+    uint64_t covered_ = 0;  // end of the last span
     uint64_t from_ = 0, tail_ = UINT64_MAX, until_ = 0;
 };
 

@@ -6,8 +6,12 @@
 
 namespace overread {
 
+// What a match goes on with behind the bytes that its verifier looked at: nothing, the rest of a line, or more of a PEM block.
+enum class Rest : uint8_t { none, line, pem };
+
 struct Span {
     uint64_t begin, end;
+    Rest rest;
 };
 
 class Spans {
@@ -17,14 +21,14 @@ class Spans {
     Spans& operator=(const Spans&) = delete;
     ~Spans() { std::free(spans_); }
 
-    void add(uint64_t begin, uint64_t end) {
+    void add(uint64_t begin, uint64_t end, Rest rest) {
         if (count_ == capacity_ && !grow()) return;
-        spans_[count_++] = {begin, end};
+        spans_[count_++] = {begin, end, rest};
     }
     size_t count() const { return count_; }
     // Takes back those that were added last.
     void shorten(size_t count) { count_ = count; }
-    void clear() { count_ = next_ = 0, lost_ = false; }
+    void clear() { count_ = next_ = sorted_ = 0, lost_ = false; }
     // A span found no memory: the body cannot be masked.
     bool lost() const { return lost_; }
     // Forgets those that end at `offset` or before it; no order is needed.
@@ -59,9 +63,11 @@ class Spans {
         std::sort(spans_, spans_ + count_, [](const Span& a, const Span& b) { return a.begin < b.begin; });
         size_t kept = 0;
         for (size_t i = 1; i < count_; i++) {
-            if (spans_[i].begin <= spans_[kept].end)
+            if (spans_[i].begin <= spans_[kept].end) {
+                if (spans_[i].end > spans_[kept].end) spans_[kept].rest = Rest::none;
+                if (spans_[i].end >= spans_[kept].end) spans_[kept].rest = std::max(spans_[kept].rest, spans_[i].rest);
                 spans_[kept].end = std::max(spans_[kept].end, spans_[i].end);
-            else
+            } else
                 spans_[++kept] = spans_[i];
         }
         if (count_) count_ = kept + 1;

@@ -23,6 +23,9 @@ constexpr size_t FIRST_WIDE = 24;
 // Two signs this close belong together: a header block's lines, a credential in its header.
 constexpr uint64_t NEAR = 512;
 
+// From so many bytes on a match may have ended at a verifier's bound (MAX_REPEAT).
+constexpr uint64_t LONG_MATCH = 400;
+
 bool equals_nocase(const ovr_bytes& b, const char* lower) {
     if (b.size != std::strlen(lower)) return false;
     for (size_t i = 0; i < b.size; i++)
@@ -59,7 +62,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = exempt_ = coded_total_ = coded_released_ = 0;
     decode_ = Decoded::none;
     coded_.reset();
-    html_end_ = last_text_ = last_sign_ = 0;
+    html_end_ = first_html_end_ = last_text_ = last_sign_ = 0;
     carry_size_ = 0;
     kept_count_ = 0;
     levels_ = Levels();
@@ -433,7 +436,7 @@ bool Stream::resolve_anchor(const View& view, int64_t window, uint32_t anchor) {
     const Ruleset& rs = *scanner_->rules;
     const Anchor& a = rs.anchors[anchor];
     const Rule& rule = rs.rules[a.rule];
-    if (is_escaped(rule.check) && escaped_[rule.check == Check::escaped_header] >= MAX_ESCAPED) return true;
+    if (is_escaped(rule.check) && !spans_ && escaped_[rule.check == Check::escaped_header] >= MAX_ESCAPED) return true;
     if (!(rule.where >> uint32_t(content_.cls) & 1)) return true;
     const uint64_t start = uint64_t(window - a.window);
     const uint64_t limit = start + LOOK_AHEAD;  // from the anchor on: where its window lies must not change what is found
@@ -460,6 +463,7 @@ bool Stream::resolve_anchor(const View& view, int64_t window, uint32_t anchor) {
 // start, end: of the match in the body. The match itself is in the view's offsets, which differ for wide text.
 void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t start, uint64_t end) {
     if (m.sign == Sign::html_end) {
+        if (!html_end_) first_html_end_ = end;
         html_end_ = end;
         return;
     }
@@ -470,9 +474,14 @@ void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t 
         exempt_++;
         return;
     }
-    if (spans_) spans_->add(start, end);
+    if (spans_) {
+        // Verifiers stop at a bound; what they begin is as much a secret behind it.
+        const bool pem = size_t(m.end - m.start) > 10 && std::memcmp(whole, "-----BEGIN", 10) == 0;
+        spans_->add(start, end, pem ? Rest::pem : end - start >= LONG_MATCH ? Rest::line : Rest::none);
+    }
     const Check check = scanner_->rules->rules[a.rule].check;
-    if (is_escaped(check)) escaped_[check == Check::escaped_header]++;
+    uint16_t& escaped = escaped_[check == Check::escaped_header];
+    if (is_escaped(check) && escaped < MAX_ESCAPED) escaped++;
     auto add = [&](Group group, uint8_t level) {
         last_sign_ = end;
         dirty_ = true;
@@ -635,7 +644,8 @@ Stream::Text Stream::text() const {
 
 uint64_t Stream::document_end() const {
     if (place_.state().level && (place_.state().sign == Builtin::json_tail || in_container())) return place_.state().first;
-    return html_end_ && last_text_ > html_end_ ? html_end_ : UINT64_MAX;
+    // Another page's end may stand in what follows the first.
+    return html_end_ && last_text_ > first_html_end_ ? first_html_end_ : UINT64_MAX;
 }
 
 ovr_progress Stream::progress() const {

@@ -166,7 +166,7 @@ class Stream {
     uint16_t escaped_[2] = {};  // signs of escaped text that count: runs, header lines
     bool has_header_ = false, has_credential_ = false, has_crlf_ = false;
     uint64_t last_header_ = 0, last_credential_ = 0, last_crlf_ = 0;
-    uint64_t html_end_ = 0, last_text_ = 0;  // offset behind the last byte that is not white space
+    uint64_t html_end_ = 0, first_html_end_ = 0, last_text_ = 0;  // offset behind the last byte that is not white space
     uint64_t last_sign_ = 0;
     Assessment assessment_;
     double probability_of_ = -1, probability_ = 0;  // the last one told: of most responses it is that of 0 bits

@@ -702,7 +702,7 @@ cdef class Filter:
         p.on_error = _ON_ERROR[policy.on_error]
         p.most_blocked = policy.most_blocked
         if policy.test_key is not None:
-            p.test_key = _view(policy.test_key, "test_key", [])
+            p.test_key = _view(policy.test_key, "test_key", None)
         if api.filter_open(self.scanner.handle, &p, &self.handle, &error) != 0:
             raise OverreadError((<bytes>error.message).decode(errors="replace"))
 
@@ -728,6 +728,8 @@ cdef class Filter:
         if self.action.redact:
             api.filter_redact(self.handle, self.sent, PyByteArray_AS_STRING(piece), <size_t>len(piece))
         self.sent = until
+        if self.action.verb == 3:
+            self.held.clear()
         return bytes(piece)
 
     def body(self, chunk):
@@ -750,7 +752,8 @@ cdef class Filter:
             if PyBytes_CheckExact(chunk) and not self.held and not self.action.redact and not self.action.wants_event and self.action.verb == 0 and self.action.released >= self.fed:
                 self.sent = self.fed
                 return chunk
-            self.held += chunk
+            if self.action.verb == 0 or (self.action.verb == 3 and self.sent < self.action.released):
+                self.held += chunk
         finally:
             PyBuffer_Release(&view)
         return self.ready()
@@ -821,7 +824,7 @@ cdef class Filter:
         return (<bytes>api.filter_id(self.handle)).decode()
 
     def verdict(self):
-        """The verdict on the ended or stopped response."""
+        """The verdict on the ended or stopped response; ``OverreadError`` before that."""
         cdef ovr_verdict verdict
         self.check(api.filter_verdict(self.handle, &verdict))
         return _verdict(&verdict)

@@ -241,13 +241,12 @@ def _events_tail(args: argparse.Namespace) -> int:
     def show_event(event: events.Event) -> None:
         print(json.dumps(event) if args.json else events.line(event), flush=args.follow)
 
+    if args.follow:
+        for event in events.follow(args.file, args.number):
+            show_event(event)
     there = list(events.read(args.file))
     for event in there[max(0, len(there) - args.number) :]:
         show_event(event)
-    if args.follow:
-        for i, event in enumerate(events.read(args.file, follow=True)):
-            if i >= len(there):
-                show_event(event)
     return 0
 
 

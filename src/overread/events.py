@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import ConfigError
 from .verdict import Finding, Term, Verdict
@@ -15,10 +15,17 @@ from .verdict import Finding, Term, Verdict
 POLL_SECONDS = 0.2
 
 Event = dict[str, Any]
+# What the schema requires.
+_KEYS = frozenset(
+    (
+        "schema id unix_ms proxy mode action head_sent method host path status tier bits probability content_class decode body_bytes released terms findings "
+        "findings_dropped exempt"
+    ).split()
+)
 
 
-def read(path: Path, *, follow: bool = False) -> Iterator[Event]:
-    """Events of a file, oldest first; with ``follow`` also those to come, and those of a file that takes its place.
+def read(path: Path) -> Iterator[Event]:
+    """Events of a file, oldest first.
 
     Lines that are no event, such as half of one that a full disk cut, are passed over.
 
@@ -27,33 +34,53 @@ def read(path: Path, *, follow: bool = False) -> Iterator[Event]:
     ConfigError
         When the file cannot be read.
     """
+    with _open(path) as file:
+        yield from _events(file)
+
+
+def follow(path: Path, number: int) -> Iterator[Event]:
+    """The newest ``number`` events of a file, and then those to come, also of a file that takes its place, without end.
+
+    Raises
+    ------
+    ConfigError
+        When the file cannot be read.
+    """
+    file = _open(path)
     try:
-        file = path.open("rb")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from None
-    with file:
+        there = list(_events(file))
+        yield from there[max(0, len(there) - number) :]
         while True:
-            rest = b""
-            while line := file.readline():
-                rest += line
-                if not line.endswith(b"\n"):
-                    break  # its end is still being written
-                if (event := _parse(rest)) is not None:
-                    yield event
-                rest = b""
-            if not follow:
-                if rest and (event := _parse(rest)) is not None:
-                    yield event
-                return
             time.sleep(POLL_SECONDS)
+            yield from _events(file)
             try:
                 now = path.stat()
             except OSError:
+                continue  # between two files
+            if now.st_ino == os.fstat(file.fileno()).st_ino and now.st_size >= file.tell():
                 continue
-            if now.st_ino != os.fstat(file.fileno()).st_ino or now.st_size < file.tell():
-                yield from read(path, follow=True)
-                return
-            file.seek(-len(rest), 1)
+            yield from _events(file)  # what was written to the old file before it was moved away
+            file.close()
+            file = _open(path)
+    finally:
+        file.close()
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+
+
+def _events(file: BinaryIO) -> Iterator[Event]:
+    """From where the file stands to its last whole line."""
+    while line := file.readline():
+        if not line.endswith(b"\n"):
+            file.seek(-len(line), os.SEEK_CUR)  # its end is still being written
+            return
+        if (event := _parse(line)) is not None:
+            yield event
 
 
 def _parse(line: bytes) -> Event | None:
@@ -61,7 +88,7 @@ def _parse(line: bytes) -> Event | None:
         event = json.loads(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and event.get("schema") == 1 and "id" in event else None
+    return event if isinstance(event, dict) and event.get("schema") == 1 and event.keys() >= _KEYS else None
 
 
 def find(path: Path, event_id: str) -> Event:

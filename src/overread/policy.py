@@ -102,6 +102,8 @@ class Policy:
                 raise ConfigError(f"action of {tier}: found {name!r}, expected one of {', '.join(ACTIONS)}")
         if not 0 <= self.most_blocked <= 1:
             raise ConfigError(f"most_blocked: found {self.most_blocked}, expected a share, 0 to 1")
+        if self.test_key is not None and not isinstance(self.test_key, bytes):
+            raise ConfigError(f"test_key: found {type(self.test_key).__name__}, expected bytes")
         if self.test_key is not None and len(self.test_key) != 16:
             raise ConfigError(f"test_key: found {len(self.test_key)} bytes, expected 16")
         if self.on_error not in ("pass", "block"):

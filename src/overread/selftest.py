@@ -6,7 +6,7 @@ import http.client
 import os
 import secrets
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -64,7 +64,7 @@ def token(key: bytes) -> str:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one request: ``blocked``, ``passed`` (the echo came through) or ``silent`` (the page echoes nothing)."""
+    """What came of one request: ``blocked``, ``cut``, ``passed`` (the echo came through) or ``silent`` (the page echoes nothing)."""
 
     coding: str
     result: str
@@ -82,34 +82,47 @@ class Outcome:
 
 
 def through(url: str, key: bytes) -> list[Outcome]:
-    """Asks for ``url`` with a token in its query and in a header, plain and coded.
+    """Asks for ``url`` with a token in its query and in a header, plain and coded; a connection that is cut is a proof only where
+    the same request without the token comes to its end.
 
     Raises
     ------
     ConfigError
         When the URL cannot be used, or nothing answers there.
     """
-    return [_ask(url, token(key), coding) for coding in CODINGS]
+    outcomes = []
+    for coding in CODINGS:
+        outcome = _ask(url, token(key), coding)
+        if outcome.result == "cut":
+            whole = _ask(url, "", coding).result != "cut"
+            outcome = replace(outcome, result="blocked" if whole else "silent")
+        outcomes.append(outcome)
+    return outcomes
 
 
 def _ask(url: str, sent: str, coding: str) -> Outcome:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"--through {url!r}: expected http://host[:port]/path or https://")
-    query = "&".join(filter(None, [parts.query, f"{PARAMETER}={sent}"]))
+    query = "&".join(filter(None, [parts.query, f"{PARAMETER}={sent}" if sent else ""]))
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
         connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=SECONDS, context=ssl.create_default_context())
     else:
         connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=SECONDS)
     try:
-        connection.request("GET", f"{parts.path or '/'}?{query}", headers={HEADER: sent, "Accept-Encoding": coding})
+        headers = {"Accept-Encoding": coding} | ({HEADER: sent} if sent else {})
+        connection.request("GET", (parts.path or "/") + (f"?{query}" if query else ""), headers=headers)
         answer = connection.getresponse()
         ident = answer.getheader("overread-id") or ""
         try:
             body = answer.read(MOST)
+        except TimeoutError:
+            return Outcome(coding, "silent", answer.status, "")
         except (http.client.HTTPException, OSError):
-            return Outcome(coding, "blocked", answer.status, "of a connection that was cut")
+            return Outcome(coding, "cut", answer.status, "of a connection that was cut")
+        if answer.length and len(body) < MOST:  # a short body is no error of read()
+            return Outcome(coding, "cut", answer.status, "of a connection that was cut")
     except (http.client.HTTPException, OSError, ssl.SSLError) as error:
         raise ConfigError(f"--through {url}: {error or type(error).__name__}") from None
     finally:
@@ -118,7 +131,7 @@ def _ask(url: str, sent: str, coding: str) -> Outcome:
         return Outcome(coding, "blocked", answer.status, ident)
     # A coded echo is looked for as the scanner decodes it.
     field = answer.getheader("content-encoding") or ""
-    return Outcome(coding, "passed" if _echoes(body, field, sent) else "silent", answer.status, ident)
+    return Outcome(coding, "passed" if sent and _echoes(body, field, sent) else "silent", answer.status, ident)
 
 
 def _echoes(body: bytes, field: str, sent: str) -> bool:

@@ -308,3 +308,22 @@ def test_on_error_block_stops_what_cannot_be_decoded() -> None:
     pieces = [{"type": "http.response.body", "body": leak[i : i + 500], "more_body": True} for i in range(0, len(leak), 500)]
     sent, events = serve(app_of(head, *pieces), "enforce")
     assert (sent[0]["status"], events[0]["decode"]) == (502, "ok")  # it was stopped before its end, and nothing was wrong with it
+
+
+def test_what_is_stopped_with_its_only_message_gets_a_page() -> None:
+    # The core says cut, for it had let bytes go; but none had left yet.
+    head = {**START, "headers": [*HTML, (b"content-encoding", b"gzip")]}
+    broken = gzip.compress(b"".join(b"<p>%d</p>" % n for n in range(60000)))[:-2000]
+    sent, _ = serve(app_of(head, {"type": "http.response.body", "body": broken}), "enforce", on_error="block")  # type: ignore[arg-type] # of Policy
+    assert [m.get("status", 0) for m in sent] == [502, 0]
+
+
+def test_a_shortened_body_never_waits_for_trailers() -> None:
+    chunks = [{"type": "http.response.body", "body": (PAGE * 20)[:20000], "more_body": True}, {"type": "http.response.body", "body": LEAK}]
+    sent, _ = act("truncate", {**START, "trailers": True}, *chunks, hold=100)
+    assert sent[-1]["more_body"]
+
+
+def test_a_part_of_a_file_is_not_shortened() -> None:
+    head = {**START, "status": 206, "headers": [*HTML, (b"content-range", b"bytes 0-%d/20000" % (len(LEAK) - 1))]}
+    assert act("truncate", head, {"type": "http.response.body", "body": LEAK})[0][0]["status"] == 502

@@ -192,7 +192,9 @@ void budget() {
 }
 
 std::vector<Example> leaks() {
-    std::vector<Example> all = {page(3000, 800, memory() + memory()), page(100, 3000, memory() + memory()), page(20000, 3000, memory()), image()};
+    const std::string two_ends = "</body></html>\n<p>Of another page.</p>\n</body></html>\n" + memory() + "</html> " + memory();
+    std::vector<Example> all = {page(3000, 300, two_ends), page(3000, 800, memory() + memory()), page(100, 3000, memory() + memory()),
+                                page(20000, 3000, memory()), image()};
     std::string events, note = "data: {\"text\": \"hello, \xe4\xba\xac\"}\n\n";
     for (int i = 0; i < 30; i++) events += note;
     events += "data: " + memory() + "\n\n";
@@ -244,7 +246,7 @@ void any_split_gives_the_same() {
 
 // Event streams flow while they are masked: a whole event goes at once.
 void events_flow() {
-    const Example x = leaks()[4];
+    const Example x = leaks()[5];
     const ovr_policy p = policy_of(0, OVR_DO_REDACT, OVR_DO_REDACT);
     ovr_filter* f = nullptr;
     EXPECT(suite, ovr_filter_open(scanner, &p, &f, nullptr) == OVR_OK);
@@ -317,6 +319,49 @@ void test_tokens() {
     EXPECT(suite, ovr_filter_open(scanner, &p, &f, nullptr) == OVR_E_ARGUMENT);
 }
 
+// Verifiers stop at bounds, evidence at the first of its kind; masks do not.
+void masks_go_to_the_end() {
+    const ovr_policy p = policy_of(0, OVR_DO_REDACT, OVR_DO_REDACT);
+    std::string token;
+    while (token.size() < 2000) token += "Zk3Yx8QmZr7LwPvB2nHs5TdJ";
+    std::string key = "-----BEGIN RSA PRIVATE KEY-----\n";
+    for (int i = 0; i < 25; i++) key += token.substr(size_t(i) * 64, 64) + "\n";
+    key += "-----END RSA PRIVATE KEY-----\n";
+    std::string escaped;
+    for (int i = 0; i < 100; i++) escaped += "q%0D%0ACookie%3A%20sid%3DZk3Yx8QmZr7LwPvB" + std::to_string(i) + "%0D%0A ";
+    for (const std::string& secret : {"\r\nCookie: session=" + token + "\r\n", "\r\nAuthorization: Bearer " + token + "\r\n", key, escaped}) {
+        const std::string behind = "<p>The page goes on, with an ordinary paragraph of some length.</p>\n";
+        std::string quiet;
+        for (int i = 0; i < 12; i++) quiet += behind;
+        const Example x = page(3000, 0, memory() + memory() + quiet + secret + quiet + quiet);
+        for (const std::vector<size_t>& cuts : {std::vector<size_t>{}, std::vector<size_t>{3500, 4000, 4700, 5100, 5700}}) {
+            const Got got = send(p, x, cuts);
+            EXPECT(suite, got.verb == OVR_PASS && got.body.size() == x.body.size());
+            EXPECT(suite, got.body.find("Zk3Yx8QmZr7LwPvB") == std::string::npos);
+            EXPECT(suite, got.body.find("goes on", got.body.size() - 200) != std::string::npos);
+        }
+    }
+    // Another page's end in what follows the first.
+    const std::string foreign = "<p>What another visitor wrote.</p>\n";
+    for (const int action : {OVR_DO_REDACT, OVR_DO_TRUNCATE}) {
+        Example x = page(3000, 0, "");
+        const size_t end = x.body.size();
+        x.body += foreign + "</body></html>\n" + memory() + memory();
+        const Got got = send(policy_of(0, action, action), x, {});
+        EXPECT(suite,
+               got.verb == (action == OVR_DO_REDACT ? OVR_PASS : OVR_END) && got.body.size() >= end - 1 && got.body.find("another") == std::string::npos);
+    }
+    // A secret inside the image stays when its tail goes: such an image is blocked.
+    const std::string lines = "\r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\nAuthorization: Bearer Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\n\r\n";
+    const std::string comment = "tEXtComment" + BYTES("\0") + lines + "....";
+    const std::string size = std::string(3, '\0') + char(comment.size() - 8);
+    Example inside = image();
+    inside.body.insert(8, size + comment);
+    const Got trimmed = send(policy_of(OVR_DO_LOG, OVR_DO_TRIM, OVR_DO_TRIM), inside, {});
+    EXPECT(suite, did(send(policy_of(0, OVR_DO_LOG, OVR_DO_LOG), inside, {}), "log"));
+    EXPECT(suite, trimmed.verb == OVR_BLOCK && trimmed.body.empty());
+}
+
 // Above a share of stopped responses all filters of a scanner only monitor, until a whole window has fewer.
 void breaker() {
     ovr_scanner* s = nullptr;
@@ -379,6 +424,7 @@ int main(int argc, char** argv) {
     suite.run("any split gives the same", any_split_gives_the_same);
     suite.run("event streams flow", events_flow);
     suite.run("test tokens", test_tokens);
+    suite.run("masks go to the end", masks_go_to_the_end);
     suite.run("breaker", breaker);
     ovr_scanner_free(scanner);
     return suite.close();

@@ -110,9 +110,13 @@ def test_followed_files_may_be_rotated(tmp_path: Path) -> None:
                 time.sleep(0.3)
                 out.write(lines[2][100:])
             assert json.loads(running.stdout.readline()) == json.loads(lines[2])
-            file.rename(tmp_path / "old")
-            file.write_text(lines[3])
-            assert json.loads(running.stdout.readline()) == json.loads(lines[3])
+            for n in range(3, 5):
+                with file.open("a") as out:  # just before it is moved away
+                    out.write(lines[n])
+                file.rename(tmp_path / f"old-{n}")
+                file.write_text('{"schema":1,"id":"no event"}\n' + lines[0])
+                assert json.loads(running.stdout.readline()) == json.loads(lines[n])
+                assert json.loads(running.stdout.readline()) == json.loads(lines[0])
         finally:
             guard.cancel()
             running.kill()

@@ -195,7 +195,7 @@ class _Response:
         self.over = self.stopped = True
         self.report()
         fixed = any(bytes(n).lower() == b"content-length" for n, _ in self.head.get("headers", ()))
-        late = self.head_out and fixed
+        late = self.head_out and (fixed or bool(self.head.get("trailers", False)))
         if not self.head_out:
             await self.release_head(length=len(ready))
         await self.out({"type": "http.response.body", "body": ready, "more_body": late})
@@ -235,7 +235,7 @@ class _Response:
         assert self.filter is not None
         self.over = self.stopped = True
         self.report()
-        if self.filter.verb == "cut":
+        if self.head_out:
             self.cut = True
             raise ResponseCut("overread cut this response")
         text = f"The response was withheld because it seemed to hold another client's data.\nReference: {self.filter.id}\n".encode()
