@@ -21,7 +21,6 @@ enum {
     LOOK_LIMIT = 1000,         /* ms: how long a client that reads again may wait for the next look at its socket */
     HOLD_LIMIT = 64 * 1024 * 1024
 };
-enum { ON_ERROR_PASS = 0, ON_ERROR_BLOCK = 1 };
 
 typedef struct {
     ovr_ruleset* ruleset; /* NULL: the shipped one */
@@ -30,7 +29,9 @@ typedef struct {
 } overread_main_conf_t;
 
 typedef struct {
-    ngx_uint_t mode, block_from, on_error;
+    ngx_uint_t mode, on_error;
+    ngx_uint_t block_from;                   /* while a block is read */
+    ngx_uint_t action[OVR_TIER_CERTAIN + 1]; /* enum ovr_do by tier */
     size_t hold;
     ngx_msec_t hold_ms;
     size_t max_body;
@@ -48,11 +49,15 @@ typedef struct {
     ngx_msec_t look_ms; /* until the next look at a full socket */
     uint64_t fed, sent;
     unsigned head_out : 1;
-    unsigned active : 1;  /* body bytes are scanned */
-    unsigned judged : 1;  /* the verdict is final */
-    unsigned stopped : 1; /* blocked or cut: nothing more may leave */
-    unsigned flush : 1;   /* the producer asked for a flush of bytes that are held */
-    unsigned due : 1;     /* the timer is the delay line's */
+    unsigned active : 1;   /* body bytes are scanned */
+    unsigned judged : 1;   /* the verdict is final */
+    unsigned no_store : 1; /* no cache keeps it */
+    unsigned redact : 1;   /* what leaves from now on is masked first */
+    unsigned ended : 1;    /* shortened: what the producer still brings is dropped */
+    unsigned broken : 1;   /* and its client must see that it is not the whole */
+    unsigned stopped : 1;  /* blocked or cut: nothing more may leave */
+    unsigned flush : 1;    /* the producer asked for a flush of bytes that are held */
+    unsigned due : 1;      /* the timer is the delay line's */
 } overread_ctx_t;
 
 typedef struct {
@@ -288,7 +293,7 @@ static ngx_int_t append(ngx_pool_t* pool, ngx_chain_t*** end, ngx_buf_t* b) {
     return NGX_OK;
 }
 
-/* Moves what may go, up to `ready` bytes, from the front of the delay line to the chain. */
+/* Moves what may go, up to `ready` bytes, from the front of the delay line to the chain, and masks it. */
 static ngx_int_t take_held(overread_ctx_t* ctx, uint64_t* ready, ngx_chain_t*** end) {
     while (ctx->held && *ready) {
         ngx_chain_t* cl = ctx->held;
@@ -307,14 +312,40 @@ static ngx_int_t take_held(overread_ctx_t* ctx, uint64_t* ready, ngx_chain_t*** 
         cl->next = ctx->busy;
         ctx->busy = cl;
         cl->buf->flush = ctx->flush;
+        if (ctx->redact) ovr_filter_redact(ctx->filter, ctx->sent - *ready, cl->buf->pos, size);
         *ready -= size;
         if (append(ctx->request->pool, end, cl->buf) != NGX_OK) return NGX_ERROR;
     }
     return NGX_OK;
 }
 
+/* Copies the first `wanted` bytes of a producer's buffers to the delay line and uses them all up. */
+static ngx_int_t absorb(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t wanted) {
+    for (ngx_chain_t* cl = ctx->held; cl; cl = cl->next) wanted -= ngx_min(wanted, (uint64_t)(cl->buf->last - cl->buf->pos));
+    for (; in; in = in->next) {
+        ngx_buf_t* b = in->buf;
+        size_t size = ngx_buf_in_memory(b) ? (size_t)ngx_min(wanted, (uint64_t)(b->last - b->pos)) : 0;
+        if (size && hold(ctx, b->pos, size) != NGX_OK) return NGX_ERROR;
+        wanted -= size;
+        b->pos = b->last;
+        b->file_pos = b->file_last;
+    }
+    return NGX_OK;
+}
+
+/* What a buffer says beside its bytes. */
+static ngx_buf_t* bare(ngx_pool_t* pool, const ngx_buf_t* from) {
+    ngx_buf_t* b = ngx_calloc_buf(pool);
+    if (b == NULL) return NULL;
+    b->last_buf = from->last_buf;
+    b->last_in_chain = from->last_in_chain;
+    b->flush = from->flush;
+    b->sync = 1;
+    return b;
+}
+
 /* Sends the head if it may go, then everything below offset `released`: held bytes, then those of `in`. The rest of
- * `in` is copied. */
+ * `in` is copied; so is all of it where it is to be masked, as the producer's own bytes may go to a file as well. */
 static ngx_int_t forward(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t released, ngx_uint_t head_goes) {
     ngx_http_request_t* r = ctx->request;
     ngx_chain_t *out = NULL, **end = &out;
@@ -332,9 +363,20 @@ static ngx_int_t forward(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t released
     }
     ready = released - ctx->sent;
     ctx->sent = released;
-    if (ctx->held == NULL && released == ctx->fed && ctx->head_out) return pass_on(ctx, in); /* the common case: nothing is copied */
+    /* The common case: nothing is copied. */
+    if (ctx->held == NULL && released == ctx->fed && ctx->head_out && !ctx->redact && !ctx->ended) return pass_on(ctx, in);
 
-    if (take_held(ctx, &ready, &end) != NGX_OK) return NGX_ERROR;
+    if (ctx->redact || ctx->ended) {
+        if (absorb(ctx, in, ctx->ended ? ready : UINT64_MAX) != NGX_OK) return NGX_ERROR;
+        if (take_held(ctx, &ready, &end) != NGX_OK) return NGX_ERROR;
+        for (; in && ctx->head_out && !ctx->ended; in = in->next) {
+            if (!in->buf->last_buf && !in->buf->flush && !in->buf->sync) continue;
+            ngx_buf_t* b = bare(r->pool, in->buf);
+            if (b == NULL || append(r->pool, &end, b) != NGX_OK) return NGX_ERROR;
+        }
+        in = NULL;
+    } else if (take_held(ctx, &ready, &end) != NGX_OK)
+        return NGX_ERROR;
     for (; in; in = in->next) {
         ngx_buf_t* b = in->buf;
         size_t size = ngx_buf_in_memory(b) ? (size_t)(b->last - b->pos) : (size_t)ngx_buf_size(b);
@@ -363,8 +405,9 @@ static ngx_int_t forward(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t released
 
 /* ---- stopping a response ---- */
 
-/* The response may be on its way into a cache, or have come from there. */
-static void forget_stored(ngx_http_request_t* r) {
+/* The response may be on its way into a cache, or have come from there. nginx asks these
+ * flags again before it gives a file its name. */
+static void forget_part(ngx_http_request_t* r) {
     ngx_http_upstream_t* u = r->upstream;
     if (u) {
         if (u->store) u->headers_in.status_n = NGX_HTTP_BAD_GATEWAY; /* proxy_store keeps only a 200 */
@@ -380,15 +423,48 @@ static void forget_stored(ngx_http_request_t* r) {
     }
 }
 
-static ngx_int_t add_field(ngx_http_request_t* r, const char* name, const char* value) {
+static void forget_stored(ngx_http_request_t* r) {
+    ngx_http_request_t* part = r->connection->data; /* the subrequest whose bytes these are */
+    forget_part(r);
+    if (part && part != r && part->main == r) forget_part(part);
+}
+
+static ovr_bytes literal(const char* s) {
+    ovr_bytes b = {(const uint8_t*)s, ngx_strlen(s)};
+    return b;
+}
+
+static ngx_int_t add_field(ngx_http_request_t* r, ovr_bytes name, ovr_bytes value) {
     ngx_table_elt_t* field = ngx_list_push(&r->headers_out.headers);
     if (field == NULL) return NGX_ERROR;
     ngx_memzero(field, sizeof *field);
     field->hash = 1;
-    field->key.len = ngx_strlen(name);
-    field->key.data = (u_char*)name;
-    field->value.len = ngx_strlen(value);
-    field->value.data = (u_char*)value;
+    field->key.len = name.size;
+    field->key.data = (u_char*)name.data;
+    field->value.len = value.size;
+    field->value.data = (u_char*)value.data;
+    return NGX_OK;
+}
+
+/* Takes the fields out of the head that let a cache keep the response, and puts those in that forbid it. */
+static ngx_int_t forbid_storing(ngx_http_request_t* r) {
+    size_t count = 0;
+    const ovr_header* sets = ovr_no_store_sets(&count);
+
+    for (ngx_list_part_t* part = &r->headers_out.headers.part; part; part = part->next) {
+        ngx_table_elt_t* field = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++)
+            for (const char* const* name = ovr_no_store_strips(); *name; name++)
+                if (field[i].key.len == ngx_strlen(*name) && ngx_strncasecmp(field[i].key.data, (u_char*)*name, field[i].key.len) == 0) field[i].hash = 0;
+    }
+    /* nginx keeps some of them twice. */
+    r->headers_out.etag = NULL;
+    r->headers_out.expires = NULL;
+    r->headers_out.last_modified = NULL;
+    r->headers_out.last_modified_time = -1;
+    ngx_memzero(&r->headers_out.cache_control, sizeof r->headers_out.cache_control);
+    while (count--)
+        if (add_field(r, sets[count].name, sets[count].value) != NGX_OK) return NGX_ERROR;
     return NGX_OK;
 }
 
@@ -404,8 +480,8 @@ static void withhold(overread_ctx_t* ctx) {
     r->expect_trailers = 0;
     r->allow_ranges = 0;
     ctx->head_out = 1;
-    if (add_field(r, "Cache-Control", "no-store") != NGX_OK) return;
-    if (ctx->filter && add_field(r, "Overread-Id", ovr_filter_id(ctx->filter)) != NGX_OK) return;
+    if (add_field(r, literal("Cache-Control"), literal("no-store")) != NGX_OK) return;
+    if (ctx->filter && add_field(r, literal("Overread-Id"), literal(ovr_filter_id(ctx->filter))) != NGX_OK) return;
     if (next_header_filter(r) == NGX_ERROR || r->header_only) return;
     out.buf = ngx_calloc_buf(r->pool);
     if (out.buf == NULL) return;
@@ -442,11 +518,25 @@ static ngx_int_t stop(overread_ctx_t* ctx) {
     return NGX_ERROR;
 }
 
-/* NGX_OK: go on. NGX_ERROR: the response was stopped, as the action says. */
+/* To be called before anything that the action allows leaves. */
+static ngx_int_t take(overread_ctx_t* ctx, const ovr_action* action) {
+    ctx->redact = action->redact != 0;
+    if (!action->no_store || ctx->no_store) return NGX_OK;
+    ctx->no_store = 1;
+    forget_stored(ctx->request);
+    return ctx->head_out ? NGX_OK : forbid_storing(ctx->request);
+}
+
+/* NGX_OK: go on. NGX_DONE: the response ends at action->released. NGX_ERROR: it was stopped, as the action says. */
 static ngx_int_t obey(overread_ctx_t* ctx, const ovr_action* action) {
-    if (action->verb == OVR_PASS) return NGX_OK;
+    if (action->verb == OVR_PASS) return take(ctx, action);
     ctx->judged = 1;
     write_event(ctx, action);
+    if (action->verb == OVR_END) {
+        ctx->ended = 1;
+        ctx->active = 0;
+        return take(ctx, action) == NGX_OK ? NGX_DONE : NGX_ERROR;
+    }
     ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0, "overread: response %s, id %s", ctx->head_out ? "cut" : "blocked", ovr_filter_id(ctx->filter));
     return stop(ctx);
 }
@@ -454,14 +544,17 @@ static ngx_int_t obey(overread_ctx_t* ctx, const ovr_action* action) {
 /* NGX_OK: the response goes on unscanned. */
 static ngx_int_t core_failed(overread_ctx_t* ctx, const char* what) {
     ngx_log_error(NGX_LOG_ALERT, ctx->request->connection->log, 0, "overread: %s; overread_on_error says %s", what,
-                  ctx->conf->on_error == ON_ERROR_BLOCK ? "block" : "pass");
+                  ctx->conf->on_error == OVR_ON_ERROR_BLOCK ? "block" : "pass");
     ctx->active = 0;
-    return ctx->conf->on_error == ON_ERROR_BLOCK && ctx->conf->mode == OVR_MODE_ENFORCE ? stop(ctx) : NGX_OK;
+    return ctx->conf->on_error == OVR_ON_ERROR_BLOCK && ctx->conf->mode == OVR_MODE_ENFORCE ? stop(ctx) : NGX_OK;
 }
 
 static ngx_int_t finish(overread_ctx_t* ctx, ovr_action* action) {
+    ngx_int_t rc;
+
     if (ovr_filter_end(ctx->filter, action) != OVR_OK) return core_failed(ctx, "the scanner could not end the body");
-    if (obey(ctx, action) != NGX_OK) return NGX_ERROR;
+    rc = obey(ctx, action);
+    if (rc != NGX_OK) return rc;
     ctx->active = 0;
     ctx->judged = 1;
     write_event(ctx, action);
@@ -479,6 +572,73 @@ static ngx_int_t scan_trailers(overread_ctx_t* ctx, ovr_action* action) {
     if (ovr_filter_trailers(ctx->filter, fields, copy_fields(list, fields), action) != OVR_OK)
         return core_failed(ctx, "the scanner could not read the trailers");
     return obey(ctx, action);
+}
+
+/* ---- ending a response early ---- */
+
+static ngx_uint_t is_full(overread_ctx_t* ctx);
+static void look_again(overread_ctx_t* ctx);
+
+/* What the producer still brings goes nowhere. */
+static ngx_int_t after_end(overread_ctx_t* ctx, ngx_chain_t* in) {
+    ngx_http_request_t* r = ctx->request;
+    ngx_int_t rc;
+
+    for (; in; in = in->next) {
+        in->buf->pos = in->buf->last;
+        in->buf->file_pos = in->buf->file_last;
+    }
+    rc = pass_on(ctx, NULL);
+    if (rc == NGX_ERROR || !ctx->broken) return rc;
+    if (is_full(ctx)) { /* the last bytes are to arrive before the connection ends */
+        mark(ctx, 1);
+        look_again(ctx);
+        return NGX_AGAIN;
+    }
+    ctx->stopped = 1;
+    cut(r);
+    return NGX_ERROR;
+}
+
+/* Makes the producer believe that it has brought everything: what follows is of no use, and may never end. */
+static void release_producer(ngx_http_upstream_t* u) {
+    if (u == NULL) return;
+    if (u->buffering && u->pipe)
+        u->pipe->upstream_done = 1;
+    else
+        u->length = 0;
+}
+
+/* Sends what belongs to the response and ends it: as the whole where no length was promised yet, else so that the client sees
+ * that something is missing. */
+static ngx_int_t shorten(overread_ctx_t* ctx, ngx_chain_t* in, const ovr_action* action) {
+    ngx_http_request_t* r = ctx->request;
+    uint64_t released = ngx_min(action->released, ctx->fed);
+    ngx_chain_t out;
+    ngx_int_t rc;
+
+    if (!ctx->head_out && r->headers_out.status != NGX_HTTP_PARTIAL_CONTENT) {
+        ngx_http_clear_content_length(r);
+        ngx_http_clear_accept_ranges(r);
+        r->headers_out.content_length_n = (off_t)released;
+        r->allow_ranges = 0;
+        r->expect_trailers = 0;
+    } else {
+        ctx->broken = !ctx->head_out || r->headers_out.content_length_n != -1 || r->expect_trailers;
+    }
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "overread: response %s, id %s", ctx->broken ? "cut" : "shortened", ovr_filter_id(ctx->filter));
+    rc = forward(ctx, in, released, 1);
+    drop_waiting(ctx);
+    if (rc == NGX_ERROR) return NGX_ERROR;
+    out.buf = ngx_calloc_buf(r->pool);
+    if (out.buf == NULL) return NGX_ERROR;
+    out.buf->last_buf = !ctx->broken;
+    out.buf->flush = ctx->broken;
+    out.buf->last_in_chain = 1;
+    out.next = NULL;
+    if (next_body_filter(r, &out) == NGX_ERROR) return NGX_ERROR;
+    if (!ctx->broken) release_producer(r->upstream);
+    return after_end(ctx, NULL);
 }
 
 /* ---- the filters ---- */
@@ -562,7 +722,8 @@ static ovr_filter* open_filter(const overread_main_conf_t* main, const overread_
     ngx_memzero(&policy, sizeof policy);
     policy.struct_size = sizeof policy;
     policy.mode = (int)conf->mode;
-    for (ngx_uint_t tier = conf->block_from; tier <= OVR_TIER_CERTAIN; tier++) policy.action[tier] = OVR_DO_BLOCK;
+    for (ngx_uint_t tier = OVR_TIER_WEAK; tier <= OVR_TIER_CERTAIN; tier++) policy.action[tier] = (int)conf->action[tier];
+    policy.on_error = (int)conf->on_error;
     policy.hold = (uint32_t)conf->hold;
     policy.hold_ms = (uint32_t)conf->hold_ms;
     return ovr_filter_open(main->scanner, &policy, &filter, NULL) == OVR_OK ? filter : NULL;
@@ -582,7 +743,7 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
         drop_waiting(ctx);
         ovr_filter_close(ctx->filter);
         ctx->filter = NULL;
-        ctx->active = ctx->judged = ctx->flush = 0;
+        ctx->active = ctx->judged = ctx->flush = ctx->no_store = ctx->redact = 0;
         ctx->fed = ctx->sent = 0;
     }
     if (conf->mode == OVR_MODE_OFF || r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) return next_header_filter(r);
@@ -615,24 +776,25 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
     return ctx->head_out ? next_header_filter(r) : NGX_OK;
 }
 
-/* One buffer of the body. */
+/* One buffer of the body. NGX_DONE: the body ends in it, or before. */
 static ngx_int_t scan(overread_ctx_t* ctx, ngx_buf_t* b, ovr_action* action) {
     size_t size = (size_t)ngx_buf_size(b), part = size;
     size_t limit = ctx->conf->max_body;
+    ngx_int_t rc = NGX_OK;
 
     if (size && ctx->active && !ngx_buf_in_memory(b)) {
         if (core_failed(ctx, "a part of the body is not in memory") != NGX_OK) return NGX_ERROR;
     }
     if (ctx->active && limit && ctx->fed + size > limit) part = limit - (size_t)ctx->fed;
     if (ctx->active && part) {
-        if (ovr_filter_body(ctx->filter, b->pos, part, action) != OVR_OK) {
-            if (core_failed(ctx, "the scanner could not take a part of the body") != NGX_OK) return NGX_ERROR;
-        } else if (obey(ctx, action) != NGX_OK) {
-            return NGX_ERROR;
-        }
+        if (ovr_filter_body(ctx->filter, b->pos, part, action) != OVR_OK)
+            rc = core_failed(ctx, "the scanner could not take a part of the body");
+        else
+            rc = obey(ctx, action);
+        if (rc == NGX_ERROR) return NGX_ERROR;
     }
     ctx->fed += size;
-    return ctx->active && part < size ? finish(ctx, action) : NGX_OK;
+    return ctx->active && part < size ? finish(ctx, action) : rc;
 }
 
 /* Whether own copies wait for a socket or a window that takes no more: nginx comes again when it does. */
@@ -655,7 +817,8 @@ static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     ngx_int_t rc;
 
     if (ctx && ctx->stopped) return NGX_ERROR;
-    if (ctx == NULL || (!ctx->active && ctx->held == NULL && ctx->unread == NULL)) return next_body_filter(r, in);
+    if (ctx && ctx->ended) return after_end(ctx, in);
+    if (ctx == NULL || (!ctx->active && ctx->held == NULL && ctx->unread == NULL && !ctx->redact)) return next_body_filter(r, in);
     /* Copies on their way out would pile up behind a slow client: nginx's producers stop only when their own buffers stay full. */
     if (ctx->unread || (in && is_full(ctx))) {
         if (ngx_chain_add_copy(r->pool, &ctx->unread, in) != NGX_OK || pass_on(ctx, NULL) == NGX_ERROR) return NGX_ERROR;
@@ -674,22 +837,25 @@ static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     action.released = ctx->sent;
     action.hold_ms = ctx->due ? (uint32_t)ctx->conf->hold_ms : 0;
     fed_before = ctx->fed;
-    for (ngx_chain_t* cl = in; cl; cl = cl->next) {
-        if (scan(ctx, cl->buf, &action) != NGX_OK) return NGX_ERROR;
+    rc = NGX_OK;
+    for (ngx_chain_t* cl = in; cl && rc == NGX_OK; cl = cl->next) {
+        rc = scan(ctx, cl->buf, &action);
         last |= cl->buf->last_buf;
         ctx->flush |= cl->buf->flush;
     }
-    if (last && ctx->active && (scan_trailers(ctx, &action) != NGX_OK || finish(ctx, &action) != NGX_OK)) return NGX_ERROR;
+    if (rc == NGX_OK && last && ctx->active) rc = scan_trailers(ctx, &action);
+    if (rc == NGX_OK && last && ctx->active) rc = finish(ctx, &action);
+    if (rc == NGX_ERROR) return rc;
 
     released = ctx->active ? ngx_min(action.released, ctx->fed) : ctx->fed;
     older_ones_left = released < fed_before;
-    rc = forward(ctx, in, released, !ctx->active || action.release_head);
+    rc = rc == NGX_DONE ? shorten(ctx, in, &action) : forward(ctx, in, released, !ctx->active || action.release_head);
     while (copied) { /* later filters keep buffers, never our links */
         ngx_chain_t* gone = copied;
         copied = copied->next;
         ngx_free_chain(r->pool, gone);
     }
-    if (rc == NGX_ERROR) return rc;
+    if (rc == NGX_ERROR || ctx->ended) return rc;
     rearm(ctx, &action, older_ones_left);
     if (is_full(ctx)) look_again(ctx);
     return rc;
@@ -706,6 +872,7 @@ static ngx_int_t flush_held(overread_ctx_t* ctx) {
         return rc == NGX_OK ? forward(ctx, NULL, ctx->fed, 1) : rc;
     }
     rc = obey(ctx, &action);
+    if (rc == NGX_DONE) return shorten(ctx, NULL, &action);
     if (rc == NGX_OK) rc = forward(ctx, NULL, ngx_min(action.released, ctx->fed), action.release_head);
     if (rc != NGX_ERROR) rearm(ctx, &action, 0);
     return rc;
@@ -824,8 +991,31 @@ static char* set_block_from(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     return set_word(cf, &((overread_loc_conf_t*)data)->block_from, words, "weak, strong or certain");
 }
 
+static char* set_action(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_str_t* value = cf->args->elts;
+    ngx_uint_t tier = OVR_TIER_WEAK, action = OVR_DO_LOG;
+
+    while (tier <= OVR_TIER_CERTAIN && ngx_strcmp(value[1].data, ovr_tier_name((int)tier)) != 0) tier++;
+    while (action <= OVR_DO_BLOCK && ngx_strcmp(value[2].data, ovr_do_name((int)action)) != 0) action++;
+    if (tier > OVR_TIER_CERTAIN) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected weak, strong or certain, found \"%V\"", &value[0], &value[1]);
+        return NGX_CONF_ERROR;
+    }
+    if (action > OVR_DO_BLOCK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected log, no-store, redact, trim, truncate or block, found \"%V\"", &value[0], &value[2]);
+        return NGX_CONF_ERROR;
+    }
+    if (conf->action[tier] != NGX_CONF_UNSET_UINT) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: \"%V\" has an action already", &value[0], &value[1]);
+        return NGX_CONF_ERROR;
+    }
+    conf->action[tier] = action;
+    return NGX_CONF_OK;
+}
+
 static char* set_on_error(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
-    static const overread_word_t words[] = {{ngx_string("pass"), ON_ERROR_PASS}, {ngx_string("block"), ON_ERROR_BLOCK}, {ngx_null_string, 0}};
+    static const overread_word_t words[] = {{ngx_string("pass"), OVR_ON_ERROR_PASS}, {ngx_string("block"), OVR_ON_ERROR_BLOCK}, {ngx_null_string, 0}};
     return set_word(cf, &((overread_loc_conf_t*)data)->on_error, words, "pass or block");
 }
 
@@ -956,6 +1146,7 @@ static void* create_loc_conf(ngx_conf_t* cf) {
     overread_loc_conf_t* conf = ngx_pcalloc(cf->pool, sizeof *conf);
     if (conf == NULL) return NULL;
     conf->mode = conf->block_from = conf->on_error = NGX_CONF_UNSET_UINT;
+    for (ngx_uint_t tier = 0; tier <= OVR_TIER_CERTAIN; tier++) conf->action[tier] = NGX_CONF_UNSET_UINT;
     conf->hold = conf->max_body = NGX_CONF_UNSET_SIZE;
     conf->hold_ms = NGX_CONF_UNSET_MSEC;
     conf->types = NGX_CONF_UNSET_PTR;
@@ -963,11 +1154,21 @@ static void* create_loc_conf(ngx_conf_t* cf) {
     return conf;
 }
 
+/* overread_block_from speaks of all tiers of its block that have no action of their own there. */
+static void resolve(overread_loc_conf_t* conf, ngx_uint_t tier) {
+    if (conf->block_from != NGX_CONF_UNSET_UINT && conf->action[tier] == NGX_CONF_UNSET_UINT)
+        conf->action[tier] = tier >= conf->block_from ? OVR_DO_BLOCK : OVR_DO_DEFAULT;
+}
+
 static char* merge_loc_conf(ngx_conf_t* cf, void* parent, void* child) {
     overread_loc_conf_t *from = parent, *to = child;
     ngx_conf_merge_uint_value(to->mode, from->mode, OVR_MODE_OFF);
-    ngx_conf_merge_uint_value(to->block_from, from->block_from, OVR_TIER_CERTAIN);
-    ngx_conf_merge_uint_value(to->on_error, from->on_error, ON_ERROR_PASS);
+    for (ngx_uint_t tier = OVR_TIER_WEAK; tier <= OVR_TIER_CERTAIN; tier++) {
+        resolve(from, tier);
+        resolve(to, tier);
+        ngx_conf_merge_uint_value(to->action[tier], from->action[tier], OVR_DO_DEFAULT);
+    }
+    ngx_conf_merge_uint_value(to->on_error, from->on_error, OVR_ON_ERROR_PASS);
     ngx_conf_merge_size_value(to->hold, from->hold, OVR_HOLD_DEFAULT);
     ngx_conf_merge_msec_value(to->hold_ms, from->hold_ms, 50);
     ngx_conf_merge_size_value(to->max_body, from->max_body, 0);
@@ -1003,6 +1204,7 @@ static void stop_worker(ngx_cycle_t* cycle) {
 
 static ngx_command_t commands[] = {
     {ngx_string("overread"), ANYWHERE | NGX_CONF_TAKE1, set_mode, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_action"), ANYWHERE | NGX_CONF_TAKE2, set_action, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_block_from"), ANYWHERE | NGX_CONF_TAKE1, set_block_from, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_hold"), ANYWHERE | NGX_CONF_TAKE1, set_hold, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_hold_ms"), ANYWHERE | NGX_CONF_TAKE1, set_hold_ms, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},

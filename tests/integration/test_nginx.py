@@ -392,6 +392,10 @@ def test_a_range_of_a_cached_leak_is_cut_and_the_page_goes(nginx: Nginx) -> None
 BAD = [
     ("overread on;", 'overread: expected off, monitor or enforce, found "on"'),
     ("overread_block_from all;", 'overread_block_from: expected weak, strong or certain, found "all"'),
+    ("overread_action all block;", 'overread_action: expected weak, strong or certain, found "all"'),
+    ("overread_action strong mask;", 'overread_action: expected log, no-store, redact, trim, truncate or block, found "mask"'),
+    ("overread_action strong;", 'invalid number of arguments in "overread_action" directive'),
+    ("overread_action weak log; overread_action weak log;", 'overread_action: "weak" has an action already'),
     ("overread_hold much;", 'overread_hold: expected a size of at most 64m, found "much"'),
     ("overread_hold 65m;", "overread_hold: expected a size of at most 64m"),
     ("overread_hold_ms soon;", 'overread_hold_ms: expected a time from 1ms to 60s, found "soon"'),
@@ -425,7 +429,8 @@ def test_good_values_pass(tmp_path: Path) -> None:
     text = f"""overread_rules blob;
       overread monitor; overread_block_from weak; overread_hold 0; overread_hold_ms 2s; overread_types text/* *+json application/pdf;
       overread_max_body 1m; overread_on_error block; overread_events {tmp_path}/events;
-      server {{ overread enforce; overread_types *; location / {{ overread off; overread_events off; }} }} }}"""
+      server {{ overread enforce; overread_action weak no-store; overread_action strong redact; overread_action certain truncate;
+        overread_types *; location / {{ overread off; overread_events off; }} }} }}"""
     status, said = check(tmp_path, text)
     assert status == 0, said
 
