@@ -51,6 +51,7 @@ typedef struct {
     unsigned head_out : 1;
     unsigned active : 1;   /* body bytes are scanned */
     unsigned judged : 1;   /* the verdict is final */
+    unsigned reported : 1; /* there was reason for an event */
     unsigned no_store : 1; /* no cache keeps it */
     unsigned redact : 1;   /* what leaves from now on is masked first */
     unsigned ended : 1;    /* shortened: what the producer still brings is dropped */
@@ -178,14 +179,16 @@ static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
     return ovr_filter_head(ctx->filter, &response, action) == OVR_OK ? NGX_OK : NGX_DECLINED;
 }
 
-static void write_event(overread_ctx_t* ctx, const ovr_action* action) {
+static void report(overread_ctx_t* ctx, const ovr_action* action) {
     ngx_http_request_t* r = ctx->request;
     ngx_time_t* now = ngx_timeofday();
     ovr_exchange exchange;
     char line[EVENT_CAPACITY + 1];
     size_t size = 0;
 
-    if (!action->wants_event || ctx->conf->events == NULL) return;
+    if (!action->wants_event) return;
+    ctx->reported = 1;
+    if (ctx->conf->events == NULL) return;
     ngx_memzero(&exchange, sizeof exchange);
     exchange.struct_size = sizeof exchange;
     exchange.proxy = "nginx";
@@ -531,7 +534,7 @@ static ngx_int_t take(overread_ctx_t* ctx, const ovr_action* action) {
 static ngx_int_t obey(overread_ctx_t* ctx, const ovr_action* action) {
     if (action->verb == OVR_PASS) return take(ctx, action);
     ctx->judged = 1;
-    write_event(ctx, action);
+    report(ctx, action);
     if (action->verb == OVR_END) {
         ctx->ended = 1;
         ctx->active = 0;
@@ -557,7 +560,7 @@ static ngx_int_t finish(overread_ctx_t* ctx, ovr_action* action) {
     if (rc != NGX_OK) return rc;
     ctx->active = 0;
     ctx->judged = 1;
-    write_event(ctx, action);
+    report(ctx, action);
     return NGX_OK;
 }
 
@@ -743,7 +746,7 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
         drop_waiting(ctx);
         ovr_filter_close(ctx->filter);
         ctx->filter = NULL;
-        ctx->active = ctx->judged = ctx->flush = ctx->no_store = ctx->redact = 0;
+        ctx->active = ctx->judged = ctx->reported = ctx->flush = ctx->no_store = ctx->redact = 0;
         ctx->fed = ctx->sent = 0;
     }
     if (conf->mode == OVR_MODE_OFF || r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) return next_header_filter(r);
@@ -900,7 +903,7 @@ static void on_timer(ngx_event_t* event) {
 
 /* ---- variables ---- */
 
-enum { VARIABLE_TIER, VARIABLE_BITS, VARIABLE_RULES };
+enum { VARIABLE_TIER, VARIABLE_BITS, VARIABLE_RULES, VARIABLE_ACTION, VARIABLE_ID };
 
 static ngx_int_t put_rules(ngx_http_request_t* r, const ovr_verdict* verdict, ngx_str_t* out) {
     size_t size = 0;
@@ -935,6 +938,13 @@ static ngx_int_t get_variable(ngx_http_request_t* r, ngx_http_variable_value_t* 
         text.data = ngx_pnalloc(r->pool, NGX_INT64_LEN + 3);
         if (text.data == NULL) return NGX_ERROR;
         text.len = ngx_sprintf(text.data, "%.1f", verdict.bits) - text.data;
+    } else if (which == VARIABLE_ACTION || which == VARIABLE_ID) { /* as the event has them */
+        if (!ctx->reported) return NGX_OK;
+        ngx_str_t whole = {0, (u_char*)(which == VARIABLE_ID ? ovr_filter_id(ctx->filter) : ovr_filter_done(ctx->filter))};
+        whole.len = ngx_strlen(whole.data);
+        text.len = whole.len;
+        text.data = ngx_pstrdup(r->pool, &whole); /* the filter goes where an error page takes the response's place */
+        if (text.data == NULL) return NGX_ERROR;
     } else if (verdict.finding_count == 0) {
         return NGX_OK;
     } else if (put_rules(r, &verdict, &text) != NGX_OK) {
@@ -949,7 +959,8 @@ static ngx_int_t get_variable(ngx_http_request_t* r, ngx_http_variable_value_t* 
 }
 
 static ngx_int_t add_variables(ngx_conf_t* cf) {
-    static ngx_str_t names[] = {ngx_string("overread_tier"), ngx_string("overread_bits"), ngx_string("overread_rules")};
+    static ngx_str_t names[] = {ngx_string("overread_tier"), ngx_string("overread_bits"), ngx_string("overread_rules"), ngx_string("overread_action"),
+                                ngx_string("overread_id")};
     for (ngx_uint_t i = 0; i < sizeof names / sizeof *names; i++) {
         /* Not cacheable: asked before the end they have no value yet. */
         ngx_http_variable_t* variable = ngx_http_add_variable(cf, &names[i], NGX_HTTP_VAR_NOCACHEABLE);

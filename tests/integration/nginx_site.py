@@ -215,7 +215,7 @@ http {{
 
 SITE = """
   types {{ text/html html; text/plain txt; image/jpeg jpg; }}
-  log_format overread '$uri $status tier=$overread_tier bits=$overread_bits rules=$overread_rules';
+  log_format overread '$uri $status tier=$overread_tier bits=$overread_bits rules=$overread_rules action=$overread_action id=$overread_id';
   access_log {folder}/access.log overread;
   proxy_cache_path {folder}/cache keys_zone=pages:1m;
   proxy_http_version 1.1;

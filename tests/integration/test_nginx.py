@@ -300,10 +300,14 @@ def test_variables_reach_the_access_log(nginx: Nginx) -> None:
         lines = [x for x in (nginx.folder / "access.log").read_text().splitlines() if x.startswith(uri + " ")]
         return lines[-1] if lines else ""
 
-    assert until(lambda: all(map(line, ("/monitor/leak", "/page", "/off/page"))))
-    assert re.fullmatch(r"/monitor/leak 200 tier=(strong|certain) bits=\d\d\.\d rules=[a-z0-9.,_-]+", line("/monitor/leak"))
-    assert line("/page") == "/page 200 tier=none bits=0.0 rules=-"
-    assert line("/off/page") == "/off/page 200 tier=- bits=- rules=-"
+    curl(nginx.url("/leak"))
+    assert until(lambda: all(map(line, ("/monitor/leak", "/page", "/off/page", "/leak"))))
+    found = re.fullmatch(r"/monitor/leak 200 tier=(strong|certain) bits=\d\d\.\d rules=[a-z0-9.,_-]+ action=log id=([0-9a-f]{16})", line("/monitor/leak"))
+    assert found
+    assert found[2] == event_of(nginx, "/monitor/leak")["id"]
+    assert line("/page") == "/page 200 tier=none bits=0.0 rules=- action=- id=-"
+    assert line("/off/page") == "/off/page 200 tier=- bits=- rules=- action=- id=-"
+    assert line("/leak").endswith(f" action=block id={event_of(nginx, '/leak')['id']}")
 
 
 def test_events_go_to_a_new_file_when_logs_are_rotated(origin: str, tmp_path: Path) -> None:
