@@ -13,19 +13,30 @@
 /* Marks held bytes in connection->buffered. 0x10 and 0x20 are taken by the write filter and gzip, the low half by
  * TLS and HTTP/2. */
 #define OVERREAD_BUFFERED 0x40
+#define ZONE_NAME "overread"
 
 enum {
     HELD_BLOCK = 4096,         /* bytes of one block of the delay line */
     EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
     REQUEST_BODY_KEPT = 65536, /* for own-request exclusion; more is not worth the time */
-    LOOK_LIMIT = 1000,         /* ms: how long a client that reads again may wait for the next look at its socket */
+    STATUS_CAPACITY = 4096,
+    ZONE_SIZE = 65536, /* the counters take one page of it */
+    LOOK_LIMIT = 1000, /* ms: how long a client that reads again may wait for the next look at its socket */
     HOLD_LIMIT = 64 * 1024 * 1024
 };
+
+/* In shared memory: no lock is ever held, so a worker may end anywhere. */
+typedef struct {
+    ngx_atomic_t responses, blocked, cut, shortened, errors, body_bytes;
+    ngx_atomic_t alarms[OVR_TIER_CERTAIN + 1]; /* by tier */
+} overread_counters_t;
 
 typedef struct {
     ovr_ruleset* ruleset; /* NULL: the shipped one */
     ovr_scanner* scanner; /* one a worker, made after the fork */
     ngx_flag_t used;      /* some location scans */
+    ngx_shm_zone_t* zone; /* NULL: nothing to count, and nobody who asks */
+    overread_counters_t* counters;
 } overread_main_conf_t;
 
 typedef struct {
@@ -35,6 +46,7 @@ typedef struct {
     size_t hold;
     ngx_msec_t hold_ms;
     size_t max_body;
+    ngx_flag_t status;       /* the location shows the counters */
     ngx_array_t* types;      /* of ngx_str_t; NULL: the default list */
     ngx_open_file_t* events; /* NULL: off */
 } overread_loc_conf_t;
@@ -42,6 +54,7 @@ typedef struct {
 typedef struct {
     ngx_http_request_t* request;
     overread_loc_conf_t* conf;
+    overread_counters_t* counters;
     ovr_filter* filter;
     ngx_chain_t *held, *busy, *free; /* own blocks: waiting, on their way out, for reuse */
     ngx_chain_t* unread;             /* came while the client was slow: not looked at, so that its producer waits too */
@@ -179,15 +192,19 @@ static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
     return ovr_filter_head(ctx->filter, &response, action) == OVR_OK ? NGX_OK : NGX_DECLINED;
 }
 
+static void count(ngx_atomic_t* counter, ngx_atomic_int_t n) { (void)ngx_atomic_fetch_add(counter, n); }
+
 static void report(overread_ctx_t* ctx, const ovr_action* action) {
     ngx_http_request_t* r = ctx->request;
     ngx_time_t* now = ngx_timeofday();
     ovr_exchange exchange;
+    ovr_verdict verdict;
     char line[EVENT_CAPACITY + 1];
     size_t size = 0;
 
     if (!action->wants_event) return;
     ctx->reported = 1;
+    if (ovr_filter_verdict(ctx->filter, &verdict) == OVR_OK && verdict.tier != OVR_TIER_NONE) count(&ctx->counters->alarms[verdict.tier], 1);
     if (ctx->conf->events == NULL) return;
     ngx_memzero(&exchange, sizeof exchange);
     exchange.struct_size = sizeof exchange;
@@ -199,8 +216,9 @@ static void report(overread_ctx_t* ctx, const ovr_action* action) {
     if (ovr_filter_event(ctx->filter, &exchange, line, EVENT_CAPACITY, &size) != OVR_OK) return;
     line[size] = '\n';
     /* One write per line on a descriptor opened for appending: lines of several workers never mix. */
-    if (ngx_write_fd(ctx->conf->events->fd, line, size + 1) == -1)
-        ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno, "overread: cannot write to \"%V\"", &ctx->conf->events->name);
+    if (ngx_write_fd(ctx->conf->events->fd, line, size + 1) != -1) return;
+    count(&ctx->counters->errors, 1);
+    ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno, "overread: cannot write to \"%V\"", &ctx->conf->events->name);
 }
 
 /* ---- the delay line ---- */
@@ -540,12 +558,14 @@ static ngx_int_t obey(overread_ctx_t* ctx, const ovr_action* action) {
         ctx->active = 0;
         return take(ctx, action) == NGX_OK ? NGX_DONE : NGX_ERROR;
     }
+    count(ctx->head_out ? &ctx->counters->cut : &ctx->counters->blocked, 1);
     ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0, "overread: response %s, id %s", ctx->head_out ? "cut" : "blocked", ovr_filter_id(ctx->filter));
     return stop(ctx);
 }
 
 /* NGX_OK: the response goes on unscanned. */
 static ngx_int_t core_failed(overread_ctx_t* ctx, const char* what) {
+    count(&ctx->counters->errors, 1);
     ngx_log_error(NGX_LOG_ALERT, ctx->request->connection->log, 0, "overread: %s; overread_on_error says %s", what,
                   ctx->conf->on_error == OVR_ON_ERROR_BLOCK ? "block" : "pass");
     ctx->active = 0;
@@ -629,6 +649,7 @@ static ngx_int_t shorten(overread_ctx_t* ctx, ngx_chain_t* in, const ovr_action*
     } else {
         ctx->broken = !ctx->head_out || r->headers_out.content_length_n != -1 || r->expect_trailers;
     }
+    count(ctx->broken ? &ctx->counters->cut : &ctx->counters->shortened, 1);
     ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "overread: response %s, id %s", ctx->broken ? "cut" : "shortened", ovr_filter_id(ctx->filter));
     rc = forward(ctx, in, released, 1);
     drop_waiting(ctx);
@@ -733,6 +754,7 @@ static ovr_filter* open_filter(const overread_main_conf_t* main, const overread_
 }
 
 static ngx_int_t header_filter(ngx_http_request_t* r) {
+    overread_main_conf_t* main = ngx_http_get_module_main_conf(r, ngx_http_overread_module);
     overread_loc_conf_t* conf = ngx_http_get_module_loc_conf(r, ngx_http_overread_module);
     overread_ctx_t* ctx;
     ovr_action action;
@@ -749,12 +771,14 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
         ctx->active = ctx->judged = ctx->reported = ctx->flush = ctx->no_store = ctx->redact = 0;
         ctx->fed = ctx->sent = 0;
     }
-    if (conf->mode == OVR_MODE_OFF || r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) return next_header_filter(r);
+    if (conf->mode == OVR_MODE_OFF || conf->status || r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) return next_header_filter(r);
     if (ctx == NULL) ctx = new_ctx(r);
     if (ctx == NULL) return NGX_ERROR;
     ngx_http_set_ctx(r, ctx, ngx_http_overread_module);
     ctx->conf = conf;
-    ctx->filter = open_filter(ngx_http_get_module_main_conf(r, ngx_http_overread_module), conf);
+    ctx->counters = main->counters;
+    count(&ctx->counters->responses, 1);
+    ctx->filter = open_filter(main, conf);
     rc = ctx->filter ? scan_head(ctx, &action) : NGX_DECLINED;
     if (rc == NGX_ERROR) return NGX_ERROR;
     if (rc == NGX_DECLINED) {
@@ -790,6 +814,7 @@ static ngx_int_t scan(overread_ctx_t* ctx, ngx_buf_t* b, ovr_action* action) {
     }
     if (ctx->active && limit && ctx->fed + size > limit) part = limit - (size_t)ctx->fed;
     if (ctx->active && part) {
+        count(&ctx->counters->body_bytes, (ngx_atomic_int_t)part);
         if (ovr_filter_body(ctx->filter, b->pos, part, action) != OVR_OK)
             rc = core_failed(ctx, "the scanner could not take a part of the body");
         else
@@ -971,6 +996,66 @@ static ngx_int_t add_variables(ngx_conf_t* cf) {
     return NGX_OK;
 }
 
+/* ---- counters for Prometheus ---- */
+
+static u_char* put_counter(u_char* p, const char* name, const char* help, const char* label, ngx_atomic_t value) {
+    if (help) p = ngx_sprintf(p, "# HELP %s %s\n# TYPE %s counter\n", name, help, name);
+    return ngx_sprintf(p, "%s%s %uA\n", name, label, (ngx_atomic_uint_t)value);
+}
+
+static ngx_int_t show_status(ngx_http_request_t* r) {
+    const overread_main_conf_t* main = ngx_http_get_module_main_conf(r, ngx_http_overread_module);
+    const overread_counters_t* c = main->counters;
+    ngx_buf_t* b;
+    ngx_chain_t out;
+    ngx_int_t rc;
+
+    if (!(r->method & (NGX_HTTP_GET | NGX_HTTP_HEAD))) return NGX_HTTP_NOT_ALLOWED;
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) return rc;
+    b = ngx_create_temp_buf(r->pool, STATUS_CAPACITY);
+    if (b == NULL) return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    b->last = put_counter(b->last, "overread_responses_total", "Responses scanned.", "", c->responses);
+    b->last = put_counter(b->last, "overread_blocked_total", "Responses answered with 502 instead.", "", c->blocked);
+    b->last = put_counter(b->last, "overread_cut_total", "Responses that ended in an error.", "", c->cut);
+    b->last = put_counter(b->last, "overread_shortened_total", "Responses that ended early as the whole.", "", c->shortened);
+    b->last = put_counter(b->last, "overread_alarms_total", "Responses by the tier they reached.", "{tier=\"weak\"}", c->alarms[OVR_TIER_WEAK]);
+    b->last = put_counter(b->last, "overread_alarms_total", NULL, "{tier=\"strong\"}", c->alarms[OVR_TIER_STRONG]);
+    b->last = put_counter(b->last, "overread_alarms_total", NULL, "{tier=\"certain\"}", c->alarms[OVR_TIER_CERTAIN]);
+    b->last = put_counter(b->last, "overread_errors_total", "Failures of the scanner and events not written.", "", c->errors);
+    b->last = put_counter(b->last, "overread_body_bytes_total", "Body bytes scanned, as they came.", "", c->body_bytes);
+    b->last_buf = r == r->main;
+    b->last_in_chain = 1;
+    out.buf = b;
+    out.next = NULL;
+    r->headers_out.status = NGX_HTTP_OK;
+    r->headers_out.content_length_n = b->last - b->pos;
+    ngx_str_set(&r->headers_out.content_type, "text/plain; version=0.0.4");
+    r->headers_out.content_type_len = sizeof("text/plain") - 1;
+    rc = add_field(r, literal("Cache-Control"), literal("no-store"));
+    if (rc == NGX_OK) rc = ngx_http_send_header(r);
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) return rc;
+    return ngx_http_output_filter(r, &out);
+}
+
+/* Counts go on over a reload. */
+static ngx_int_t init_zone(ngx_shm_zone_t* zone, void* old) {
+    overread_main_conf_t* main = zone->data;
+    ngx_slab_pool_t* pool = (ngx_slab_pool_t*)zone->shm.addr;
+
+    main->counters = old ? ((overread_main_conf_t*)old)->counters : pool->data;
+    if (main->counters == NULL) main->counters = pool->data = ngx_slab_calloc(pool, sizeof *main->counters);
+    return main->counters ? NGX_OK : NGX_ERROR;
+}
+
+static ngx_int_t add_zone(ngx_conf_t* cf, overread_main_conf_t* main, ngx_str_t name, size_t size) {
+    main->zone = ngx_shared_memory_add(cf, &name, size, &ngx_http_overread_module);
+    if (main->zone == NULL) return NGX_ERROR;
+    main->zone->init = init_zone;
+    main->zone->data = main;
+    return NGX_OK;
+}
+
 /* ---- configuration ---- */
 
 static char* set_word(ngx_conf_t* cf, ngx_uint_t* field, const overread_word_t* words, const char* expected) {
@@ -1108,6 +1193,44 @@ static char* set_events(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     return conf->events ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
+static char* set_zone(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_main_conf_t* main = data;
+    ngx_str_t* value = cf->args->elts;
+    ngx_str_t name = ngx_string(ZONE_NAME), text;
+    ssize_t size = ZONE_SIZE;
+
+    if (main->zone) return "is duplicate";
+    for (ngx_uint_t i = 1; i < cf->args->nelts; i++) {
+        if (ngx_strncmp(value[i].data, "name=", 5) == 0 && value[i].len > 5) {
+            name.data = value[i].data + 5;
+            name.len = value[i].len - 5;
+            continue;
+        }
+        if (ngx_strncmp(value[i].data, "size=", 5) == 0) {
+            text.data = value[i].data + 5;
+            text.len = value[i].len - 5;
+            size = ngx_parse_size(&text);
+            if (size >= (ssize_t)(8 * ngx_pagesize)) continue;
+        }
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected name=NAME and size=SIZE of at least %uzk, found \"%V\"", &value[0], 8 * ngx_pagesize / 1024,
+                           &value[i]);
+        return NGX_CONF_ERROR;
+    }
+    return add_zone(cf, main, name, (size_t)size) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+static char* set_status(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
+    ngx_http_core_loc_conf_t* core = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->status) return "is duplicate";
+    conf->status = 1;
+    main->used = 1;
+    core->handler = show_status;
+    return NGX_CONF_OK;
+}
+
 static void free_ruleset(void* data) { ovr_ruleset_free(data); }
 
 static char* set_rules(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
@@ -1189,6 +1312,10 @@ static char* merge_loc_conf(ngx_conf_t* cf, void* parent, void* child) {
 }
 
 static ngx_int_t install_filters(ngx_conf_t* cf) {
+    static ngx_str_t name = ngx_string(ZONE_NAME);
+    overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
+
+    if (main->used && main->zone == NULL && add_zone(cf, main, name, ZONE_SIZE) != NGX_OK) return NGX_ERROR;
     next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = header_filter;
     next_body_filter = ngx_http_top_body_filter;
@@ -1223,6 +1350,8 @@ static ngx_command_t commands[] = {
     {ngx_string("overread_max_body"), ANYWHERE | NGX_CONF_TAKE1, set_max_body, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_on_error"), ANYWHERE | NGX_CONF_TAKE1, set_on_error, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_events"), ANYWHERE | NGX_CONF_TAKE1, set_events, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_status, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE12, set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_rules"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_rules, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     ngx_null_command,
 };
