@@ -20,8 +20,9 @@ enum {
     EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
     REQUEST_BODY_KEPT = 65536, /* for own-request exclusion; more is not worth the time */
     STATUS_CAPACITY = 4096,
-    ZONE_SIZE = 65536, /* the counters take one page of it */
-    LOOK_LIMIT = 1000, /* ms: how long a client that reads again may wait for the next look at its socket */
+    CONTROL_CAPACITY = 4096, /* bytes of a control file, and one more than it may have */
+    ZONE_SIZE = 65536,       /* the counters take one page of it */
+    LOOK_LIMIT = 1000,       /* ms: how long a client that reads again may wait for the next look at its socket */
     HOLD_LIMIT = 64 * 1024 * 1024
 };
 
@@ -37,6 +38,12 @@ typedef struct {
     ngx_flag_t used;      /* some location scans */
     ngx_shm_zone_t* zone; /* NULL: nothing to count, and nobody who asks */
     overread_counters_t* counters;
+    ngx_str_t control; /* path of the control file, or empty */
+    /* What this worker knows of it. */
+    ngx_uint_t most; /* enum ovr_mode: no location does more */
+    time_t looked;   /* the second of the last look */
+    struct stat seen;
+    ngx_flag_t known, faulty; /* `seen` was read; it, or the path, was complained of */
 } overread_main_conf_t;
 
 typedef struct {
@@ -54,6 +61,7 @@ typedef struct {
 typedef struct {
     ngx_http_request_t* request;
     overread_loc_conf_t* conf;
+    ngx_uint_t mode; /* what is configured, unless the control file says less */
     overread_counters_t* counters;
     ovr_filter* filter;
     ngx_chain_t *held, *busy, *free; /* own blocks: waiting, on their way out, for reuse */
@@ -95,6 +103,93 @@ static const char* const DEFAULT_TYPES[] = {
     "application/x-ndjson",
     "application/x-www-form-urlencoded",
 };
+
+static const overread_word_t MODES[] = {
+    {ngx_string("off"), OVR_MODE_OFF}, {ngx_string("monitor"), OVR_MODE_MONITOR}, {ngx_string("enforce"), OVR_MODE_ENFORCE}, {ngx_null_string, 0}};
+
+/* ---- the control file ---- */
+
+/* `mode=...` and nothing else but comments. NULL, or what is wrong. */
+static const char* parse_control(u_char* p, u_char* end, ngx_uint_t* most) {
+    ngx_uint_t lines = 0;
+
+    while (p < end) {
+        u_char *line = p, *stop = ngx_strlchr(p, end, '\n');
+        if (stop == NULL) stop = end;
+        p = stop + 1;
+        while (stop > line && (stop[-1] == '\r' || stop[-1] == ' ' || stop[-1] == '\t')) stop--;
+        if (stop == line || *line == '#') continue;
+        if (stop - line < 5 || ngx_strncmp(line, "mode=", 5) != 0 || lines++) return "expected one line mode=off, mode=monitor or mode=enforce";
+        const overread_word_t* word = MODES;
+        size_t size = (size_t)(stop - line) - 5;
+        while (word->name.len && (word->name.len != size || ngx_strncmp(word->name.data, line + 5, size) != 0)) word++;
+        if (word->name.len == 0) return "mode: expected off, monitor or enforce";
+        *most = word->value;
+    }
+    return lines ? NULL : "expected a line mode=off, mode=monitor or mode=enforce";
+}
+
+/* NULL, or what is wrong; errno then says more, or is 0. */
+static const char* read_control(overread_main_conf_t* main, ngx_uint_t* most) {
+    u_char text[CONTROL_CAPACITY];
+    const char* fault = "cannot be read";
+    ssize_t size;
+    int fd = open((char*)main->control.data, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd == -1) return fault;
+    if (fstat(fd, &main->seen) == -1) {
+        close(fd);
+        return fault;
+    }
+    size = S_ISREG(main->seen.st_mode) ? read(fd, text, sizeof text) : 0;
+    if (size >= 0) {
+        errno = 0;
+        fault = !S_ISREG(main->seen.st_mode) ? "is no regular file" : size == sizeof text ? "is too long" : parse_control(text, text + size, most);
+    }
+    close(fd);
+    return fault;
+}
+
+/* One look at the file a second at most. What cannot be understood changes nothing, and is said once. */
+static void look_at_control(overread_main_conf_t* main, ngx_log_t* log) {
+    ngx_uint_t most = main->most;
+    struct stat now;
+    const char* fault;
+
+    if (main->control.len == 0 || main->looked == ngx_time()) return;
+    main->looked = ngx_time();
+    if (stat((char*)main->control.data, &now) == -1) {
+        if (errno == ENOENT) {
+            main->known = main->faulty = 0;
+            most = OVR_MODE_ENFORCE;
+            fault = NULL;
+        } else {
+            main->known = 0;
+            fault = "cannot be read";
+        }
+    } else {
+        if (main->known && now.st_mtim.tv_sec == main->seen.st_mtim.tv_sec && now.st_mtim.tv_nsec == main->seen.st_mtim.tv_nsec &&
+            now.st_size == main->seen.st_size && now.st_ino == main->seen.st_ino)
+            return;
+        if (main->known) main->faulty = 0; /* another text, another complaint */
+        fault = read_control(main, &most);
+        main->known = fault == NULL || errno == 0;
+    }
+    if (fault) {
+        if (!main->faulty) ngx_log_error(NGX_LOG_ERR, log, errno, "overread_control: \"%V\" %s; the mode stays as it was", &main->control, fault);
+        main->faulty = 1;
+        return;
+    }
+    main->faulty = 0;
+    if (most != main->most) ngx_log_error(NGX_LOG_NOTICE, log, 0, "overread_control: no more than %V from now on", &MODES[most].name);
+    main->most = most;
+}
+
+static ngx_uint_t allowed_mode(overread_main_conf_t* main, const overread_loc_conf_t* conf, ngx_log_t* log) {
+    if (conf->mode == OVR_MODE_OFF) return OVR_MODE_OFF;
+    look_at_control(main, log);
+    return ngx_min(conf->mode, main->most);
+}
 
 /* ---- what the core is told ---- */
 
@@ -569,7 +664,7 @@ static ngx_int_t core_failed(overread_ctx_t* ctx, const char* what) {
     ngx_log_error(NGX_LOG_ALERT, ctx->request->connection->log, 0, "overread: %s; overread_on_error says %s", what,
                   ctx->conf->on_error == OVR_ON_ERROR_BLOCK ? "block" : "pass");
     ctx->active = 0;
-    return ctx->conf->on_error == OVR_ON_ERROR_BLOCK && ctx->conf->mode == OVR_MODE_ENFORCE ? stop(ctx) : NGX_OK;
+    return ctx->conf->on_error == OVR_ON_ERROR_BLOCK && ctx->mode == OVR_MODE_ENFORCE ? stop(ctx) : NGX_OK;
 }
 
 static ngx_int_t finish(overread_ctx_t* ctx, ovr_action* action) {
@@ -738,14 +833,14 @@ static overread_ctx_t* new_ctx(ngx_http_request_t* r) {
     return ctx;
 }
 
-static ovr_filter* open_filter(const overread_main_conf_t* main, const overread_loc_conf_t* conf) {
+static ovr_filter* open_filter(const overread_main_conf_t* main, const overread_loc_conf_t* conf, ngx_uint_t mode) {
     ovr_filter* filter = NULL;
     ovr_policy policy;
 
     if (main->scanner == NULL) return NULL;
     ngx_memzero(&policy, sizeof policy);
     policy.struct_size = sizeof policy;
-    policy.mode = (int)conf->mode;
+    policy.mode = (int)mode;
     for (ngx_uint_t tier = OVR_TIER_WEAK; tier <= OVR_TIER_CERTAIN; tier++) policy.action[tier] = (int)conf->action[tier];
     policy.on_error = (int)conf->on_error;
     policy.hold = (uint32_t)conf->hold;
@@ -758,9 +853,11 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
     overread_loc_conf_t* conf = ngx_http_get_module_loc_conf(r, ngx_http_overread_module);
     overread_ctx_t* ctx;
     ovr_action action;
+    ngx_uint_t mode;
     ngx_int_t rc;
 
     if (r != r->main) return next_header_filter(r); /* its body arrives as part of the main response */
+    mode = allowed_mode(main, conf, r->connection->log);
     ctx = find_ctx(r);
     if (ctx) {
         if (ctx->head_out) return next_header_filter(r);
@@ -771,14 +868,15 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
         ctx->active = ctx->judged = ctx->reported = ctx->flush = ctx->no_store = ctx->redact = 0;
         ctx->fed = ctx->sent = 0;
     }
-    if (conf->mode == OVR_MODE_OFF || conf->status || r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) return next_header_filter(r);
+    if (mode == OVR_MODE_OFF || conf->status || r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) return next_header_filter(r);
     if (ctx == NULL) ctx = new_ctx(r);
     if (ctx == NULL) return NGX_ERROR;
     ngx_http_set_ctx(r, ctx, ngx_http_overread_module);
     ctx->conf = conf;
+    ctx->mode = mode;
     ctx->counters = main->counters;
     count(&ctx->counters->responses, 1);
-    ctx->filter = open_filter(main, conf);
+    ctx->filter = open_filter(main, conf, mode);
     rc = ctx->filter ? scan_head(ctx, &action) : NGX_DECLINED;
     if (rc == NGX_ERROR) return NGX_ERROR;
     if (rc == NGX_DECLINED) {
@@ -1072,11 +1170,9 @@ static char* set_word(ngx_conf_t* cf, ngx_uint_t* field, const overread_word_t* 
 }
 
 static char* set_mode(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
-    static const overread_word_t words[] = {
-        {ngx_string("off"), OVR_MODE_OFF}, {ngx_string("monitor"), OVR_MODE_MONITOR}, {ngx_string("enforce"), OVR_MODE_ENFORCE}, {ngx_null_string, 0}};
     overread_loc_conf_t* conf = data;
     overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
-    char* failed = set_word(cf, &conf->mode, words, "off, monitor or enforce");
+    char* failed = set_word(cf, &conf->mode, MODES, "off, monitor or enforce");
     if (failed == NGX_CONF_OK && conf->mode != OVR_MODE_OFF) main->used = 1;
     return failed;
 }
@@ -1274,7 +1370,21 @@ static char* set_rules(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     return NGX_CONF_OK;
 }
 
-static void* create_main_conf(ngx_conf_t* cf) { return ngx_pcalloc(cf->pool, sizeof(overread_main_conf_t)); }
+static char* set_control(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_main_conf_t* main = data;
+    ngx_str_t* value = cf->args->elts;
+
+    if (main->control.len) return "is duplicate";
+    if (value[1].len == 0) return "needs the path of a file";
+    main->control = value[1];
+    return ngx_conf_full_name(cf->cycle, &main->control, 0) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+static void* create_main_conf(ngx_conf_t* cf) {
+    overread_main_conf_t* conf = ngx_pcalloc(cf->pool, sizeof *conf);
+    if (conf) conf->most = OVR_MODE_ENFORCE;
+    return conf;
+}
 
 static void* create_loc_conf(ngx_conf_t* cf) {
     overread_loc_conf_t* conf = ngx_pcalloc(cf->pool, sizeof *conf);
@@ -1352,6 +1462,7 @@ static ngx_command_t commands[] = {
     {ngx_string("overread_events"), ANYWHERE | NGX_CONF_TAKE1, set_events, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_status, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE12, set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_control"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_control, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_rules"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_rules, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     ngx_null_command,
 };

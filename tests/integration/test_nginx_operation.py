@@ -1,10 +1,11 @@
-"""What an operator has while nginx runs: counters."""
+"""What an operator has while nginx runs: counters, and a file that turns the filter down."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .nginx_site import FIXED, HEAD, LEAK, PAGE, SECRET, Nginx, check, curl, running_origin, started, until
+from .nginx_site import FIXED, FULL_GRID, HEAD, LEAK, PAGE, SECRET, Nginx, check, curl, event_of, running_origin, started, until
 
 COUNTERS = """
   types {{ text/html html; }}
@@ -141,6 +142,9 @@ def test_a_zone_has_a_name_and_a_size(tmp_path: Path, line: str) -> None:
         ("overread_zone 64k;", 'found "64k"'),
         ("overread_zone name=a; overread_zone name=b;", '"overread_zone" directive is duplicate'),
         ("server { overread_zone name=a; }", '"overread_zone" directive is not allowed here'),
+        ("overread_control a; overread_control b;", '"overread_control" directive is duplicate'),
+        ("overread_control '';", '"overread_control" directive needs the path of a file'),
+        ("server { overread_control a; }", '"overread_control" directive is not allowed here'),
         ("overread_status;", '"overread_status" directive is not allowed here'),
         ("server { location / { overread_status on; } }", 'invalid number of arguments in "overread_status" directive'),
     ],
@@ -157,3 +161,86 @@ def test_only_the_status_page_is_a_configuration_too(origin: str, tmp_path: Path
     with started(tmp_path, origin, site) as nginx:
         assert curl(nginx.url("/leak")) == (0, 200, LEAK)
         assert set(counters(nginx).values()) == {0}
+
+
+# ---- the control file ----
+
+
+def test_the_control_file_turns_the_filter_down_and_back(origin: str, tmp_path: Path) -> None:
+    control = tmp_path / "control"
+    site = COUNTERS.replace("overread enforce;", "overread_control control;\n  overread_events {folder}/events.jsonl;\n  overread enforce;")
+    with started(tmp_path, origin, site, HEAD.replace("worker_processes 2", "worker_processes 1")) as nginx:
+
+        def say(text: str | None) -> None:
+            if text is None:
+                control.unlink()
+            else:
+                (tmp_path / "new").write_text(text)
+                (tmp_path / "new").replace(control)
+            time.sleep(1.05)  # at most one look a second
+
+        def is_off() -> bool:
+            before = len(nginx.events)
+            return curl(nginx.url("/block/leak")) == (0, 200, LEAK) and len(nginx.events) == before
+
+        def monitors() -> bool:
+            passed = curl(nginx.url("/block/leak")) == (0, 200, LEAK)
+            return passed and [event_of(nginx, "/block/leak")[name] for name in ("mode", "action", "would")] == ["monitor", "log", "block"]
+
+        def enforces() -> bool:
+            assert curl(nginx.url("/monitor/leak")) == curl(nginx.url("/off/leak")) == (0, 200, LEAK)
+            assert not any('"path":"/off/leak"' in line for line in nginx.events)
+            assert event_of(nginx, "/monitor/leak")["mode"] == "monitor"  # no file makes a location do more
+            return curl(nginx.url("/block/leak")) == (0, 502, b"")
+
+        def faults() -> int:
+            return nginx.log.count("the mode stays as it was")
+
+        assert enforces()
+        say("# by the operator on call\r\nmode=monitor\r\n")
+        assert monitors()
+        say("mode=off\n")
+        assert is_off()
+        bad_texts = ["mode=enforced\n", "mode=off\nmode=enforce\n", "", "state=enforce\n", "mode=enforce\n" + "#" * 5000, "mode=enforce\0\n"]
+        for bad in bad_texts if FULL_GRID else bad_texts[:2]:
+            before = faults()
+            say(bad)
+            for _ in range(3):
+                assert is_off()
+            assert faults() == before + 1, bad
+        assert f'overread_control: "{control}" mode: expected off, monitor or enforce; the mode stays as it was' in nginx.log
+        say("mode=enforce")
+        assert enforces()
+        say("mode=monitor")
+        assert monitors()
+        say(None)
+        assert enforces()
+        assert nginx.log.count("overread_control: no more than") == 5
+
+        say("mode=monitor\n")
+        old = nginx.workers()
+        nginx.process.send_signal(signal.SIGHUP)
+        assert until(lambda: nginx.workers() and not set(old) & set(nginx.workers()))
+        assert monitors()  # a new worker looks before its first response
+        control.unlink()
+        control.mkdir()
+        before = faults()
+        time.sleep(1.05)
+        for _ in range(2):
+            assert monitors()
+        time.sleep(1.05)
+        assert monitors()
+        assert faults() == before + 1
+        control.rmdir()
+
+
+def test_every_worker_looks_at_the_control_file(origin: str, tmp_path: Path) -> None:
+    site = COUNTERS.replace("overread enforce;", "overread_control {folder}/control;\n  overread enforce;")
+    with started(tmp_path, origin, site, HEAD.replace("worker_processes 2", "worker_processes 3")) as nginx:
+        assert {curl(nginx.url("/block/leak"))[1] for _ in range(20)} == {502}
+        (tmp_path / "control").write_text("mode=monitor\n")
+        time.sleep(1.05)
+        assert {curl(nginx.url("/block/leak"))[1] for _ in range(20)} == {200}
+        (tmp_path / "control").write_text("mode=enforce\n")
+        time.sleep(1.05)
+        assert {curl(nginx.url("/block/leak"))[1] for _ in range(20)} == {502}
