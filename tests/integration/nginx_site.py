@@ -136,6 +136,12 @@ class Origin(BaseHTTPRequestHandler):
             self.send(HTML, gzip.compress(PAGE if path == "/gzip" else LEAK, mtime=0), Content_Encoding="gzip")
         elif path == "/gzip-broken":
             self.send(HTML, gzip.compress(PAGE, mtime=0)[:40] + bytes(40), Content_Encoding="gzip")
+        elif path == "/part":  # a range that the origin cuts itself
+            self.send_response(206)
+            for name, value in {"Content-Type": HTML, "Content-Length": str(len(LEAK)), "Content-Range": f"bytes 0-{len(LEAK) - 1}/999999"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(LEAK)
         elif path == "/empty":
             self.send_response(204)
             self.end_headers()
