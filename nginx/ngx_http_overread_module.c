@@ -13,27 +13,47 @@
 /* Marks held bytes in connection->buffered. 0x10 and 0x20 are taken by the write filter and gzip, the low half by
  * TLS and HTTP/2. */
 #define OVERREAD_BUFFERED 0x40
+#define ZONE_NAME "overread"
 
 enum {
     HELD_BLOCK = 4096,         /* bytes of one block of the delay line */
     EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
     REQUEST_BODY_KEPT = 65536, /* for own-request exclusion; more is not worth the time */
-    LOOK_LIMIT = 1000,         /* ms: how long a client that reads again may wait for the next look at its socket */
+    STATUS_CAPACITY = 4096,
+    CONTROL_CAPACITY = 4096, /* bytes of a control file, and one more than it may have */
+    ZONE_SIZE = 65536,       /* the counters take one page of it */
+    LOOK_LIMIT = 1000,       /* ms: how long a client that reads again may wait for the next look at its socket */
     HOLD_LIMIT = 64 * 1024 * 1024
 };
-enum { ON_ERROR_PASS = 0, ON_ERROR_BLOCK = 1 };
+
+/* In shared memory: no lock is ever held, so a worker may end anywhere. */
+typedef struct {
+    ngx_atomic_t responses, blocked, cut, shortened, errors, body_bytes;
+    ngx_atomic_t alarms[OVR_TIER_CERTAIN + 1]; /* by tier */
+} overread_counters_t;
 
 typedef struct {
     ovr_ruleset* ruleset; /* NULL: the shipped one */
     ovr_scanner* scanner; /* one a worker, made after the fork */
     ngx_flag_t used;      /* some location scans */
+    ngx_shm_zone_t* zone; /* NULL: nothing to count, and nobody who asks */
+    overread_counters_t* counters;
+    ngx_str_t control; /* path of the control file, or empty */
+    /* What this worker knows of it. */
+    ngx_uint_t most; /* enum ovr_mode: no location does more */
+    time_t looked;   /* the second of the last look */
+    struct stat seen;
+    ngx_flag_t known, faulty; /* `seen` was read; it, or the path, was complained of */
 } overread_main_conf_t;
 
 typedef struct {
-    ngx_uint_t mode, block_from, on_error;
+    ngx_uint_t mode, on_error;
+    ngx_uint_t block_from;                   /* while a block is read */
+    ngx_uint_t action[OVR_TIER_CERTAIN + 1]; /* enum ovr_do by tier */
     size_t hold;
     ngx_msec_t hold_ms;
     size_t max_body;
+    ngx_flag_t status;       /* the location shows the counters */
     ngx_array_t* types;      /* of ngx_str_t; NULL: the default list */
     ngx_open_file_t* events; /* NULL: off */
 } overread_loc_conf_t;
@@ -41,6 +61,8 @@ typedef struct {
 typedef struct {
     ngx_http_request_t* request;
     overread_loc_conf_t* conf;
+    ngx_uint_t mode; /* what is configured, unless the control file says less */
+    overread_counters_t* counters;
     ovr_filter* filter;
     ngx_chain_t *held, *busy, *free; /* own blocks: waiting, on their way out, for reuse */
     ngx_chain_t* unread;             /* came while the client was slow: not looked at, so that its producer waits too */
@@ -48,11 +70,16 @@ typedef struct {
     ngx_msec_t look_ms; /* until the next look at a full socket */
     uint64_t fed, sent;
     unsigned head_out : 1;
-    unsigned active : 1;  /* body bytes are scanned */
-    unsigned judged : 1;  /* the verdict is final */
-    unsigned stopped : 1; /* blocked or cut: nothing more may leave */
-    unsigned flush : 1;   /* the producer asked for a flush of bytes that are held */
-    unsigned due : 1;     /* the timer is the delay line's */
+    unsigned active : 1;   /* body bytes are scanned */
+    unsigned judged : 1;   /* the verdict is final */
+    unsigned reported : 1; /* there was reason for an event */
+    unsigned no_store : 1; /* no cache keeps it */
+    unsigned redact : 1;   /* what leaves from now on is masked first */
+    unsigned ended : 1;    /* shortened: what the producer still brings is dropped */
+    unsigned broken : 1;   /* and its client must see that it is not the whole */
+    unsigned stopped : 1;  /* blocked or cut: nothing more may leave */
+    unsigned flush : 1;    /* the producer asked for a flush of bytes that are held */
+    unsigned due : 1;      /* the timer is the delay line's */
 } overread_ctx_t;
 
 typedef struct {
@@ -76,6 +103,93 @@ static const char* const DEFAULT_TYPES[] = {
     "application/x-ndjson",
     "application/x-www-form-urlencoded",
 };
+
+static const overread_word_t MODES[] = {
+    {ngx_string("off"), OVR_MODE_OFF}, {ngx_string("monitor"), OVR_MODE_MONITOR}, {ngx_string("enforce"), OVR_MODE_ENFORCE}, {ngx_null_string, 0}};
+
+/* ---- the control file ---- */
+
+/* `mode=...` and nothing else but comments. NULL, or what is wrong. */
+static const char* parse_control(u_char* p, u_char* end, ngx_uint_t* most) {
+    ngx_uint_t lines = 0;
+
+    while (p < end) {
+        u_char *line = p, *stop = ngx_strlchr(p, end, '\n');
+        if (stop == NULL) stop = end;
+        p = stop + 1;
+        while (stop > line && (stop[-1] == '\r' || stop[-1] == ' ' || stop[-1] == '\t')) stop--;
+        if (stop == line || *line == '#') continue;
+        if (stop - line < 5 || ngx_strncmp(line, "mode=", 5) != 0 || lines++) return "expected one line mode=off, mode=monitor or mode=enforce";
+        const overread_word_t* word = MODES;
+        size_t size = (size_t)(stop - line) - 5;
+        while (word->name.len && (word->name.len != size || ngx_strncmp(word->name.data, line + 5, size) != 0)) word++;
+        if (word->name.len == 0) return "mode: expected off, monitor or enforce";
+        *most = word->value;
+    }
+    return lines ? NULL : "expected a line mode=off, mode=monitor or mode=enforce";
+}
+
+/* NULL, or what is wrong; errno then says more, or is 0. */
+static const char* read_control(overread_main_conf_t* main, ngx_uint_t* most) {
+    u_char text[CONTROL_CAPACITY];
+    const char* fault = "cannot be read";
+    ssize_t size;
+    int fd = open((char*)main->control.data, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+    if (fd == -1) return fault;
+    if (fstat(fd, &main->seen) == -1) {
+        close(fd);
+        return fault;
+    }
+    size = S_ISREG(main->seen.st_mode) ? read(fd, text, sizeof text) : 0;
+    if (size >= 0) {
+        errno = 0;
+        fault = !S_ISREG(main->seen.st_mode) ? "is no regular file" : size == sizeof text ? "is too long" : parse_control(text, text + size, most);
+    }
+    close(fd);
+    return fault;
+}
+
+/* One look at the file a second at most. What cannot be understood changes nothing, and is said once. */
+static void look_at_control(overread_main_conf_t* main, ngx_log_t* log) {
+    ngx_uint_t most = main->most;
+    struct stat now;
+    const char* fault;
+
+    if (main->control.len == 0 || main->looked == ngx_time()) return;
+    main->looked = ngx_time();
+    if (stat((char*)main->control.data, &now) == -1) {
+        if (errno == ENOENT) {
+            main->known = main->faulty = 0;
+            most = OVR_MODE_ENFORCE;
+            fault = NULL;
+        } else {
+            main->known = 0;
+            fault = "cannot be read";
+        }
+    } else {
+        if (main->known && now.st_mtim.tv_sec == main->seen.st_mtim.tv_sec && now.st_mtim.tv_nsec == main->seen.st_mtim.tv_nsec &&
+            now.st_size == main->seen.st_size && now.st_ino == main->seen.st_ino)
+            return;
+        if (main->known) main->faulty = 0; /* another text, another complaint */
+        fault = read_control(main, &most);
+        main->known = fault == NULL || errno == 0;
+    }
+    if (fault) {
+        if (!main->faulty) ngx_log_error(NGX_LOG_ERR, log, errno, "overread_control: \"%V\" %s; the mode stays as it was", &main->control, fault);
+        main->faulty = 1;
+        return;
+    }
+    main->faulty = 0;
+    if (most != main->most) ngx_log_error(NGX_LOG_NOTICE, log, 0, "overread_control: no more than %V from now on", &MODES[most].name);
+    main->most = most;
+}
+
+static ngx_uint_t allowed_mode(overread_main_conf_t* main, const overread_loc_conf_t* conf, ngx_log_t* log) {
+    if (conf->mode == OVR_MODE_OFF) return OVR_MODE_OFF;
+    look_at_control(main, log);
+    return ngx_min(conf->mode, main->most);
+}
 
 /* ---- what the core is told ---- */
 
@@ -173,14 +287,20 @@ static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
     return ovr_filter_head(ctx->filter, &response, action) == OVR_OK ? NGX_OK : NGX_DECLINED;
 }
 
-static void write_event(overread_ctx_t* ctx, const ovr_action* action) {
+static void count(ngx_atomic_t* counter, ngx_atomic_int_t n) { (void)ngx_atomic_fetch_add(counter, n); }
+
+static void report(overread_ctx_t* ctx, const ovr_action* action) {
     ngx_http_request_t* r = ctx->request;
     ngx_time_t* now = ngx_timeofday();
     ovr_exchange exchange;
+    ovr_verdict verdict;
     char line[EVENT_CAPACITY + 1];
     size_t size = 0;
 
-    if (!action->wants_event || ctx->conf->events == NULL) return;
+    if (!action->wants_event) return;
+    ctx->reported = 1;
+    if (ovr_filter_verdict(ctx->filter, &verdict) == OVR_OK && verdict.tier != OVR_TIER_NONE) count(&ctx->counters->alarms[verdict.tier], 1);
+    if (ctx->conf->events == NULL) return;
     ngx_memzero(&exchange, sizeof exchange);
     exchange.struct_size = sizeof exchange;
     exchange.proxy = "nginx";
@@ -191,8 +311,9 @@ static void write_event(overread_ctx_t* ctx, const ovr_action* action) {
     if (ovr_filter_event(ctx->filter, &exchange, line, EVENT_CAPACITY, &size) != OVR_OK) return;
     line[size] = '\n';
     /* One write per line on a descriptor opened for appending: lines of several workers never mix. */
-    if (ngx_write_fd(ctx->conf->events->fd, line, size + 1) == -1)
-        ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno, "overread: cannot write to \"%V\"", &ctx->conf->events->name);
+    if (ngx_write_fd(ctx->conf->events->fd, line, size + 1) != -1) return;
+    count(&ctx->counters->errors, 1);
+    ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno, "overread: cannot write to \"%V\"", &ctx->conf->events->name);
 }
 
 /* ---- the delay line ---- */
@@ -288,7 +409,7 @@ static ngx_int_t append(ngx_pool_t* pool, ngx_chain_t*** end, ngx_buf_t* b) {
     return NGX_OK;
 }
 
-/* Moves what may go, up to `ready` bytes, from the front of the delay line to the chain. */
+/* Moves what may go, up to `ready` bytes, from the front of the delay line to the chain, and masks it. */
 static ngx_int_t take_held(overread_ctx_t* ctx, uint64_t* ready, ngx_chain_t*** end) {
     while (ctx->held && *ready) {
         ngx_chain_t* cl = ctx->held;
@@ -307,14 +428,40 @@ static ngx_int_t take_held(overread_ctx_t* ctx, uint64_t* ready, ngx_chain_t*** 
         cl->next = ctx->busy;
         ctx->busy = cl;
         cl->buf->flush = ctx->flush;
+        if (ctx->redact) ovr_filter_redact(ctx->filter, ctx->sent - *ready, cl->buf->pos, size);
         *ready -= size;
         if (append(ctx->request->pool, end, cl->buf) != NGX_OK) return NGX_ERROR;
     }
     return NGX_OK;
 }
 
+/* Copies the first `wanted` bytes of a producer's buffers to the delay line and uses them all up. */
+static ngx_int_t absorb(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t wanted) {
+    for (ngx_chain_t* cl = ctx->held; cl; cl = cl->next) wanted -= ngx_min(wanted, (uint64_t)(cl->buf->last - cl->buf->pos));
+    for (; in; in = in->next) {
+        ngx_buf_t* b = in->buf;
+        size_t size = ngx_buf_in_memory(b) ? (size_t)ngx_min(wanted, (uint64_t)(b->last - b->pos)) : 0;
+        if (size && hold(ctx, b->pos, size) != NGX_OK) return NGX_ERROR;
+        wanted -= size;
+        b->pos = b->last;
+        b->file_pos = b->file_last;
+    }
+    return NGX_OK;
+}
+
+/* What a buffer says beside its bytes. */
+static ngx_buf_t* bare(ngx_pool_t* pool, const ngx_buf_t* from) {
+    ngx_buf_t* b = ngx_calloc_buf(pool);
+    if (b == NULL) return NULL;
+    b->last_buf = from->last_buf;
+    b->last_in_chain = from->last_in_chain;
+    b->flush = from->flush;
+    b->sync = 1;
+    return b;
+}
+
 /* Sends the head if it may go, then everything below offset `released`: held bytes, then those of `in`. The rest of
- * `in` is copied. */
+ * `in` is copied; so is all of it where it is to be masked, as the producer's own bytes may go to a file as well. */
 static ngx_int_t forward(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t released, ngx_uint_t head_goes) {
     ngx_http_request_t* r = ctx->request;
     ngx_chain_t *out = NULL, **end = &out;
@@ -332,9 +479,20 @@ static ngx_int_t forward(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t released
     }
     ready = released - ctx->sent;
     ctx->sent = released;
-    if (ctx->held == NULL && released == ctx->fed && ctx->head_out) return pass_on(ctx, in); /* the common case: nothing is copied */
+    /* The common case: nothing is copied. */
+    if (ctx->held == NULL && released == ctx->fed && ctx->head_out && !ctx->redact && !ctx->ended) return pass_on(ctx, in);
 
-    if (take_held(ctx, &ready, &end) != NGX_OK) return NGX_ERROR;
+    if (ctx->redact || ctx->ended) {
+        if (absorb(ctx, in, ctx->ended ? ready : UINT64_MAX) != NGX_OK) return NGX_ERROR;
+        if (take_held(ctx, &ready, &end) != NGX_OK) return NGX_ERROR;
+        for (; in && ctx->head_out && !ctx->ended; in = in->next) {
+            if (!in->buf->last_buf && !in->buf->flush && !in->buf->sync) continue;
+            ngx_buf_t* b = bare(r->pool, in->buf);
+            if (b == NULL || append(r->pool, &end, b) != NGX_OK) return NGX_ERROR;
+        }
+        in = NULL;
+    } else if (take_held(ctx, &ready, &end) != NGX_OK)
+        return NGX_ERROR;
     for (; in; in = in->next) {
         ngx_buf_t* b = in->buf;
         size_t size = ngx_buf_in_memory(b) ? (size_t)(b->last - b->pos) : (size_t)ngx_buf_size(b);
@@ -363,8 +521,9 @@ static ngx_int_t forward(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t released
 
 /* ---- stopping a response ---- */
 
-/* The response may be on its way into a cache, or have come from there. */
-static void forget_stored(ngx_http_request_t* r) {
+/* The response may be on its way into a cache, or have come from there. nginx asks these
+ * flags again before it gives a file its name. */
+static void forget_part(ngx_http_request_t* r) {
     ngx_http_upstream_t* u = r->upstream;
     if (u) {
         if (u->store) u->headers_in.status_n = NGX_HTTP_BAD_GATEWAY; /* proxy_store keeps only a 200 */
@@ -380,15 +539,48 @@ static void forget_stored(ngx_http_request_t* r) {
     }
 }
 
-static ngx_int_t add_field(ngx_http_request_t* r, const char* name, const char* value) {
+static void forget_stored(ngx_http_request_t* r) {
+    ngx_http_request_t* part = r->connection->data; /* the subrequest whose bytes these are */
+    forget_part(r);
+    if (part && part != r && part->main == r) forget_part(part);
+}
+
+static ovr_bytes literal(const char* s) {
+    ovr_bytes b = {(const uint8_t*)s, ngx_strlen(s)};
+    return b;
+}
+
+static ngx_int_t add_field(ngx_http_request_t* r, ovr_bytes name, ovr_bytes value) {
     ngx_table_elt_t* field = ngx_list_push(&r->headers_out.headers);
     if (field == NULL) return NGX_ERROR;
     ngx_memzero(field, sizeof *field);
     field->hash = 1;
-    field->key.len = ngx_strlen(name);
-    field->key.data = (u_char*)name;
-    field->value.len = ngx_strlen(value);
-    field->value.data = (u_char*)value;
+    field->key.len = name.size;
+    field->key.data = (u_char*)name.data;
+    field->value.len = value.size;
+    field->value.data = (u_char*)value.data;
+    return NGX_OK;
+}
+
+/* Takes the fields out of the head that let a cache keep the response, and puts those in that forbid it. */
+static ngx_int_t forbid_storing(ngx_http_request_t* r) {
+    size_t count = 0;
+    const ovr_header* sets = ovr_no_store_sets(&count);
+
+    for (ngx_list_part_t* part = &r->headers_out.headers.part; part; part = part->next) {
+        ngx_table_elt_t* field = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++)
+            for (const char* const* name = ovr_no_store_strips(); *name; name++)
+                if (field[i].key.len == ngx_strlen(*name) && ngx_strncasecmp(field[i].key.data, (u_char*)*name, field[i].key.len) == 0) field[i].hash = 0;
+    }
+    /* nginx keeps some of them twice. */
+    r->headers_out.etag = NULL;
+    r->headers_out.expires = NULL;
+    r->headers_out.last_modified = NULL;
+    r->headers_out.last_modified_time = -1;
+    ngx_memzero(&r->headers_out.cache_control, sizeof r->headers_out.cache_control);
+    while (count--)
+        if (add_field(r, sets[count].name, sets[count].value) != NGX_OK) return NGX_ERROR;
     return NGX_OK;
 }
 
@@ -404,8 +596,8 @@ static void withhold(overread_ctx_t* ctx) {
     r->expect_trailers = 0;
     r->allow_ranges = 0;
     ctx->head_out = 1;
-    if (add_field(r, "Cache-Control", "no-store") != NGX_OK) return;
-    if (ctx->filter && add_field(r, "Overread-Id", ovr_filter_id(ctx->filter)) != NGX_OK) return;
+    if (add_field(r, literal("Cache-Control"), literal("no-store")) != NGX_OK) return;
+    if (ctx->filter && add_field(r, literal("Overread-Id"), literal(ovr_filter_id(ctx->filter))) != NGX_OK) return;
     if (next_header_filter(r) == NGX_ERROR || r->header_only) return;
     out.buf = ngx_calloc_buf(r->pool);
     if (out.buf == NULL) return;
@@ -442,29 +634,48 @@ static ngx_int_t stop(overread_ctx_t* ctx) {
     return NGX_ERROR;
 }
 
-/* NGX_OK: go on. NGX_ERROR: the response was stopped, as the action says. */
+/* To be called before anything that the action allows leaves. */
+static ngx_int_t take(overread_ctx_t* ctx, const ovr_action* action) {
+    ctx->redact = action->redact != 0;
+    if (!action->no_store || ctx->no_store) return NGX_OK;
+    ctx->no_store = 1;
+    forget_stored(ctx->request);
+    return ctx->head_out ? NGX_OK : forbid_storing(ctx->request);
+}
+
+/* NGX_OK: go on. NGX_DONE: the response ends at action->released. NGX_ERROR: it was stopped, as the action says. */
 static ngx_int_t obey(overread_ctx_t* ctx, const ovr_action* action) {
-    if (action->verb == OVR_PASS) return NGX_OK;
+    if (action->verb == OVR_PASS) return take(ctx, action);
     ctx->judged = 1;
-    write_event(ctx, action);
+    report(ctx, action);
+    if (action->verb == OVR_END) {
+        ctx->ended = 1;
+        ctx->active = 0;
+        return take(ctx, action) == NGX_OK ? NGX_DONE : NGX_ERROR;
+    }
+    count(ctx->head_out ? &ctx->counters->cut : &ctx->counters->blocked, 1);
     ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0, "overread: response %s, id %s", ctx->head_out ? "cut" : "blocked", ovr_filter_id(ctx->filter));
     return stop(ctx);
 }
 
 /* NGX_OK: the response goes on unscanned. */
 static ngx_int_t core_failed(overread_ctx_t* ctx, const char* what) {
+    count(&ctx->counters->errors, 1);
     ngx_log_error(NGX_LOG_ALERT, ctx->request->connection->log, 0, "overread: %s; overread_on_error says %s", what,
-                  ctx->conf->on_error == ON_ERROR_BLOCK ? "block" : "pass");
+                  ctx->conf->on_error == OVR_ON_ERROR_BLOCK ? "block" : "pass");
     ctx->active = 0;
-    return ctx->conf->on_error == ON_ERROR_BLOCK && ctx->conf->mode == OVR_MODE_ENFORCE ? stop(ctx) : NGX_OK;
+    return ctx->conf->on_error == OVR_ON_ERROR_BLOCK && ctx->mode == OVR_MODE_ENFORCE ? stop(ctx) : NGX_OK;
 }
 
 static ngx_int_t finish(overread_ctx_t* ctx, ovr_action* action) {
+    ngx_int_t rc;
+
     if (ovr_filter_end(ctx->filter, action) != OVR_OK) return core_failed(ctx, "the scanner could not end the body");
-    if (obey(ctx, action) != NGX_OK) return NGX_ERROR;
+    rc = obey(ctx, action);
+    if (rc != NGX_OK) return rc;
     ctx->active = 0;
     ctx->judged = 1;
-    write_event(ctx, action);
+    report(ctx, action);
     return NGX_OK;
 }
 
@@ -479,6 +690,74 @@ static ngx_int_t scan_trailers(overread_ctx_t* ctx, ovr_action* action) {
     if (ovr_filter_trailers(ctx->filter, fields, copy_fields(list, fields), action) != OVR_OK)
         return core_failed(ctx, "the scanner could not read the trailers");
     return obey(ctx, action);
+}
+
+/* ---- ending a response early ---- */
+
+static ngx_uint_t is_full(overread_ctx_t* ctx);
+static void look_again(overread_ctx_t* ctx);
+
+/* What the producer still brings goes nowhere. */
+static ngx_int_t after_end(overread_ctx_t* ctx, ngx_chain_t* in) {
+    ngx_http_request_t* r = ctx->request;
+    ngx_int_t rc;
+
+    for (; in; in = in->next) {
+        in->buf->pos = in->buf->last;
+        in->buf->file_pos = in->buf->file_last;
+    }
+    rc = pass_on(ctx, NULL);
+    if (rc == NGX_ERROR || !ctx->broken) return rc;
+    if (is_full(ctx)) { /* the last bytes are to arrive before the connection ends */
+        mark(ctx, 1);
+        look_again(ctx);
+        return NGX_AGAIN;
+    }
+    ctx->stopped = 1;
+    cut(r);
+    return NGX_ERROR;
+}
+
+/* Makes the producer believe that it has brought everything: what follows is of no use, and may never end. */
+static void release_producer(ngx_http_upstream_t* u) {
+    if (u == NULL) return;
+    if (u->buffering && u->pipe)
+        u->pipe->upstream_done = 1;
+    else
+        u->length = 0;
+}
+
+/* Sends what belongs to the response and ends it: as the whole where no length was promised yet, else so that the client sees
+ * that something is missing. */
+static ngx_int_t shorten(overread_ctx_t* ctx, ngx_chain_t* in, const ovr_action* action) {
+    ngx_http_request_t* r = ctx->request;
+    uint64_t released = ngx_min(action->released, ctx->fed);
+    ngx_chain_t out;
+    ngx_int_t rc;
+
+    if (!ctx->head_out && r->headers_out.status != NGX_HTTP_PARTIAL_CONTENT) {
+        ngx_http_clear_content_length(r);
+        ngx_http_clear_accept_ranges(r);
+        r->headers_out.content_length_n = (off_t)released;
+        r->allow_ranges = 0;
+        r->expect_trailers = 0;
+    } else {
+        ctx->broken = !ctx->head_out || r->headers_out.content_length_n != -1 || r->expect_trailers;
+    }
+    count(ctx->broken ? &ctx->counters->cut : &ctx->counters->shortened, 1);
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0, "overread: response %s, id %s", ctx->broken ? "cut" : "shortened", ovr_filter_id(ctx->filter));
+    rc = forward(ctx, in, released, 1);
+    drop_waiting(ctx);
+    if (rc == NGX_ERROR) return NGX_ERROR;
+    out.buf = ngx_calloc_buf(r->pool);
+    if (out.buf == NULL) return NGX_ERROR;
+    out.buf->last_buf = !ctx->broken;
+    out.buf->flush = ctx->broken;
+    out.buf->last_in_chain = 1;
+    out.next = NULL;
+    if (next_body_filter(r, &out) == NGX_ERROR) return NGX_ERROR;
+    if (!ctx->broken) release_producer(r->upstream);
+    return after_end(ctx, NULL);
 }
 
 /* ---- the filters ---- */
@@ -554,27 +833,31 @@ static overread_ctx_t* new_ctx(ngx_http_request_t* r) {
     return ctx;
 }
 
-static ovr_filter* open_filter(const overread_main_conf_t* main, const overread_loc_conf_t* conf) {
+static ovr_filter* open_filter(const overread_main_conf_t* main, const overread_loc_conf_t* conf, ngx_uint_t mode) {
     ovr_filter* filter = NULL;
     ovr_policy policy;
 
     if (main->scanner == NULL) return NULL;
     ngx_memzero(&policy, sizeof policy);
     policy.struct_size = sizeof policy;
-    policy.mode = (int)conf->mode;
-    for (ngx_uint_t tier = conf->block_from; tier <= OVR_TIER_CERTAIN; tier++) policy.action[tier] = OVR_DO_BLOCK;
+    policy.mode = (int)mode;
+    for (ngx_uint_t tier = OVR_TIER_WEAK; tier <= OVR_TIER_CERTAIN; tier++) policy.action[tier] = (int)conf->action[tier];
+    policy.on_error = (int)conf->on_error;
     policy.hold = (uint32_t)conf->hold;
     policy.hold_ms = (uint32_t)conf->hold_ms;
     return ovr_filter_open(main->scanner, &policy, &filter, NULL) == OVR_OK ? filter : NULL;
 }
 
 static ngx_int_t header_filter(ngx_http_request_t* r) {
+    overread_main_conf_t* main = ngx_http_get_module_main_conf(r, ngx_http_overread_module);
     overread_loc_conf_t* conf = ngx_http_get_module_loc_conf(r, ngx_http_overread_module);
     overread_ctx_t* ctx;
     ovr_action action;
+    ngx_uint_t mode;
     ngx_int_t rc;
 
     if (r != r->main) return next_header_filter(r); /* its body arrives as part of the main response */
+    mode = allowed_mode(main, conf, r->connection->log);
     ctx = find_ctx(r);
     if (ctx) {
         if (ctx->head_out) return next_header_filter(r);
@@ -582,15 +865,18 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
         drop_waiting(ctx);
         ovr_filter_close(ctx->filter);
         ctx->filter = NULL;
-        ctx->active = ctx->judged = ctx->flush = 0;
+        ctx->active = ctx->judged = ctx->reported = ctx->flush = ctx->no_store = ctx->redact = 0;
         ctx->fed = ctx->sent = 0;
     }
-    if (conf->mode == OVR_MODE_OFF || r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) return next_header_filter(r);
+    if (mode == OVR_MODE_OFF || conf->status || r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) return next_header_filter(r);
     if (ctx == NULL) ctx = new_ctx(r);
     if (ctx == NULL) return NGX_ERROR;
     ngx_http_set_ctx(r, ctx, ngx_http_overread_module);
     ctx->conf = conf;
-    ctx->filter = open_filter(ngx_http_get_module_main_conf(r, ngx_http_overread_module), conf);
+    ctx->mode = mode;
+    ctx->counters = main->counters;
+    count(&ctx->counters->responses, 1);
+    ctx->filter = open_filter(main, conf, mode);
     rc = ctx->filter ? scan_head(ctx, &action) : NGX_DECLINED;
     if (rc == NGX_ERROR) return NGX_ERROR;
     if (rc == NGX_DECLINED) {
@@ -615,24 +901,26 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
     return ctx->head_out ? next_header_filter(r) : NGX_OK;
 }
 
-/* One buffer of the body. */
+/* One buffer of the body. NGX_DONE: the body ends in it, or before. */
 static ngx_int_t scan(overread_ctx_t* ctx, ngx_buf_t* b, ovr_action* action) {
     size_t size = (size_t)ngx_buf_size(b), part = size;
     size_t limit = ctx->conf->max_body;
+    ngx_int_t rc = NGX_OK;
 
     if (size && ctx->active && !ngx_buf_in_memory(b)) {
         if (core_failed(ctx, "a part of the body is not in memory") != NGX_OK) return NGX_ERROR;
     }
     if (ctx->active && limit && ctx->fed + size > limit) part = limit - (size_t)ctx->fed;
     if (ctx->active && part) {
-        if (ovr_filter_body(ctx->filter, b->pos, part, action) != OVR_OK) {
-            if (core_failed(ctx, "the scanner could not take a part of the body") != NGX_OK) return NGX_ERROR;
-        } else if (obey(ctx, action) != NGX_OK) {
-            return NGX_ERROR;
-        }
+        count(&ctx->counters->body_bytes, (ngx_atomic_int_t)part);
+        if (ovr_filter_body(ctx->filter, b->pos, part, action) != OVR_OK)
+            rc = core_failed(ctx, "the scanner could not take a part of the body");
+        else
+            rc = obey(ctx, action);
+        if (rc == NGX_ERROR) return NGX_ERROR;
     }
     ctx->fed += size;
-    return ctx->active && part < size ? finish(ctx, action) : NGX_OK;
+    return ctx->active && part < size ? finish(ctx, action) : rc;
 }
 
 /* Whether own copies wait for a socket or a window that takes no more: nginx comes again when it does. */
@@ -655,7 +943,8 @@ static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     ngx_int_t rc;
 
     if (ctx && ctx->stopped) return NGX_ERROR;
-    if (ctx == NULL || (!ctx->active && ctx->held == NULL && ctx->unread == NULL)) return next_body_filter(r, in);
+    if (ctx && ctx->ended) return after_end(ctx, in);
+    if (ctx == NULL || (!ctx->active && ctx->held == NULL && ctx->unread == NULL && !ctx->redact)) return next_body_filter(r, in);
     /* Copies on their way out would pile up behind a slow client: nginx's producers stop only when their own buffers stay full. */
     if (ctx->unread || (in && is_full(ctx))) {
         if (ngx_chain_add_copy(r->pool, &ctx->unread, in) != NGX_OK || pass_on(ctx, NULL) == NGX_ERROR) return NGX_ERROR;
@@ -674,22 +963,25 @@ static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     action.released = ctx->sent;
     action.hold_ms = ctx->due ? (uint32_t)ctx->conf->hold_ms : 0;
     fed_before = ctx->fed;
-    for (ngx_chain_t* cl = in; cl; cl = cl->next) {
-        if (scan(ctx, cl->buf, &action) != NGX_OK) return NGX_ERROR;
+    rc = NGX_OK;
+    for (ngx_chain_t* cl = in; cl && rc == NGX_OK; cl = cl->next) {
+        rc = scan(ctx, cl->buf, &action);
         last |= cl->buf->last_buf;
         ctx->flush |= cl->buf->flush;
     }
-    if (last && ctx->active && (scan_trailers(ctx, &action) != NGX_OK || finish(ctx, &action) != NGX_OK)) return NGX_ERROR;
+    if (rc == NGX_OK && last && ctx->active) rc = scan_trailers(ctx, &action);
+    if (rc == NGX_OK && last && ctx->active) rc = finish(ctx, &action);
+    if (rc == NGX_ERROR) return rc;
 
     released = ctx->active ? ngx_min(action.released, ctx->fed) : ctx->fed;
     older_ones_left = released < fed_before;
-    rc = forward(ctx, in, released, !ctx->active || action.release_head);
+    rc = rc == NGX_DONE ? shorten(ctx, in, &action) : forward(ctx, in, released, !ctx->active || action.release_head);
     while (copied) { /* later filters keep buffers, never our links */
         ngx_chain_t* gone = copied;
         copied = copied->next;
         ngx_free_chain(r->pool, gone);
     }
-    if (rc == NGX_ERROR) return rc;
+    if (rc == NGX_ERROR || ctx->ended) return rc;
     rearm(ctx, &action, older_ones_left);
     if (is_full(ctx)) look_again(ctx);
     return rc;
@@ -706,6 +998,7 @@ static ngx_int_t flush_held(overread_ctx_t* ctx) {
         return rc == NGX_OK ? forward(ctx, NULL, ctx->fed, 1) : rc;
     }
     rc = obey(ctx, &action);
+    if (rc == NGX_DONE) return shorten(ctx, NULL, &action);
     if (rc == NGX_OK) rc = forward(ctx, NULL, ngx_min(action.released, ctx->fed), action.release_head);
     if (rc != NGX_ERROR) rearm(ctx, &action, 0);
     return rc;
@@ -733,7 +1026,7 @@ static void on_timer(ngx_event_t* event) {
 
 /* ---- variables ---- */
 
-enum { VARIABLE_TIER, VARIABLE_BITS, VARIABLE_RULES };
+enum { VARIABLE_TIER, VARIABLE_BITS, VARIABLE_RULES, VARIABLE_ACTION, VARIABLE_ID };
 
 static ngx_int_t put_rules(ngx_http_request_t* r, const ovr_verdict* verdict, ngx_str_t* out) {
     size_t size = 0;
@@ -768,6 +1061,13 @@ static ngx_int_t get_variable(ngx_http_request_t* r, ngx_http_variable_value_t* 
         text.data = ngx_pnalloc(r->pool, NGX_INT64_LEN + 3);
         if (text.data == NULL) return NGX_ERROR;
         text.len = ngx_sprintf(text.data, "%.1f", verdict.bits) - text.data;
+    } else if (which == VARIABLE_ACTION || which == VARIABLE_ID) { /* as the event has them */
+        if (!ctx->reported) return NGX_OK;
+        ngx_str_t whole = {0, (u_char*)(which == VARIABLE_ID ? ovr_filter_id(ctx->filter) : ovr_filter_done(ctx->filter))};
+        whole.len = ngx_strlen(whole.data);
+        text.len = whole.len;
+        text.data = ngx_pstrdup(r->pool, &whole); /* the filter goes where an error page takes the response's place */
+        if (text.data == NULL) return NGX_ERROR;
     } else if (verdict.finding_count == 0) {
         return NGX_OK;
     } else if (put_rules(r, &verdict, &text) != NGX_OK) {
@@ -782,7 +1082,8 @@ static ngx_int_t get_variable(ngx_http_request_t* r, ngx_http_variable_value_t* 
 }
 
 static ngx_int_t add_variables(ngx_conf_t* cf) {
-    static ngx_str_t names[] = {ngx_string("overread_tier"), ngx_string("overread_bits"), ngx_string("overread_rules")};
+    static ngx_str_t names[] = {ngx_string("overread_tier"), ngx_string("overread_bits"), ngx_string("overread_rules"), ngx_string("overread_action"),
+                                ngx_string("overread_id")};
     for (ngx_uint_t i = 0; i < sizeof names / sizeof *names; i++) {
         /* Not cacheable: asked before the end they have no value yet. */
         ngx_http_variable_t* variable = ngx_http_add_variable(cf, &names[i], NGX_HTTP_VAR_NOCACHEABLE);
@@ -790,6 +1091,66 @@ static ngx_int_t add_variables(ngx_conf_t* cf) {
         variable->get_handler = get_variable;
         variable->data = i;
     }
+    return NGX_OK;
+}
+
+/* ---- counters for Prometheus ---- */
+
+static u_char* put_counter(u_char* p, const char* name, const char* help, const char* label, ngx_atomic_t value) {
+    if (help) p = ngx_sprintf(p, "# HELP %s %s\n# TYPE %s counter\n", name, help, name);
+    return ngx_sprintf(p, "%s%s %uA\n", name, label, (ngx_atomic_uint_t)value);
+}
+
+static ngx_int_t show_status(ngx_http_request_t* r) {
+    const overread_main_conf_t* main = ngx_http_get_module_main_conf(r, ngx_http_overread_module);
+    const overread_counters_t* c = main->counters;
+    ngx_buf_t* b;
+    ngx_chain_t out;
+    ngx_int_t rc;
+
+    if (!(r->method & (NGX_HTTP_GET | NGX_HTTP_HEAD))) return NGX_HTTP_NOT_ALLOWED;
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) return rc;
+    b = ngx_create_temp_buf(r->pool, STATUS_CAPACITY);
+    if (b == NULL) return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    b->last = put_counter(b->last, "overread_responses_total", "Responses scanned.", "", c->responses);
+    b->last = put_counter(b->last, "overread_blocked_total", "Responses answered with 502 instead.", "", c->blocked);
+    b->last = put_counter(b->last, "overread_cut_total", "Responses that ended in an error.", "", c->cut);
+    b->last = put_counter(b->last, "overread_shortened_total", "Responses that ended early as the whole.", "", c->shortened);
+    b->last = put_counter(b->last, "overread_alarms_total", "Responses by the tier they reached.", "{tier=\"weak\"}", c->alarms[OVR_TIER_WEAK]);
+    b->last = put_counter(b->last, "overread_alarms_total", NULL, "{tier=\"strong\"}", c->alarms[OVR_TIER_STRONG]);
+    b->last = put_counter(b->last, "overread_alarms_total", NULL, "{tier=\"certain\"}", c->alarms[OVR_TIER_CERTAIN]);
+    b->last = put_counter(b->last, "overread_errors_total", "Failures of the scanner and events not written.", "", c->errors);
+    b->last = put_counter(b->last, "overread_body_bytes_total", "Body bytes scanned, as they came.", "", c->body_bytes);
+    b->last_buf = r == r->main;
+    b->last_in_chain = 1;
+    out.buf = b;
+    out.next = NULL;
+    r->headers_out.status = NGX_HTTP_OK;
+    r->headers_out.content_length_n = b->last - b->pos;
+    ngx_str_set(&r->headers_out.content_type, "text/plain; version=0.0.4");
+    r->headers_out.content_type_len = sizeof("text/plain") - 1;
+    rc = add_field(r, literal("Cache-Control"), literal("no-store"));
+    if (rc == NGX_OK) rc = ngx_http_send_header(r);
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) return rc;
+    return ngx_http_output_filter(r, &out);
+}
+
+/* Counts go on over a reload. */
+static ngx_int_t init_zone(ngx_shm_zone_t* zone, void* old) {
+    overread_main_conf_t* main = zone->data;
+    ngx_slab_pool_t* pool = (ngx_slab_pool_t*)zone->shm.addr;
+
+    main->counters = old ? ((overread_main_conf_t*)old)->counters : pool->data;
+    if (main->counters == NULL) main->counters = pool->data = ngx_slab_calloc(pool, sizeof *main->counters);
+    return main->counters ? NGX_OK : NGX_ERROR;
+}
+
+static ngx_int_t add_zone(ngx_conf_t* cf, overread_main_conf_t* main, ngx_str_t name, size_t size) {
+    main->zone = ngx_shared_memory_add(cf, &name, size, &ngx_http_overread_module);
+    if (main->zone == NULL) return NGX_ERROR;
+    main->zone->init = init_zone;
+    main->zone->data = main;
     return NGX_OK;
 }
 
@@ -809,11 +1170,9 @@ static char* set_word(ngx_conf_t* cf, ngx_uint_t* field, const overread_word_t* 
 }
 
 static char* set_mode(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
-    static const overread_word_t words[] = {
-        {ngx_string("off"), OVR_MODE_OFF}, {ngx_string("monitor"), OVR_MODE_MONITOR}, {ngx_string("enforce"), OVR_MODE_ENFORCE}, {ngx_null_string, 0}};
     overread_loc_conf_t* conf = data;
     overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
-    char* failed = set_word(cf, &conf->mode, words, "off, monitor or enforce");
+    char* failed = set_word(cf, &conf->mode, MODES, "off, monitor or enforce");
     if (failed == NGX_CONF_OK && conf->mode != OVR_MODE_OFF) main->used = 1;
     return failed;
 }
@@ -824,8 +1183,31 @@ static char* set_block_from(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     return set_word(cf, &((overread_loc_conf_t*)data)->block_from, words, "weak, strong or certain");
 }
 
+static char* set_action(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_str_t* value = cf->args->elts;
+    ngx_uint_t tier = OVR_TIER_WEAK, action = OVR_DO_LOG;
+
+    while (tier <= OVR_TIER_CERTAIN && ngx_strcmp(value[1].data, ovr_tier_name((int)tier)) != 0) tier++;
+    while (action <= OVR_DO_BLOCK && ngx_strcmp(value[2].data, ovr_do_name((int)action)) != 0) action++;
+    if (tier > OVR_TIER_CERTAIN) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected weak, strong or certain, found \"%V\"", &value[0], &value[1]);
+        return NGX_CONF_ERROR;
+    }
+    if (action > OVR_DO_BLOCK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected log, no-store, redact, trim, truncate or block, found \"%V\"", &value[0], &value[2]);
+        return NGX_CONF_ERROR;
+    }
+    if (conf->action[tier] != NGX_CONF_UNSET_UINT) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: \"%V\" has an action already", &value[0], &value[1]);
+        return NGX_CONF_ERROR;
+    }
+    conf->action[tier] = action;
+    return NGX_CONF_OK;
+}
+
 static char* set_on_error(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
-    static const overread_word_t words[] = {{ngx_string("pass"), ON_ERROR_PASS}, {ngx_string("block"), ON_ERROR_BLOCK}, {ngx_null_string, 0}};
+    static const overread_word_t words[] = {{ngx_string("pass"), OVR_ON_ERROR_PASS}, {ngx_string("block"), OVR_ON_ERROR_BLOCK}, {ngx_null_string, 0}};
     return set_word(cf, &((overread_loc_conf_t*)data)->on_error, words, "pass or block");
 }
 
@@ -907,6 +1289,44 @@ static char* set_events(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     return conf->events ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
+static char* set_zone(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_main_conf_t* main = data;
+    ngx_str_t* value = cf->args->elts;
+    ngx_str_t name = ngx_string(ZONE_NAME), text;
+    ssize_t size = ZONE_SIZE;
+
+    if (main->zone) return "is duplicate";
+    for (ngx_uint_t i = 1; i < cf->args->nelts; i++) {
+        if (ngx_strncmp(value[i].data, "name=", 5) == 0 && value[i].len > 5) {
+            name.data = value[i].data + 5;
+            name.len = value[i].len - 5;
+            continue;
+        }
+        if (ngx_strncmp(value[i].data, "size=", 5) == 0) {
+            text.data = value[i].data + 5;
+            text.len = value[i].len - 5;
+            size = ngx_parse_size(&text);
+            if (size >= (ssize_t)(8 * ngx_pagesize)) continue;
+        }
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected name=NAME and size=SIZE of at least %uzk, found \"%V\"", &value[0], 8 * ngx_pagesize / 1024,
+                           &value[i]);
+        return NGX_CONF_ERROR;
+    }
+    return add_zone(cf, main, name, (size_t)size) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+static char* set_status(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
+    ngx_http_core_loc_conf_t* core = ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    if (conf->status) return "is duplicate";
+    conf->status = 1;
+    main->used = 1;
+    core->handler = show_status;
+    return NGX_CONF_OK;
+}
+
 static void free_ruleset(void* data) { ovr_ruleset_free(data); }
 
 static char* set_rules(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
@@ -950,12 +1370,27 @@ static char* set_rules(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     return NGX_CONF_OK;
 }
 
-static void* create_main_conf(ngx_conf_t* cf) { return ngx_pcalloc(cf->pool, sizeof(overread_main_conf_t)); }
+static char* set_control(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_main_conf_t* main = data;
+    ngx_str_t* value = cf->args->elts;
+
+    if (main->control.len) return "is duplicate";
+    if (value[1].len == 0) return "needs the path of a file";
+    main->control = value[1];
+    return ngx_conf_full_name(cf->cycle, &main->control, 0) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+static void* create_main_conf(ngx_conf_t* cf) {
+    overread_main_conf_t* conf = ngx_pcalloc(cf->pool, sizeof *conf);
+    if (conf) conf->most = OVR_MODE_ENFORCE;
+    return conf;
+}
 
 static void* create_loc_conf(ngx_conf_t* cf) {
     overread_loc_conf_t* conf = ngx_pcalloc(cf->pool, sizeof *conf);
     if (conf == NULL) return NULL;
     conf->mode = conf->block_from = conf->on_error = NGX_CONF_UNSET_UINT;
+    for (ngx_uint_t tier = 0; tier <= OVR_TIER_CERTAIN; tier++) conf->action[tier] = NGX_CONF_UNSET_UINT;
     conf->hold = conf->max_body = NGX_CONF_UNSET_SIZE;
     conf->hold_ms = NGX_CONF_UNSET_MSEC;
     conf->types = NGX_CONF_UNSET_PTR;
@@ -963,11 +1398,21 @@ static void* create_loc_conf(ngx_conf_t* cf) {
     return conf;
 }
 
+/* overread_block_from speaks of all tiers of its block that have no action of their own there. */
+static void resolve(overread_loc_conf_t* conf, ngx_uint_t tier) {
+    if (conf->block_from != NGX_CONF_UNSET_UINT && conf->action[tier] == NGX_CONF_UNSET_UINT)
+        conf->action[tier] = tier >= conf->block_from ? OVR_DO_BLOCK : OVR_DO_DEFAULT;
+}
+
 static char* merge_loc_conf(ngx_conf_t* cf, void* parent, void* child) {
     overread_loc_conf_t *from = parent, *to = child;
     ngx_conf_merge_uint_value(to->mode, from->mode, OVR_MODE_OFF);
-    ngx_conf_merge_uint_value(to->block_from, from->block_from, OVR_TIER_CERTAIN);
-    ngx_conf_merge_uint_value(to->on_error, from->on_error, ON_ERROR_PASS);
+    for (ngx_uint_t tier = OVR_TIER_WEAK; tier <= OVR_TIER_CERTAIN; tier++) {
+        resolve(from, tier);
+        resolve(to, tier);
+        ngx_conf_merge_uint_value(to->action[tier], from->action[tier], OVR_DO_DEFAULT);
+    }
+    ngx_conf_merge_uint_value(to->on_error, from->on_error, OVR_ON_ERROR_PASS);
     ngx_conf_merge_size_value(to->hold, from->hold, OVR_HOLD_DEFAULT);
     ngx_conf_merge_msec_value(to->hold_ms, from->hold_ms, 50);
     ngx_conf_merge_size_value(to->max_body, from->max_body, 0);
@@ -977,6 +1422,10 @@ static char* merge_loc_conf(ngx_conf_t* cf, void* parent, void* child) {
 }
 
 static ngx_int_t install_filters(ngx_conf_t* cf) {
+    static ngx_str_t name = ngx_string(ZONE_NAME);
+    overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
+
+    if (main->used && main->zone == NULL && add_zone(cf, main, name, ZONE_SIZE) != NGX_OK) return NGX_ERROR;
     next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = header_filter;
     next_body_filter = ngx_http_top_body_filter;
@@ -1003,6 +1452,7 @@ static void stop_worker(ngx_cycle_t* cycle) {
 
 static ngx_command_t commands[] = {
     {ngx_string("overread"), ANYWHERE | NGX_CONF_TAKE1, set_mode, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_action"), ANYWHERE | NGX_CONF_TAKE2, set_action, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_block_from"), ANYWHERE | NGX_CONF_TAKE1, set_block_from, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_hold"), ANYWHERE | NGX_CONF_TAKE1, set_hold, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_hold_ms"), ANYWHERE | NGX_CONF_TAKE1, set_hold_ms, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
@@ -1010,6 +1460,9 @@ static ngx_command_t commands[] = {
     {ngx_string("overread_max_body"), ANYWHERE | NGX_CONF_TAKE1, set_max_body, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_on_error"), ANYWHERE | NGX_CONF_TAKE1, set_on_error, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_events"), ANYWHERE | NGX_CONF_TAKE1, set_events, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_status, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE12, set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_control"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_control, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_rules"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_rules, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     ngx_null_command,
 };

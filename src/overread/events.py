@@ -16,32 +16,10 @@ POLL_SECONDS = 0.2
 
 Event = dict[str, Any]
 # What the schema requires.
-_KEYS = frozenset(
-    [
-        "schema",
-        "id",
-        "unix_ms",
-        "proxy",
-        "mode",
-        "action",
-        "head_sent",
-        "method",
-        "host",
-        "path",
-        "status",
-        "tier",
-        "bits",
-        "probability",
-        "content_class",
-        "decode",
-        "body_bytes",
-        "released",
-        "terms",
-        "findings",
-        "findings_dropped",
-        "exempt",
-    ]
-)
+_KEYS = {
+    *("schema", "id", "unix_ms", "proxy", "mode", "action", "head_sent", "method", "host", "path", "status", "tier", "bits", "probability"),
+    *("content_class", "decode", "body_bytes", "released", "terms", "findings", "findings_dropped", "exempt"),
+}
 
 
 def read(path: Path) -> Iterator[Event]:

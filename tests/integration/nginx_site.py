@@ -41,6 +41,8 @@ MEMORY = (
 PAGE = b"<html><body>" + b"<p>An ordinary paragraph of an ordinary page.</p>\n" * 40
 LONG = b"<html><body>" + b"".join(b"<p>Paragraph %d of a long page.</p>\n" % i for i in range(60_000)) + b"</body></html>\n"
 LEAK = PAGE + MEMORY + PAGE
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x02IDATab....\0\0\0\0IEND\xaeB`\x82"
+STORABLE = {"Cache-Control": "max-age=600", "ETag": '"1"', "Last-Modified": "Mon, 05 Jan 2026 10:00:00 GMT", "Expires": "Mon, 05 Jan 2032 10:00:00 GMT"}
 
 Script = Iterable[bytes | float]  # pieces, and pauses between them in seconds
 HTML = "text/html; charset=utf-8"
@@ -71,6 +73,11 @@ CHUNKED: dict[str, tuple[str, Script]] = {
     "/burst": (HTML, Pages(1500, 4.0, b"end")),
     "/quiet": (HTML, [PAGE, 4.0, b"end"]),
     "/leak-at-end": (HTML, [LONG[:-20]] * 6 + [MEMORY, PAGE]),
+    "/late-fixed": (HTML, [PAGE * 30, 0.4, PAGE + MEMORY, PAGE]),
+    "/leak-and-silence": (HTML, [PAGE * 30, 0.3, PAGE + MEMORY, PAGE * 30, 8.0, b"end"]),
+    "/image-chunked": ("image/png", [PNG[:20], PNG[20:] + b"xy" + MEMORY[:50], MEMORY[50:]]),
+    "/leak-events": ("text/event-stream", [b"data: hello\n\n"] * 60 + [b"data: " + MEMORY + b"\n\n", b"data: last\n\n", 1.5, b"data: end\n\n"]),
+    "/leak-and-much": (HTML, [LEAK, *Pages(1500)]),
     "/events": ("text/event-stream", [b"data: first\n\n", 1.5, b"data: second\n\n"]),
 }
 FIXED = {
@@ -79,6 +86,7 @@ FIXED = {
     "/json": ("application/json", json.dumps([{"id": i} for i in range(500)]).encode()),
     "/nothing": (HTML, b""),
     "/leak": (HTML, LEAK),
+    "/image": ("image/png", PNG + b"xy" + MEMORY),
     "/other-type": ("application/yaml", LEAK),
 }
 
@@ -95,7 +103,7 @@ class Origin(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
-        for name, value in fields.items():
+        for name, value in (STORABLE | fields).items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         if self.command != "HEAD":
@@ -109,16 +117,31 @@ class Origin(BaseHTTPRequestHandler):
             content_type, script = CHUNKED[path]
             self.send_response(200)
             self.send_header("Content-Type", content_type)
-            self.send_header("Transfer-Encoding", "chunked")
+            for name, value in STORABLE.items():
+                self.send_header(name, value)
+            fixed = path.endswith("-fixed")
+            if fixed:
+                self.send_header("Content-Length", str(sum(len(piece) for piece in script if isinstance(piece, bytes))))
+            else:
+                self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             for piece in script:
                 if isinstance(piece, bytes):
-                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                    self.wfile.write(piece if fixed else b"%x\r\n%s\r\n" % (len(piece), piece))
                 else:
                     time.sleep(piece)
-            self.wfile.write(b"0\r\n\r\n")
+            if not fixed:
+                self.wfile.write(b"0\r\n\r\n")
         elif path in ("/gzip", "/gzip-leak"):
             self.send(HTML, gzip.compress(PAGE if path == "/gzip" else LEAK, mtime=0), Content_Encoding="gzip")
+        elif path == "/gzip-broken":
+            self.send(HTML, gzip.compress(PAGE, mtime=0)[:40] + bytes(40), Content_Encoding="gzip")
+        elif path == "/part":  # a range that the origin cuts itself
+            self.send_response(206)
+            for name, value in {"Content-Type": HTML, "Content-Length": str(len(LEAK)), "Content-Range": f"bytes 0-{len(LEAK) - 1}/999999"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(LEAK)
         elif path == "/empty":
             self.send_response(204)
             self.end_headers()
@@ -198,7 +221,7 @@ http {{
 
 SITE = """
   types {{ text/html html; text/plain txt; image/jpeg jpg; }}
-  log_format overread '$uri $status tier=$overread_tier bits=$overread_bits rules=$overread_rules';
+  log_format overread '$uri $status tier=$overread_tier bits=$overread_bits rules=$overread_rules action=$overread_action id=$overread_id';
   access_log {folder}/access.log overread;
   proxy_cache_path {folder}/cache keys_zone=pages:1m;
   proxy_http_version 1.1;

@@ -40,7 +40,7 @@ class Http1:
         assert self.response.status == 200
         while part := self.response.read1(1 << 20):
             yield part
-        assert self.response.isclosed()
+        assert self.response.isclosed() or self.response.length == 0
 
 
 class Http2:
@@ -158,7 +158,12 @@ def nginx(origin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ngi
 
 @pytest.mark.parametrize(
     ("path", "protocol"),
-    [(path, protocol) for path in ("/unbuffered/huge", "/huge") for protocol in PROTOCOLS if FULL_GRID or path != "/huge" or "h2-" not in protocol],
+    [
+        (path, protocol)
+        for path in ("/unbuffered/huge", "/huge")
+        for protocol in PROTOCOLS
+        if FULL_GRID or (protocol in ("http/1.1", "h2") if path == "/huge" else protocol != "h2-tls")
+    ],
 )
 def test_a_worker_waits_with_its_client_in_little_memory(nginx: Nginx, path: str, protocol: str) -> None:
     with asking(nginx, protocol, "/quiet"):  # what a first connection of its kind takes is not the question
