@@ -33,7 +33,7 @@ suite python 240 .venv/bin/python -m pytest -q -p no:cacheprovider tests/unit te
 suite sanitizers 240 bash -c 'cmake -S csrc -B build/sanitize -G Ninja -DOVERREAD_TESTS=ON -DOVERREAD_SANITIZE=ON -DOVERREAD_SHARED=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo > /dev/null &&
   cmake --build build/sanitize > build/sanitize/build.log 2>&1 && ctest --test-dir build/sanitize --output-on-failure'
 suite fuzz 240 bash scripts/fuzz.sh 20
-suite proxies 300 .venv/bin/python -m pytest -q -p no:cacheprovider tests/integration
+suite proxies 480 .venv/bin/python -m pytest -q -p no:cacheprovider tests/integration
 
 echo
 printf '%s\n' "${times[@]}"

@@ -213,8 +213,7 @@ def test_ranges(nginx: Nginx) -> None:
     assert SECRET not in body
     # The origin's: what it says of its place would no longer be true.
     code, status, body = curl(nginx.url("/truncate/part"))
-    assert (code, status) == (18, 206)
-    assert LEAK.startswith(body)
+    assert (code, status) == (0, 502)
     assert SECRET not in body
     assert is_masked(curl(nginx.url("/redact/part"))[2], LEAK)
 
@@ -270,7 +269,10 @@ def test_a_long_file_for_a_slow_client(nginx: Nginx, action: str) -> None:
     original = LONG + MEMORY + LONG
     if action == "redact":
         assert code == 0
-        assert is_masked(body, original)
+        assert (len(body), body[: len(LONG)]) == (len(original), LONG)
+        # The page ends where the leak begins, and another page behind it is foreign.
+        assert body[-100:].strip(b"* \n") == b""
+        assert SECRET not in body
     else:
         assert code == 18
         assert original.startswith(body)
