@@ -8,7 +8,8 @@
 
 namespace {
 
-const char* const TYPES[] = {"text/html; charset=utf-8", "application/json", "image/png", "text/event-stream", "text/plain; charset=iso-8859-1", "", "text/html"};
+const char* const TYPES[] = {
+    "text/html; charset=utf-8", "application/json", "image/png", "text/event-stream", "text/plain; charset=iso-8859-1", "", "text/html"};
 const uint32_t HOLDS[] = {0, 100, OVR_HOLD_DEFAULT};
 
 struct Out {
