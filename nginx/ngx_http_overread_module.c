@@ -449,14 +449,13 @@ static ngx_int_t absorb(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t wanted) {
     return NGX_OK;
 }
 
-/* What a buffer says beside its bytes. */
-static ngx_buf_t* bare(ngx_pool_t* pool, const ngx_buf_t* from) {
+/* A buffer without a byte that ends the response, or only pushes it on. */
+static ngx_buf_t* bare(ngx_pool_t* pool, ngx_uint_t last) {
     ngx_buf_t* b = ngx_calloc_buf(pool);
     if (b == NULL) return NULL;
-    b->last_buf = from->last_buf;
-    b->last_in_chain = from->last_in_chain;
-    b->flush = from->flush;
-    b->sync = 1;
+    b->last_buf = last ? 1 : 0;
+    b->flush = last ? 0 : 1;
+    b->last_in_chain = 1;
     return b;
 }
 
@@ -486,8 +485,9 @@ static ngx_int_t forward(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t released
         if (absorb(ctx, in, ctx->ended ? ready : UINT64_MAX) != NGX_OK) return NGX_ERROR;
         if (take_held(ctx, &ready, &end) != NGX_OK) return NGX_ERROR;
         for (; in && ctx->head_out && !ctx->ended; in = in->next) {
-            if (!in->buf->last_buf && !in->buf->flush && !in->buf->sync) continue;
-            ngx_buf_t* b = bare(r->pool, in->buf);
+            /* Copies carry the flush: on a stream that never ends, a new buffer each time would fill the pool. */
+            if (!ngx_buf_special(in->buf) && !in->buf->last_buf) continue;
+            ngx_buf_t* b = ngx_buf_special(in->buf) ? in->buf : bare(r->pool, 1);
             if (b == NULL || append(r->pool, &end, b) != NGX_OK) return NGX_ERROR;
         }
         in = NULL;
@@ -599,10 +599,8 @@ static void withhold(overread_ctx_t* ctx) {
     if (add_field(r, literal("Cache-Control"), literal("no-store")) != NGX_OK) return;
     if (ctx->filter && add_field(r, literal("Overread-Id"), literal(ovr_filter_id(ctx->filter))) != NGX_OK) return;
     if (next_header_filter(r) == NGX_ERROR || r->header_only) return;
-    out.buf = ngx_calloc_buf(r->pool);
+    out.buf = bare(r->pool, 1);
     if (out.buf == NULL) return;
-    out.buf->last_buf = 1;
-    out.buf->last_in_chain = 1;
     out.next = NULL;
     (void)next_body_filter(r, &out);
 }
@@ -749,11 +747,8 @@ static ngx_int_t shorten(overread_ctx_t* ctx, ngx_chain_t* in, const ovr_action*
     rc = forward(ctx, in, released, 1);
     drop_waiting(ctx);
     if (rc == NGX_ERROR) return NGX_ERROR;
-    out.buf = ngx_calloc_buf(r->pool);
+    out.buf = bare(r->pool, !ctx->broken);
     if (out.buf == NULL) return NGX_ERROR;
-    out.buf->last_buf = !ctx->broken;
-    out.buf->flush = ctx->broken;
-    out.buf->last_in_chain = 1;
     out.next = NULL;
     if (next_body_filter(r, &out) == NGX_ERROR) return NGX_ERROR;
     if (!ctx->broken) release_producer(r->upstream);

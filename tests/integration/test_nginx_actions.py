@@ -45,6 +45,7 @@ PLACES = """
     location /{action}/strict/ {{{{ {mode} overread_on_error block; proxy_pass {{origin}}; }}}}
     location /{action}/small/ {{{{ {mode} proxy_buffer_size 1k; proxy_buffers 2 1k; proxy_busy_buffers_size 1k; proxy_pass {{origin}}; }}}}
     location /{action}/threads/ {{{{ {mode} aio threads; aio_write on; proxy_cache pages; proxy_pass {{origin}}; }}}}
+    location /{action}/limited/ {{{{ {mode} overread_max_body 2500; proxy_pass {{origin}}; }}}}
     location /{action}/any/ {{{{ {mode} overread_types *; proxy_pass {{origin}}; }}}}
     location /{action}/file/ {{{{ {mode} overread_types *; alias {{folder}}/site/static/; }}}}
     location /{action}/ssi/ {{{{ {mode} ssi on; alias {{folder}}/site/ssi/; }}}}
@@ -199,6 +200,15 @@ def test_every_way_to_the_client_masks_the_same_bytes(nginx: Nginx) -> None:
     bodies = {curl(nginx.url("/redact" + way, protocol), protocol)[2] for way in ways for protocol in PROTOCOLS}
     assert len(bodies) == 1
     assert is_masked(bodies.pop(), LEAK)
+
+
+def test_behind_the_size_limit_bytes_flow(nginx: Nginx) -> None:
+    assert is_masked(curl(nginx.url("/redact/limited/leak"))[2], LEAK)
+    code, status, body = curl(nginx.url("/redact/limited/leak-and-much"))
+    assert (code, status) == (0, 200)
+    assert body[-len(LONG) :] == whole("/leak-and-much")[-len(LONG) :]
+    assert SECRET not in body
+    assert LEAK.startswith(curl(nginx.url("/truncate/limited/leak"))[2])
 
 
 def test_ranges(nginx: Nginx) -> None:
