@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "accept_encoding.h"
+#include "control_file.h"
 #include "envoy_abi.h"
 #include "overread.h"
 
@@ -39,6 +40,7 @@ struct Config {
     ovr_ruleset* ruleset = nullptr;  // NULL: the shipped one
     ovr_scanner* scanner = nullptr;
     ovr_policy policy{};
+    mutable overread_envoy::ControlFile control;
     uint8_t test_key[16] = {};
     bool alters = false;  // bodies may be masked or shortened
     int events_fd = -1;
@@ -81,9 +83,10 @@ struct Filter {
     void* envoy;
     ovr_filter* scan = nullptr;
     void* scheduler = nullptr;
-    bool armed = false;      // guarded by the timer's lock once set
-    bool untouched = false;  // 1xx, upgrades, mode off, a failed core: bytes pass as they are
-    bool started = false;    // a response head was seen
+    bool armed = false;       // guarded by the timer's lock once set
+    bool untouched = false;   // 1xx, upgrades, mode off, a failed core: bytes pass as they are
+    bool started = false;     // a response head was seen
+    int mode = OVR_MODE_OFF;  // of this response: enum ovr_mode
     bool head_out = false;
     bool redact = false;    // what leaves from now on is masked first
     bool no_store = false;  // the head's caching fields are gone
@@ -398,6 +401,8 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
             for (size_t i = 0; error.empty() && i < sizeof config.test_key; i++)
                 config.test_key[i] = static_cast<uint8_t>(std::stoul(digits.substr(2 * i, 2), nullptr, 16));
             config.policy.test_key = {config.test_key, sizeof config.test_key};
+        } else if (key == "control") {
+            config.control.watch(value);
         } else if (key == "events") {
             config.events_fd = open(value.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
             if (config.events_fd < 0) error = "events: cannot open '" + value + "': " + std::strerror(errno);
@@ -498,7 +503,8 @@ int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void*
     Filter* f = self(filter);
     f->envoy = envoy;
     if (const void* route = envoy_dynamic_module_callback_get_most_specific_route_config(envoy)) f->settings = static_cast<const Config*>(route);
-    if (f->settings->policy.mode == OVR_MODE_OFF) {
+    f->mode = std::min(f->settings->policy.mode, f->config->control.most());
+    if (f->mode == OVR_MODE_OFF) {
         f->untouched = true;
         return kHeadersContinue;
     }
@@ -582,7 +588,9 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
 
     ovr_action action{};
     ovr_error why{};
-    if (ovr_filter_open(f->settings->scanner, &f->settings->policy, &f->scan, &why) != OVR_OK || ovr_filter_head(f->scan, &response, &action) != OVR_OK) {
+    ovr_policy policy = f->settings->policy;
+    policy.mode = f->mode;
+    if (ovr_filter_open(f->settings->scanner, &policy, &f->scan, &why) != OVR_OK || ovr_filter_head(f->scan, &response, &action) != OVR_OK) {
         f->core_failed();
         return kHeadersContinue;
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 from . import __version__, _core, events, rule_page, ruleset, selftest, show, site_counts
 from ._stream import Scanner
 from .errors import OverreadError
-from .policy import block_bits
+from .policy import MODES, block_bits
 from .ruleset import Ruleset
 from .scan_files import Report, scan_path
 from .site_counts import SiteCounts
@@ -67,6 +67,11 @@ def main(argv: list[str] | None = None) -> int:
     why.add_argument("file", type=Path)
     why.add_argument("id", help="16 hexadecimal digits: of the page a visitor saw, or of a log")
     why.set_defaults(run=_events_explain)
+
+    control = commands.add_parser("control", help="turn filters down at run time, or back to what they are configured for")
+    control.add_argument("file", type=Path, help="the filters' control file")
+    control.add_argument("mode", nargs="?", choices=MODES, help="the most they may do: off, monitor, or enforce (as configured); without it the file is shown")
+    control.set_defaults(run=_control)
 
     test = commands.add_parser("selftest", help="prove that the filter is in the path, decodes and blocks")
     one = test.add_mutually_exclusive_group(required=True)
@@ -266,3 +271,19 @@ def _selftest(args: argparse.Namespace) -> int:
         print(f"{outcome.coding}: {outcome.line}")
     results = {outcome.result for outcome in outcomes}
     return 1 if "passed" in results else 2 if "silent" in results else 0
+
+
+def _control(args: argparse.Namespace) -> int:
+    try:
+        if args.mode:
+            # In one step: a filter never reads half a file.
+            new = args.file.with_name(args.file.name + ".new")
+            new.write_text(f"mode={args.mode}\n")
+            new.replace(args.file)
+        print(args.file.read_text().strip())
+    except FileNotFoundError:
+        print("mode=enforce (no file: as configured)")
+    except OSError as e:
+        print(f"overread: {args.file}: {e.strerror}", file=sys.stderr)
+        return 2
+    return 0

@@ -330,6 +330,8 @@ def _start_envoy(
     if not 0 <= args.most_blocked <= 1:
         raise UsageError(f"--most-blocked {args.most_blocked}: expected a share, 0 to 1")
     config.append(f"most_blocked={args.most_blocked}")
+    if args.control:
+        config.append(f"control={os.path.abspath(args.control)}")
     if args.test_key:
         try:
             read_key(Path(args.test_key))
@@ -514,6 +516,7 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
     parser.add_argument("--per-day", type=float, metavar="N", help="responses a day, for --budget")
     parser.add_argument("--on-error", choices=("pass", "block"), default="pass", help="what enforce does with a body that cannot be decoded (default pass)")
     parser.add_argument("--most-blocked", type=float, default=0.0, metavar="SHARE", help="above this share of stopped responses only monitor")
+    parser.add_argument("--control", default=None, metavar="FILE", help="file of overread control: turns the filter down at run time")
     parser.add_argument("--test-key", default=None, metavar="FILE", help="key of overread selftest")
     parser.add_argument("--ruleset", default=None, metavar="BLOB", help="compiled rules and weights, e.g. of overread calibrate; the shipped ones by default")
     parser.add_argument("--hold", type=_hold, metavar="BYTES", help="delay line in enforce (default 16384)")

@@ -14,7 +14,7 @@ import pytest
 import overread
 from tests.unit.test_api import LEAK, PAGE, SECRET
 
-from .conftest import Proxy, start_proxy, stop_demo
+from .conftest import Proxy, command, start_proxy, stop_demo
 from .test_envoy import PROTOCOLS, curl, until
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x02IDATab....\0\0\0\0IEND\xaeB`\x82"
@@ -159,6 +159,36 @@ def test_what_may_be_altered_is_asked_for_plain(proxy: Proxy, tmp_path: Path) ->
     for action, asked in (("redact", "identity"), ("block", "gzip"), ("log", "gzip")):
         fetch(proxy, f"/{action}/clean", "--http1.1", tmp_path)
         assert Origin.asked == asked
+
+
+def test_it_is_turned_down_at_run_time(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Origin)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    file = tmp_path / "control"
+    made = start_proxy(tmp_path, f"http://127.0.0.1:{server.server_port}", "--mode", "enforce", "--control", str(file))
+
+    def say(*words: str) -> str:
+        return subprocess.run(command("control", str(file), *words), capture_output=True, text=True, timeout=30, check=True).stdout
+
+    try:
+        assert "as configured" in say()
+        assert fetch(made, "/leak", "--http1.1", tmp_path)[0] == 502
+        for mode, status, events in (("monitor", 200, 1), ("off", 200, 0), ("enforce", 502, 1), ("off", 200, 0)):
+            assert say(mode) == f"mode={mode}\n"
+            assert until(lambda status=status: fetch(made, "/leak", "--http1.1", tmp_path)[0] == status, 5)
+            time.sleep(1.1)  # the next look, also where the status is the same
+            before = len(made.records())
+            assert fetch(made, "/leak", "--http1.1", tmp_path)[0] == status
+            assert until(lambda n=before + events: len(made.records()) == n)
+        file.write_text("mode=everything\n")
+        time.sleep(1.1)
+        assert fetch(made, "/leak", "--http1.1", tmp_path)[0] == 200  # as it was
+        file.unlink()
+        assert until(lambda: fetch(made, "/leak", "--http1.1", tmp_path)[0] == 502, 5)
+    finally:
+        stop_demo(made.process)
+        server.shutdown()
+        server.server_close()
 
 
 def test_paths_have_settings_of_their_own(proxy: Proxy, tmp_path: Path) -> None:
