@@ -846,6 +846,7 @@ static ovr_filter* open_filter(const overread_main_conf_t* main, const overread_
 static ngx_int_t header_filter(ngx_http_request_t* r) {
     overread_main_conf_t* main = ngx_http_get_module_main_conf(r, ngx_http_overread_module);
     overread_loc_conf_t* conf = ngx_http_get_module_loc_conf(r, ngx_http_overread_module);
+    ngx_http_core_loc_conf_t* core = ngx_http_get_module_loc_conf(r, ngx_http_core_module);
     overread_ctx_t* ctx;
     ovr_action action;
     ngx_uint_t mode;
@@ -892,7 +893,7 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
     r->filter_need_in_memory = 1;
     /* nginx's own range filter cuts the body before it comes here, on what its head filter behind this one has found: for
      * its sake the head goes at once, and a leak is cut instead of blocked. */
-    ctx->head_out = action.release_head || (r->headers_in.range && r->allow_ranges && r->headers_out.status == NGX_HTTP_OK);
+    ctx->head_out = action.release_head || (r->headers_in.range && r->allow_ranges && core->max_ranges && r->headers_out.status == NGX_HTTP_OK);
     return ctx->head_out ? next_header_filter(r) : NGX_OK;
 }
 

@@ -46,6 +46,7 @@ PLACES = """
     location /{action}/small/ {{{{ {mode} proxy_buffer_size 1k; proxy_buffers 2 1k; proxy_busy_buffers_size 1k; proxy_pass {{origin}}; }}}}
     location /{action}/threads/ {{{{ {mode} aio threads; aio_write on; proxy_cache pages; proxy_pass {{origin}}; }}}}
     location /{action}/limited/ {{{{ {mode} overread_max_body 2500; proxy_pass {{origin}}; }}}}
+    location /{action}/whole/ {{{{ {mode} max_ranges 0; alias {{folder}}/site/static/; }}}}
     location /{action}/any/ {{{{ {mode} overread_types *; proxy_pass {{origin}}; }}}}
     location /{action}/file/ {{{{ {mode} overread_types *; alias {{folder}}/site/static/; }}}}
     location /{action}/ssi/ {{{{ {mode} ssi on; alias {{folder}}/site/ssi/; }}}}
@@ -221,6 +222,9 @@ def test_ranges(nginx: Nginx) -> None:
     assert (code, status) == (18, 206)
     assert LEAK[100:].startswith(body)
     assert SECRET not in body
+    # Without nginx's own ranges the whole is scanned, and its head waits.
+    assert curl(nginx.url("/block/whole/leak.html"), "-r", "1990-4500") == (0, 502, b"")
+    assert is_masked(curl(nginx.url("/redact/whole/leak.html"), "-r", "1990-4500")[2], LEAK)
     # The origin's: what it says of its place would no longer be true.
     code, status, body = curl(nginx.url("/truncate/part"))
     assert (code, status) == (0, 502)
