@@ -492,7 +492,7 @@ cdef class Scanner:
     cdef object ruleset
     cdef readonly double threshold
     cdef readonly uint32_t hold
-    # Streams not in use, 6 KiB each; more than 16 at a time are closed again. Touched only with the GIL held, which makes the scanner safe to share.
+    # Streams not in use, 10 KiB each; more than 16 at a time are closed again. Touched only with the GIL held, which makes the scanner safe to share.
     cdef ovr_stream *pool[16]
     cdef int pooled
 
