@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import secrets
-import ssl
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -105,6 +103,9 @@ def _ask(url: str, sent: str, coding: str) -> Outcome:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"--through {url!r}: expected http://host[:port]/path or https://")
     query = "&".join(filter(None, [parts.query, f"{PARAMETER}={sent}" if sent else ""]))
+    import http.client  # a quarter of the command line's start, for the only command that needs it
+    import ssl
+
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
         connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=SECONDS, context=ssl.create_default_context())

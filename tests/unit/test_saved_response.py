@@ -149,8 +149,11 @@ def coded_head(coding: str, more: bytes = b"") -> bytes:
     return b"HTTP/1.1 200 OK\r\n" + TYPE + b"Content-Encoding: %s\r\n%s\r\n" % (coding.encode(), more)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("chunks", [False, True])
+# Every way once, every other one in chunks.
+WAYS_AND_CHUNKS = [(way, i % 2 == 1) for i, way in enumerate(WAYS)]
+
+
+@pytest.mark.parametrize(("way", "chunks"), WAYS_AND_CHUNKS)
 def test_compressed_bodies_are_decoded(way: str, chunks: bool) -> None:
     coding, pack = WAYS[way]
     head = coded_head(coding, b"Transfer-Encoding: chunked\r\n" if chunks else b"")
@@ -163,8 +166,15 @@ def test_compressed_bodies_are_decoded(way: str, chunks: bool) -> None:
     assert (code, row["body_bytes"], row["decode"], err) == (1, len(LEAK), "none", "")
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "magic", "gzip, br", "identity"])
-@pytest.mark.parametrize("start", [b"---\na: 1\n", b"{", b"", b"<!DOCTYPE html>", b"xml", b"+OK ", b"SQ", b"\r\n", b"p"])
+DECODED = [
+    (coding, start)
+    for i, coding in enumerate(["gzip", "deflate", "br", "zstd", "magic", "gzip, br", "identity"])
+    for j, start in enumerate([b"---\na: 1\n", b"{", b"", b"<!DOCTYPE html>", b"xml", b"+OK ", b"SQ", b"\r\n", b"p"])
+    if coding in ("deflate", "br") or (i + j) % 3 == 0  # these two have no magic
+]
+
+
+@pytest.mark.parametrize(("coding", "start"), DECODED)
 def test_what_curl_decoded_is_never_decoded_again(coding: str, start: bytes) -> None:
     # As br the first is a stored block; as deflate some of the others are the start of a block.
     for body in (start, start + b"some plain text, not much of it\n", start + LEAK):
@@ -172,8 +182,7 @@ def test_what_curl_decoded_is_never_decoded_again(coding: str, start: bytes) -> 
         assert (code, row["body_bytes"], row["decode"], err) == (row["leaked"], len(body), "none", "")
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("chunks", [False, True])
+@pytest.mark.parametrize(("way", "chunks"), WAYS_AND_CHUNKS)
 def test_contexts_come_from_the_decoded_body(tmp_path: Path, way: str, chunks: bool) -> None:
     coding, pack = WAYS[way]
     body = PAGE * 90 + LEAK
