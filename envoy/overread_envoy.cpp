@@ -283,7 +283,7 @@ void Filter::shorten(const ovr_action& action) {
 void Filter::stop(const ovr_action& action) {
     finished = true;
     timer().disarm(this);
-    if (!action.test) count(action.verb != OVR_END && !head_out ? config->blocked : action.verb == OVR_END && !head_out ? config->shortened : config->cut);
+    if (!action.test) count(head_out ? config->cut : action.verb == OVR_END ? config->shortened : config->blocked);
     write_event(action);
     if (action.verb == OVR_END && !head_out) {
         shorten(action);
@@ -462,7 +462,6 @@ Config* new_config(envoy_buffer text) {
     if (error.empty()) {
         for (const int action : config->policy.action)
             config->alters |= config->policy.mode == OVR_MODE_ENFORCE && (action >= OVR_DO_REDACT && action < OVR_DO_BLOCK);
-        find_decoded(*config);
         return config;
     }
     std::fprintf(stderr, "overread: %s\n", error.c_str());
@@ -477,6 +476,7 @@ const char* envoy_dynamic_module_on_program_init(void) { return kEnvoyAbiVersion
 const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_buffer, envoy_buffer text) {
     Config* config = new_config(text);
     if (!config) return nullptr;
+    find_decoded(*config);
     auto counter = [envoy](const char* name, const char* label, size_t& id) {
         envoy_buffer labels[] = {buffer(label ? label : "")};
         envoy_dynamic_module_callback_http_filter_config_define_counter(envoy, buffer(name), labels, label ? 1 : 0, &id);

@@ -11,8 +11,6 @@ import contextlib
 import json
 import os
 import re
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,6 +19,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from calibration.leaks import servers
 
 import overread
 from benchmarks import corpora, results
@@ -59,12 +59,6 @@ class Variant:
     worker: int  # its process
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 def cpu_ns(pid: int) -> int:
     """Nanoseconds that a process has run."""
     return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
@@ -73,28 +67,15 @@ def cpu_ns(pid: int) -> int:
 @contextlib.contextmanager
 def serving(name: str, settings: str, load: str, files: Path, folder: Path) -> Iterator[Variant]:
     folder.mkdir()
-    port = free_port()
+    port = servers.free_port()
     user = "user root;" if os.geteuid() == 0 else ""
     (folder / "nginx.conf").write_text(CONFIG.format(load=load, dir=folder, user=user, settings=settings, port=port, files=files))
-    process = subprocess.Popen(
-        ["/usr/sbin/nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")], start_new_session=True, stderr=subprocess.PIPE, text=True
-    )
+    command = ["/usr/sbin/nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")]
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"bench-proxies: nginx ({name}) did not start: {process.stderr.read() if process.stderr else ''}")
-            time.sleep(0.05)
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        yield Variant(name, port, int(children[0]))
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        with servers.running(command, port, folder) as pid:
+            yield Variant(name, port, int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]))
+    except RuntimeError as error:
+        sys.exit(f"bench-proxies: {error}")
 
 
 def load(port: int, path: str, seconds: float) -> tuple[int, float, float]:

@@ -291,8 +291,7 @@ OVR_API int ovr_filter_flush(ovr_filter*, ovr_action*);
 OVR_API int ovr_filter_trailers(ovr_filter*, const ovr_header* fields, size_t count, ovr_action*);
 OVR_API int ovr_filter_end(ovr_filter*, ovr_action*);
 /* Overwrites what is to be masked in the body bytes at `offset` of the response, and returns how many were. To be called while
- * action.redact is 1 with every byte that leaves, once, in order, just before it does: ovr_filter_body forgets what `released`
- * has let go only then. */
+ * action.redact is 1 with every byte that leaves, once, in order, just before it does. */
 OVR_API uint64_t ovr_filter_redact(ovr_filter*, uint64_t offset, void* data, size_t size);
 /* Fields that must not go out where action.no_store is 1: lower-case names, NULL at the end. */
 OVR_API const char* const* ovr_no_store_strips(void);

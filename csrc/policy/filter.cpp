@@ -53,21 +53,16 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
 // that looks otherwise is repeated: a client chooses these values.
 void Filter::take_ids(const ovr_request* request) {
     trace_id_[0] = request_id_[0] = 0;
-    auto is = [](const ovr_bytes& name, const char* lower) {
-        if (name.size != std::strlen(lower)) return false;
-        for (size_t i = 0; i < name.size; i++)
-            if ((name.data[i] >= 'A' && name.data[i] <= 'Z' ? name.data[i] | 0x20 : name.data[i]) != lower[i]) return false;
-        return true;
-    };
     auto hex = [](uint8_t c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
     for (size_t i = 0; request && i < request->header_count; i++) {
-        const ovr_bytes& v = request->headers[i].value;
-        if (is(request->headers[i].name, "traceparent") && v.size >= 55 && v.data[2] == '-' && v.data[35] == '-' && std::all_of(v.data + 3, v.data + 35, hex)) {
+        const ovr_bytes &name = request->headers[i].name, &v = request->headers[i].value;
+        if (name_is(name.data, name.size, "traceparent") && v.size >= 55 && v.data[2] == '-' && v.data[35] == '-' &&
+            std::all_of(v.data + 3, v.data + 35, hex)) {
             std::memcpy(trace_id_, v.data + 3, 32);
             trace_id_[32] = 0;
         }
         // As proxies make them: a UUID (Envoy), 32 hexadecimal digits (nginx).
-        const bool id = is(request->headers[i].name, "x-request-id") && v.size >= 8 && v.size <= 40 &&
+        const bool id = name_is(name.data, name.size, "x-request-id") && v.size >= 8 && v.size <= 40 &&
                         std::all_of(v.data, v.data + v.size, [&](uint8_t c) { return hex(c) || c == '-'; });
         if (id) {
             std::memcpy(request_id_, v.data, v.size);
@@ -127,10 +122,8 @@ void Filter::watch(const uint8_t* data, size_t size) {
     feed_again(without);
     const uint64_t from = std::max(released_, stream_.undelayed());
     stream_.feed(data + without, size - without);
-    start_redaction(from);
+    redaction_.begin(from, stream_.text());
 }
-
-void Filter::start_redaction(uint64_t from) { redaction_.begin(from, stream_.text()); }
 
 void Filter::flush(ovr_action* action) {
     if (!stopped()) stream_.flush();
@@ -148,7 +141,7 @@ void Filter::end(ovr_action* action) {
         const uint64_t from = std::max(released_, stream_.undelayed());
         ovr_verdict v;
         stream_.finish(&v);
-        if (below && stream_.bits() >= plan_.from(OVR_DO_REDACT)) start_redaction(from);
+        if (below && stream_.bits() >= plan_.from(OVR_DO_REDACT)) redaction_.begin(from, stream_.text());
     }
     ended_ = true;
     act(action, true);

@@ -40,7 +40,6 @@ class Filter {
     bool is_test() { return stream_.sighting().seen() && stream_.bits() < WEAK_BITS; }
     void take_ids(const ovr_request* request);
     void look_for_token(const ovr_request& request);
-    void start_redaction(uint64_t from);
     void decide(bool at_end);
     void shorten(int action);
     void act(ovr_action* action, bool at_end);

@@ -28,8 +28,7 @@ void Redaction::begin(uint64_t from, Stream::Text text) {
 
 // A control byte, or one that begins or continues no character. A lead byte without its character shows at the byte behind it.
 bool Redaction::is_raw(uint8_t b) {
-    const bool text_control = b == '\t' || b == '\n' || b == '\f' || b == '\r' || b == 0x1a || b == 0x1b;
-    if (b < 0x80 && need_ == 0) return (b < 0x20 && !text_control) || b == 0x7f;
+    if (b < 0x80 && need_ == 0) return is_control(b);
     if (text_ != Stream::Text::utf8) return false;
     if (need_ && b >= low_ && b <= high_) {
         need_--;
@@ -39,13 +38,12 @@ bool Redaction::is_raw(uint8_t b) {
     }
     const bool cut = need_ && led_;
     need_ = 0;
-    if (b < 0x80) return cut || (b < 0x20 && !text_control) || b == 0x7f;
-    if (b < 0xc2 || b > 0xf4) return true;
-    // RFC 3629: how many bytes continue the character, and what the first of them may be.
+    if (b < 0x80) return cut || is_control(b);
+    if (!is_lead(b)) return true;
     led_ = true;
-    need_ = b < 0xe0 ? 1 : b < 0xf0 ? 2 : 3;
-    low_ = b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80;
-    high_ = b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
+    need_ = continuations(b);
+    low_ = lowest_second(b);
+    high_ = highest_second(b);
     return cut;
 }
 

@@ -26,13 +26,6 @@ constexpr uint64_t NEAR = 512;
 // From so many bytes on a match may have ended at a verifier's bound (MAX_REPEAT).
 constexpr uint64_t LONG_MATCH = 400;
 
-bool equals_nocase(const ovr_bytes& b, const char* lower) {
-    if (b.size != std::strlen(lower)) return false;
-    for (size_t i = 0; i < b.size; i++)
-        if ((b.data[i] >= 'A' && b.data[i] <= 'Z' ? b.data[i] | 0x20 : b.data[i]) != lower[i]) return false;
-    return true;
-}
-
 bool starts_with(const ovr_bytes& b, const char* what) {
     const size_t n = std::strlen(what);
     return b.size >= n && std::memcmp(b.data, what, n) == 0;
@@ -80,9 +73,9 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
         type = response->content_type;
         for (size_t i = 0; i < response->header_count; i++) {
             const ovr_header& h = response->headers[i];
-            if (type.size == 0 && equals_nocase(h.name, "content-type")) type = h.value;
-            if (equals_nocase(h.name, "content-encoding")) codings.add(h.value.data, h.value.size);
-            if (equals_nocase(h.name, "x-accel-buffering") && equals_nocase(h.value, "no")) flows = true;
+            if (type.size == 0 && name_is(h.name.data, h.name.size, "content-type")) type = h.value;
+            if (name_is(h.name.data, h.name.size, "content-encoding")) codings.add(h.value.data, h.value.size);
+            if (name_is(h.name.data, h.name.size, "x-accel-buffering") && name_is(h.value.data, h.value.size, "no")) flows = true;
         }
     }
     if (type_size_ == NO_TYPE || type.size != type_size_ || (type.size && std::memcmp(type.data, type_, type.size) != 0)) {

@@ -14,13 +14,6 @@ bool token_char(uint8_t c) {
     return c && std::strchr("!#$%&'*+-.^_`|~", c) != nullptr;
 }
 
-bool name_is(const uint8_t* name, size_t size, const char* lower) {
-    if (size != std::strlen(lower)) return false;
-    for (size_t i = 0; i < size; i++)
-        if ((name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]) != lower[i]) return false;
-    return true;
-}
-
 size_t first_control(const uint8_t* p, size_t n) {
     for (size_t i = 0; i < n; i++)
         if ((p[i] < 0x20 && p[i] != '\t') || p[i] == 0x7f) return i;

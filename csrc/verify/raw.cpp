@@ -10,19 +10,6 @@ namespace {
 constexpr size_t HISTORY = 16;      // "%PDF-1.7\r\n%" ends 11 bytes before its first raw byte
 constexpr size_t MAGIC_REACH = 24;  // a magic and what of a file stands close behind it: the CRC of a ZIP entry
 
-// RFC 3629, table 3-7 of the Unicode standard: bytes that may begin a character of several, how many continuations each wants,
-// and between what the first of these lies.
-bool is_lead(uint8_t b) { return b >= 0xc2 && b <= 0xf4; }
-uint8_t continuations(uint8_t lead) { return lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3; }
-uint8_t lowest_second(uint8_t lead) { return lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80; }
-uint8_t highest_second(uint8_t lead) { return lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf; }
-
-// As the kernel's control class.
-bool is_control(uint8_t b) {
-    const bool text = b == '\t' || b == '\n' || b == '\f' || b == '\r' || b == 0x1a || b == 0x1b;
-    return (b < 0x20 && !text) || b == 0x7f;
-}
-
 // Bytes that a visitor may have typed: UTF-8, perhaps cut at the end. Longer forms than needed are not looked for.
 bool may_be_typed(const uint8_t* p, size_t n) {
     for (size_t i = 0; i < n;) {

@@ -5,6 +5,7 @@
 
 #include "kernel/kernel.h"
 #include "ruleset/content_class.h"
+#include "verify/text_bytes.h"
 
 namespace overread {
 

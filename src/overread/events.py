@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -15,11 +16,6 @@ from .verdict import Finding, Term, Verdict
 POLL_SECONDS = 0.2
 
 Event = dict[str, Any]
-# What the schema requires.
-_KEYS = {
-    *("schema", "id", "unix_ms", "proxy", "mode", "action", "head_sent", "method", "host", "path", "status", "tier", "bits", "probability"),
-    *("content_class", "decode", "body_bytes", "released", "terms", "findings", "findings_dropped", "exempt"),
-}
 
 
 def read(path: Path) -> Iterator[Event]:
@@ -81,12 +77,18 @@ def _events(file: BinaryIO) -> Iterator[Event]:
             yield event
 
 
+@functools.cache
+def _required() -> frozenset[str]:
+    """What every event has, by the schema."""
+    return frozenset(json.loads(Path(__file__).with_name("event.schema.json").read_text(encoding="utf-8"))["required"])
+
+
 def _parse(line: bytes) -> Event | None:
     try:
         event = json.loads(line)
     except ValueError:
         return None
-    return event if isinstance(event, dict) and event.get("schema") == 1 and event.keys() >= _KEYS else None
+    return event if isinstance(event, dict) and event.get("schema") == 1 and event.keys() >= _required() else None
 
 
 def find(path: Path, event_id: str) -> Event:

@@ -11,9 +11,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,17 +22,28 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
-class Demo:
+class Proxy:
+    """`overread proxy` before an origin of the test's own."""
+
     port: int
-    origin_port: int
     admin_port: int
     events: Path
-    plant: Path
     process: subprocess.Popen[str]
 
     @property
     def filtered(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def records(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.events.read_text().splitlines()]
+
+
+@dataclass
+class Demo(Proxy):
+    """`overread demo`: the leaking origin as well."""
+
+    origin_port: int
+    plant: Path
 
     @property
     def origin(self) -> str:
@@ -64,60 +76,56 @@ def start_demo(folder: Path, *options: str) -> Demo:
     port, origin_port, admin_port = free_ports(3)
     seed = secrets.randbits(32)
     print(f"demo seed: {seed}")
-    events, plant, log = folder / "events.jsonl", folder / "planted", folder / "log"
+    events, plant = folder / "events.jsonl", folder / "planted"
     argv = command("demo", "--port", str(port), "--origin-port", str(origin_port), "--admin-port", str(admin_port))
     argv += ["--events", str(events), "--plant", str(plant), "--seed", str(seed), "--source", str(ROOT / "demo")]
-    with log.open("w") as out:
-        process = subprocess.Popen([*argv, *options], stdout=out, stderr=subprocess.STDOUT, text=True, start_new_session=True, cwd=folder)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        if re.search(r"^ready", log.read_text(), re.M):
-            return Demo(port, origin_port, admin_port, events, plant, process)
-        time.sleep(0.05)
-    stop_demo(process)
-    pytest.fail(f"the demo did not become ready:\n{log.read_text()}")
-
-
-@dataclass
-class Proxy:
-    """`overread proxy` before an origin of the test's own."""
-
-    port: int
-    admin_port: int
-    events: Path
-    process: subprocess.Popen[str]
-
-    @property
-    def filtered(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def records(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.events.read_text().splitlines()]
+    return Demo(port, admin_port, events, ready([*argv, *options], folder, "ready"), origin_port, plant)
 
 
 def start_proxy(folder: Path, upstream: str, *options: str) -> Proxy:
     port, admin_port = free_ports(2)
-    events, log = folder / "events.jsonl", folder / "log"
+    events = folder / "events.jsonl"
     argv = command("proxy", "--upstream", upstream, "--port", str(port), "--admin-port", str(admin_port), "--events", str(events))
+    return Proxy(port, admin_port, events, ready([*argv, *options], folder, "overread: events in"))
+
+
+def ready(argv: list[str], folder: Path, says: str) -> subprocess.Popen[str]:
+    """A command in a process group of its own, once a line of its output begins so."""
+    log = folder / "log"
     with log.open("w") as out:
-        process = subprocess.Popen([*argv, *options], stdout=out, stderr=subprocess.STDOUT, text=True, start_new_session=True, cwd=folder)
+        process = subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, text=True, start_new_session=True, cwd=folder)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
-        if re.search(r"^overread: events in", log.read_text(), re.M):
-            return Proxy(port, admin_port, events, process)
+        if re.search(f"^{says}", log.read_text(), re.M):
+            return process
         time.sleep(0.05)
     stop_demo(process)
-    pytest.fail(f"the proxy did not become ready:\n{log.read_text()}")
+    pytest.fail(f"{argv[1]} did not become ready:\n{log.read_text()}")
 
 
 def stop_demo(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(5)
+        end(process, signal.SIGINT, 15)
+
+
+def end(process: subprocess.Popen[Any], how: signal.Signals, seconds: float) -> None:
+    """Asks a process to end, and its group no longer asks when the time is up."""
+    process.send_signal(how)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(5)
+
+
+def until(condition: Callable[[], object], seconds: float) -> bool:
+    """Whether the condition comes to hold in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return bool(condition())
 
 
 @pytest.fixture(scope="session")

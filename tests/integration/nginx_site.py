@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from . import conftest
 from .conftest import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -219,7 +220,16 @@ http {{
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
 """
 
-SITE = """
+# The ports and keys of started().
+LISTEN = """
+    listen 127.0.0.1:{port};
+    listen 127.0.0.1:{port2} http2;
+    listen 127.0.0.1:{tls_port} ssl http2;
+    ssl_certificate {folder}/cert.pem;
+    ssl_certificate_key {folder}/key.pem;
+"""
+SITE = (
+    """
   types {{ text/html html; text/plain txt; image/jpeg jpg; }}
   log_format overread '$uri $status tier=$overread_tier bits=$overread_bits rules=$overread_rules action=$overread_action id=$overread_id';
   access_log {folder}/access.log overread;
@@ -230,12 +240,9 @@ SITE = """
   overread enforce;
   overread_block_from strong;
   overread_events {folder}/events.jsonl;
-  server {{
-    listen 127.0.0.1:{port};
-    listen 127.0.0.1:{port2} http2;
-    listen 127.0.0.1:{tls_port} ssl http2;
-    ssl_certificate {folder}/cert.pem;
-    ssl_certificate_key {folder}/key.pem;
+  server {{"""
+    + LISTEN
+    + """
     location / {{ proxy_pass {origin}; }}
     location /static/ {{ }}
     location /ssi/ {{ ssi on; }}
@@ -268,15 +275,11 @@ SITE = """
   }}
 }}
 """
+)
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return bool(condition())
+    return conftest.until(condition, seconds)
 
 
 def check(folder: Path, text: str) -> tuple[int, str]:
@@ -318,12 +321,7 @@ def started(folder: Path, origin: str, site: str = SITE, head: str = HEAD, expec
         log = "\n".join(line for line in nginx.log.splitlines() if expected not in line)
         assert not re.search(r"\[(alert|emerg)\]|exited on signal", log), log[-4000:]
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(5)
+        conftest.end(process, signal.SIGTERM, 10)
 
 
 def curl(url: str, *flags: str) -> tuple[int, int, bytes]:

@@ -9,6 +9,7 @@ import re
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 import overread
 from overread import site_counts
 
+from . import conftest
 from .conftest import Demo, command, free_ports, start_demo, stop_demo
 
 CLEAN = ("/", "/about", "/api/items", "/logo.png", "/login")
@@ -29,14 +31,8 @@ def curl(*args: str) -> tuple[int, bytes]:
     return (int(status) if done.returncode == 0 else 0), body
 
 
-def until(condition: object, seconds: float = 5.0) -> bool:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return bool(condition())
+def until(condition: Callable[[], object], seconds: float = 5.0) -> bool:
+    return conftest.until(condition, seconds)
 
 
 def escaped(body: bytes, demo: Demo) -> int:

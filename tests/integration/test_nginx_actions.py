@@ -18,6 +18,7 @@ from .nginx_site import (
     FIXED,
     FULL_GRID,
     LEAK,
+    LISTEN,
     LONG,
     MEMORY,
     PAGE,
@@ -71,12 +72,9 @@ SITE = (
   root {folder}/site;
   overread enforce;
   overread_events {folder}/events.jsonl;
-  server {{
-    listen 127.0.0.1:{port};
-    listen 127.0.0.1:{port2} http2;
-    listen 127.0.0.1:{tls_port} ssl http2;
-    ssl_certificate {folder}/cert.pem;
-    ssl_certificate_key {folder}/key.pem;
+  server {{"""
+    + LISTEN
+    + """
     location /part/ {{ proxy_cache pages; proxy_pass {origin}; }}
     location /outer/ {{ overread_block_from strong; proxy_pass {origin};
       location /outer/inner/ {{ overread_action certain redact; overread_action strong redact; proxy_pass {origin}; }}
