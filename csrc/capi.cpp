@@ -1,8 +1,10 @@
 // overread.h over the core. The only file that catches.
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <string>
 
@@ -13,7 +15,14 @@
 
 struct ovr_ruleset : overread::Ruleset {};
 struct ovr_scanner : overread::Scanner {
-    mutable overread::Breaker breaker;  // the only state that filters share
+    mutable overread::Shared shared;  // of its filters
+};
+struct ovr_ignores {
+    std::unique_ptr<overread::Ignores> list;
+};
+struct ovr_control {
+    overread::Control control;
+    explicit ovr_control(const char* path) : control(path) {}
 };
 struct ovr_stream {
     overread::Stream stream;
@@ -22,7 +31,7 @@ struct ovr_stream {
 };
 struct ovr_filter {
     overread::Filter filter;
-    ovr_filter(const ovr_scanner& s, const ovr_policy& p) : filter(s, s.breaker, p) {}
+    ovr_filter(const ovr_scanner& s, const ovr_policy& p) : filter(s, s.shared, p, p.ignores ? p.ignores->list.get() : nullptr, p.control ? &p.control->control : nullptr) {}
 };
 
 namespace {
@@ -54,11 +63,23 @@ bool good_fields(const ovr_header* fields, size_t count) {
 
 bool good_response(const ovr_response* r) {
     if (!r) return true;
-    if (r->struct_size < sizeof(ovr_response) || !good_bytes(r->reason) || !good_bytes(r->content_type) || !good_fields(r->headers, r->header_count))
+    if (r->struct_size < offsetof(ovr_response, unix_ms) || !good_bytes(r->reason) || !good_bytes(r->content_type) || !good_fields(r->headers, r->header_count))
         return false;
     const ovr_request* q = r->request;
     return !q || (q->struct_size >= sizeof(ovr_request) && good_bytes(q->method) && good_bytes(q->target) && good_bytes(q->body) &&
                   good_fields(q->headers, q->header_count));
+}
+
+// Runs what allocates or locks.
+template <class F>
+int guarded(F f) {
+    try {
+        return f();
+    } catch (const std::bad_alloc&) {
+        return OVR_E_MEMORY;
+    } catch (...) {
+        return OVR_E_INTERNAL;
+    }
 }
 
 const overread::Ruleset* default_ruleset() {
@@ -97,7 +118,7 @@ const char* ovr_decode_name(int d) {
     static const char* const N[] = {"none", "ok", "trailing", "truncated", "broken", "bomb", "unknown"};
     return d >= 0 && d < 7 ? N[d] : "unknown";
 }
-const char* ovr_do_name(int action) { return action >= OVR_DO_LOG && action <= OVR_DO_BLOCK ? overread::action_name(action) : "unknown"; }
+const char* ovr_do_name(int action) { return action >= OVR_DO_LOG && action <= OVR_DO_TRIP ? overread::action_name(action) : "unknown"; }
 const char* ovr_level_name(int group, int level) {
     if (group < 0 || group > overread::GROUP_PLACE || level < 1 || level > overread::MAX_LEVEL) return nullptr;
     const char* name = overread::level_name(overread::Group(group), uint8_t(level));
@@ -167,8 +188,11 @@ int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options
     if (!out) return fail(err, OVR_E_ARGUMENT, "ovr_scanner_new: out is NULL");
     *out = nullptr;
     try {
-        if (options && options->struct_size < sizeof *options)
+        if (options && options->struct_size < offsetof(ovr_scanner_options, key))
             return fail(err, OVR_E_ARGUMENT, "ovr_scanner_new: options.struct_size is not that of this header");
+        const ovr_bytes key = options && options->struct_size >= sizeof *options ? options->key : ovr_bytes{};
+        if (key.size && (!key.data || key.size != overread::OPERATOR_KEY_SIZE))
+            return fail(err, OVR_E_ARGUMENT, "ovr_scanner_new: options.key must have 16 bytes, or none");
         const char* wanted = options ? options->kernel : nullptr;
         const overread::Kernel* kernel = wanted ? overread::kernel_named(wanted) : overread::kernel_default();
         if (!kernel) {
@@ -188,6 +212,9 @@ int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options
         s->threshold = threshold;
         s->hold = hold;
         s->key = overread::random_key();
+        s->shared.keyed = key.size != 0;
+        s->digest_key = key.size ? overread::derived_key(key.data, "digest") : s->key;
+        if (key.size) s->shared.owner_key = overread::derived_key(key.data, "owner");
         *out = s;
         return ok(err);
     } catch (const std::bad_alloc&) {
@@ -199,9 +226,9 @@ int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options
 void ovr_scanner_free(ovr_scanner* s) { delete s; }
 const char* ovr_scanner_kernel(const ovr_scanner* s) { return s ? s->kernel->name : nullptr; }
 
-int ovr_scanner_breaker_open(const ovr_scanner* s) { return s && s->breaker.open(); }
+int ovr_scanner_breaker_open(const ovr_scanner* s) { return s && s->shared.breaker.open(); }
 void ovr_scanner_breaker_close(const ovr_scanner* s) {
-    if (s) s->breaker.close();
+    if (s) s->shared.breaker.close();
 }
 
 int ovr_stream_open(const ovr_scanner* s, const ovr_response* r, ovr_stream** out, ovr_error* err) {
@@ -255,7 +282,12 @@ int ovr_filter_open(const ovr_scanner* s, const ovr_policy* p, ovr_filter** out,
     ovr_policy policy{};  // a caller of an older header knows fewer fields
     std::memcpy(&policy, p, std::min(p->struct_size, sizeof policy));
     if (const char* fault = overread::Plan::fault(policy)) return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: %s", fault);
-    *out = new (std::nothrow) ovr_filter(*s, policy);
+    try {
+        *out = new (std::nothrow) ovr_filter(*s, policy);
+    } catch (...) {  // a lock that the system does not give
+        *out = nullptr;
+        return fail(err, OVR_E_INTERNAL, "ovr_filter_open: internal error");
+    }
     if (*out && (*out)->filter.ready()) return ok(err);
     delete *out;
     *out = nullptr;
@@ -263,31 +295,41 @@ int ovr_filter_open(const ovr_scanner* s, const ovr_policy* p, ovr_filter** out,
 }
 int ovr_filter_head(ovr_filter* f, const ovr_response* r, ovr_action* a) {
     if (!f || !r || !a || !good_response(r)) return OVR_E_ARGUMENT;
-    f->filter.head(*r, a);
-    return OVR_OK;
+    return guarded([&] {
+        f->filter.head(*r, a);
+        return OVR_OK;
+    });
 }
 int ovr_filter_body(ovr_filter* f, const void* data, size_t size, ovr_action* a) {
     if (!f || !a || (!data && size) || !f->filter.started()) return OVR_E_ARGUMENT;
     if (f->filter.ended()) return OVR_E_FINISHED;
-    f->filter.body(static_cast<const uint8_t*>(data), size, a);
-    return OVR_OK;
+    return guarded([&] {
+        f->filter.body(static_cast<const uint8_t*>(data), size, a);
+        return OVR_OK;
+    });
 }
 int ovr_filter_flush(ovr_filter* f, ovr_action* a) {
     if (!f || !a || !f->filter.started()) return OVR_E_ARGUMENT;
     if (f->filter.ended()) return OVR_E_FINISHED;
-    f->filter.flush(a);
-    return OVR_OK;
+    return guarded([&] {
+        f->filter.flush(a);
+        return OVR_OK;
+    });
 }
 int ovr_filter_trailers(ovr_filter* f, const ovr_header* fields, size_t count, ovr_action* a) {
     if (!f || !a || !good_fields(fields, count) || !f->filter.started()) return OVR_E_ARGUMENT;
     if (f->filter.ended()) return OVR_E_FINISHED;
-    f->filter.trailers(fields, count, a);
-    return OVR_OK;
+    return guarded([&] {
+        f->filter.trailers(fields, count, a);
+        return OVR_OK;
+    });
 }
 int ovr_filter_end(ovr_filter* f, ovr_action* a) {
     if (!f || !a || !f->filter.started()) return OVR_E_ARGUMENT;
-    f->filter.end(a);
-    return OVR_OK;
+    return guarded([&] {
+        f->filter.end(a);
+        return OVR_OK;
+    });
 }
 uint64_t ovr_filter_redact(ovr_filter* f, uint64_t offset, void* data, size_t size) {
     return f && (data || !size) ? f->filter.redact(offset, static_cast<uint8_t*>(data), size) : 0;
@@ -302,10 +344,12 @@ int ovr_filter_verdict(ovr_filter* f, ovr_verdict* out) {
     f->filter.verdict(out);
     return OVR_OK;
 }
+uint64_t ovr_filter_ignored(const ovr_filter* f) { return f ? f->filter.ignored() : 0; }
+uint64_t ovr_filter_tripped(const ovr_filter* f) { return f ? f->filter.tripped() : 0; }
 const char* ovr_filter_id(const ovr_filter* f) { return f ? f->filter.id() : ""; }
 const char* ovr_filter_done(const ovr_filter* f) { return f ? f->filter.done() : ""; }
 int ovr_filter_event(ovr_filter* f, const ovr_exchange* x, char* buffer, size_t capacity, size_t* size) {
-    if (!f || !x || !buffer || x->struct_size < sizeof *x || !f->filter.over()) return OVR_E_ARGUMENT;
+    if (!f || !x || !buffer || x->struct_size < offsetof(ovr_exchange, owner) || !f->filter.over()) return OVR_E_ARGUMENT;
     const size_t n = f->filter.event(*x, buffer, capacity);
     if (size) *size = n;
     return n < capacity ? OVR_OK : OVR_E_SPACE;
@@ -318,3 +362,75 @@ int ovr_test_token(const void* key, size_t key_size, char token[OVR_TEST_TOKEN +
     return OVR_OK;
 }
 void ovr_filter_close(ovr_filter* f) { delete f; }
+
+int ovr_ignores_new(const ovr_ruleset* rules, const char* const* lines, size_t count, ovr_ignores** out, ovr_error* err) {
+    if (!out || (count && !lines)) return fail(err, OVR_E_ARGUMENT, "ovr_ignores_new: lines or out is NULL");
+    *out = nullptr;
+    try {
+        std::string why;
+        auto list = overread::Ignores::read(static_cast<const overread::Ruleset*>(rules), lines, count, why);
+        if (!list) return fail(err, OVR_E_ARGUMENT, "%s", why.c_str());
+        *out = new ovr_ignores{std::move(list)};
+        return ok(err);
+    } catch (const std::bad_alloc&) {
+        return fail(err, OVR_E_MEMORY, "ovr_ignores_new: out of memory");
+    } catch (...) {
+        return fail(err, OVR_E_INTERNAL, "ovr_ignores_new: internal error");
+    }
+}
+int ovr_ignores_line(const ovr_ignores* list, size_t i, ovr_ignore* out) {
+    if (!list || !out || i >= list->list->count()) return OVR_E_ARGUMENT;
+    *out = {list->list->text(i), list->list->until_ms(i)};
+    return OVR_OK;
+}
+void ovr_ignores_free(ovr_ignores* list) { delete list; }
+
+int ovr_control_open(const char* path, int create, ovr_control** out, ovr_error* err) {
+    if (!path || !*path || !out) return fail(err, OVR_E_ARGUMENT, "ovr_control_open: path or out is NULL, or path is empty");
+    *out = nullptr;
+    try {
+        auto control = std::make_unique<ovr_control>(path);
+        if (create && !control->control.create()) return fail(err, OVR_E_ARGUMENT, (std::string("\"%s\": ") + std::strerror(errno)).c_str(), path);
+        *out = control.release();
+        return ok(err);
+    } catch (const std::bad_alloc&) {
+        return fail(err, OVR_E_MEMORY, "ovr_control_open: out of memory");
+    } catch (...) {
+        return fail(err, OVR_E_INTERNAL, "ovr_control_open: internal error");
+    }
+}
+int ovr_control_look(ovr_control* c, uint64_t unix_ms, ovr_control_state* out) {
+    if (!c || !out || out->struct_size < sizeof *out) return OVR_E_ARGUMENT;
+    return guarded([&] {
+        c->control.look(unix_ms);
+        out->mode = c->control.mode();
+        out->tripped = c->control.tripped();
+        out->agent_ms = c->control.agent_ms();
+        out->fault[0] = 0;
+        c->control.take_fault(out->fault, sizeof out->fault);
+        return OVR_OK;
+    });
+}
+int ovr_control_feature(ovr_control* c, size_t i, ovr_feature* out) {
+    if (!c || !out) return OVR_E_ARGUMENT;
+    return guarded([&] { return c->control.info(i, out) ? OVR_OK : OVR_E_ARGUMENT; });
+}
+int ovr_control_set_mode(ovr_control* c, int mode, uint64_t unix_ms) {
+    if (!c || mode < OVR_MODE_OFF || mode > OVR_MODE_ENFORCE) return OVR_E_ARGUMENT;
+    return guarded([&] { return c->control.set_mode(mode, unix_ms) ? OVR_OK : OVR_E_INTERNAL; });
+}
+int ovr_control_trip(ovr_control* c, const char* feature, uint64_t unix_ms, uint64_t until_ms) {
+    if (!c || !feature) return OVR_E_ARGUMENT;
+    return guarded([&] {
+        const int i = c->control.feature(feature);
+        return i == overread::Control::NONE ? OVR_E_ARGUMENT : c->control.trip(i, unix_ms, until_ms) ? OVR_OK : OVR_E_INTERNAL;
+    });
+}
+int ovr_control_rearm(ovr_control* c, const char* feature, uint64_t unix_ms) {
+    if (!c || !feature) return OVR_E_ARGUMENT;
+    return guarded([&] {
+        const int i = c->control.feature(feature);
+        return i == overread::Control::NONE ? OVR_E_ARGUMENT : c->control.rearm(i, unix_ms) ? OVR_OK : OVR_E_INTERNAL;
+    });
+}
+void ovr_control_close(ovr_control* c) { delete c; }

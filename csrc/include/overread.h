@@ -70,6 +70,8 @@ typedef struct ovr_ruleset ovr_ruleset;
 typedef struct ovr_scanner ovr_scanner;
 typedef struct ovr_stream ovr_stream;
 typedef struct ovr_filter ovr_filter;
+typedef struct ovr_ignores ovr_ignores;
+typedef struct ovr_control ovr_control;
 
 typedef struct ovr_error {
     int status;
@@ -106,6 +108,8 @@ typedef struct ovr_response {
     const ovr_header* headers;
     size_t header_count;
     const ovr_request* request; /* NULL when unknown */
+    uint64_t unix_ms;           /* time of day, milliseconds; 0, or a struct_size that ends before it: unknown, so that no ignore
+                                   applies and no feature is tripped */
 } ovr_response;
 
 typedef struct ovr_scanner_options {
@@ -113,6 +117,8 @@ typedef struct ovr_scanner_options {
     double threshold;   /* bits at which a response is `leaked`; 0 means the default, 22 */
     uint32_t hold;      /* bytes of the delay line; OVR_HOLD_DEFAULT means 16384; streams that must flow get 0 */
     const char* kernel; /* NULL: OVERREAD_KERNEL, else the best this CPU has */
+    ovr_bytes key;      /* 16 bytes of the operator's, copied: findings and owners get digests under it, which are the same in every
+                           process. Empty, or a struct_size that ends before it: under a random key of this scanner */
 } ovr_scanner_options;
 #define OVR_HOLD_DEFAULT UINT32_MAX
 
@@ -235,7 +241,8 @@ enum ovr_do {
     OVR_DO_REDACT = 3,   /* what was found is overwritten, byte for byte; the rest flows */
     OVR_DO_TRIM = 4,     /* a tail behind a complete image, font or other container is dropped; nothing else can be trimmed */
     OVR_DO_TRUNCATE = 5, /* the body ends before the first sign, or where it has come to */
-    OVR_DO_BLOCK = 6
+    OVR_DO_BLOCK = 6,
+    OVR_DO_TRIP = 7 /* blocked, and the response's features are tripped at once */
 };
 
 typedef struct ovr_policy {
@@ -252,6 +259,17 @@ typedef struct ovr_policy {
                            is stopped as a leak is, and its event is marked. Empty, or a struct_size that ends before it: none */
     double most_blocked; /* share of responses that enforce may stop, of every 1,000 of a scanner; above it the scanner's filters only
                             monitor, until a whole 1,000 has fewer that it would stop. 0, or a struct_size that ends before it: any */
+    /* A struct_size that ends before any of these is accepted: they are then 0. */
+    double threshold;             /* bits from which a response is `leaked` and the action of tier strong is taken; 0: 22 */
+    const ovr_ignores* ignores;   /* what is known and harmless; NULL: nothing. Must outlive the filter */
+    ovr_control* control;         /* where alarms of features are told, in enforce; NULL: nowhere. Must outlive the filter */
+    ovr_bytes feature;            /* the feature that makes these responses, copied: 1 to 32 letters, digits, '-', '_' or '.' */
+    ovr_bytes feature_header;     /* a field of the response that names more of them, with commas between; copied */
+    uint32_t trip_alarms;         /* so many alarms (events of tier strong or more, and whatever was stopped) trip a feature: 1 to 64. 0: never */
+    uint32_t trip_ms;             /* if they come within so long; 0: a minute */
+    uint64_t rearm_ms;            /* after so long it is armed again; 0: by hand (ovr_control_rearm) */
+    uint32_t events_per_second;   /* of a scanner, half of them for tier weak: further events are counted and left out. 0: any number */
+    uint32_t weak_sample;         /* of the events of tier weak one in so many is written; 0: all */
 } ovr_policy;
 
 enum ovr_verb {
@@ -279,6 +297,8 @@ typedef struct ovr_exchange {
     const char* proxy; /* "envoy", "nginx", ... */
     ovr_bytes method, host, target;
     uint64_t unix_ms; /* time of day, milliseconds */
+    ovr_bytes owner;  /* whose response it is, such as the session; the event carries a digest, and only under options.key. Empty, or a
+                         struct_size that ends before it: unknown */
 } ovr_exchange;
 
 OVR_API int ovr_filter_open(const ovr_scanner*, const ovr_policy*, ovr_filter** out, ovr_error* err);
@@ -301,15 +321,65 @@ OVR_API const ovr_header* ovr_no_store_sets(size_t* count);
 OVR_API int ovr_filter_verdict(ovr_filter*, ovr_verdict* out);
 /* A 16-hex-digit id a visitor can quote, NUL-terminated; fresh per response. */
 OVR_API const char* ovr_filter_id(const ovr_filter*);
+/* Which of policy.ignores took something out of this response: bit i is its line i. */
+OVR_API uint64_t ovr_filter_ignored(const ovr_filter*);
+/* The features of policy.control that this response has tripped: bit i is ovr_control_feature i. */
+OVR_API uint64_t ovr_filter_tripped(const ovr_filter*);
 /* What was done: a name of enum ovr_do, or "cut". */
 OVR_API const char* ovr_filter_done(const ovr_filter*);
 /* Writes one JSON object (no newline, NUL-terminated) with no secret byte and no query string.
- * OVR_E_SPACE when capacity is too small (8192 is always enough); *size is its length without the NUL. */
+ * OVR_E_SPACE when capacity is too small (8192 is always enough); *size is its length without the NUL. A size of 0 with OVR_OK:
+ * nothing is to be written, as policy.events_per_second or weak_sample says; the next event tells how many were left out. */
 OVR_API int ovr_filter_event(ovr_filter*, const ovr_exchange*, char* buffer, size_t capacity, size_t* size);
 #define OVR_TEST_TOKEN 38
 /* A new token for ovr_policy.test_key, of letters, digits and '-', NUL-terminated. */
 OVR_API int ovr_test_token(const void* key, size_t key_size, char token[OVR_TEST_TOKEN + 1]);
 OVR_API void ovr_filter_close(ovr_filter*);
+
+/* ---- ignores: what an operator knows to be harmless ---- */
+#define OVR_IGNORES 64
+typedef struct ovr_ignore {
+    const char* text;  /* the line; lives as long as the list */
+    uint64_t until_ms; /* from this time of day on it is expired: milliseconds */
+} ovr_ignore;
+/* Lines of "rule=ID", "family=NAME" or "digest=HEX" (of a finding, under options.key), "path=GLOB" ('*': any bytes; by default every
+ * path), "until=YYYY-MM-DD" (the last day, UTC): at most OVR_IGNORES. Such signs are no evidence and no finding. Immutable; may be
+ * shared by threads. ruleset NULL: the ids of rules are not checked. OVR_E_ARGUMENT names the line and what is expected. */
+OVR_API int ovr_ignores_new(const ovr_ruleset*, const char* const* lines, size_t count, ovr_ignores** out, ovr_error* err);
+/* OVR_E_ARGUMENT past the last line. */
+OVR_API int ovr_ignores_line(const ovr_ignores*, size_t i, ovr_ignore* out);
+OVR_API void ovr_ignores_free(ovr_ignores*);
+
+/* ---- control: what operators, the agent and the proxies of a machine tell each other at run time ---- */
+/* A text file that lines are appended to (docs/policy.md). Handles may be shared by threads, and by processes after a fork. A file
+ * that is not there means: as configured. */
+#define OVR_FEATURES 64
+typedef struct ovr_control_state {
+    size_t struct_size;
+    int mode;          /* enum ovr_mode: no more than this may be done now */
+    uint64_t tripped;  /* bit i: ovr_control_feature i is to be switched off */
+    uint64_t agent_ms; /* time of day when `overread agent` showed life; 0: never */
+    char fault[160];   /* what is wrong with the file, told once; else empty */
+} ovr_control_state;
+typedef struct ovr_feature {
+    char name[33];
+    uint8_t tripped;
+    uint64_t at_ms;    /* when it was tripped last; 0: never */
+    uint64_t until_ms; /* when it is rearmed by itself; 0: by hand */
+    uint64_t alarms, trips;
+} ovr_feature;
+/* create: makes the file where there is none, so that workers with fewer rights can write to it. OVR_E_ARGUMENT if that fails. */
+OVR_API int ovr_control_open(const char* path, int create, ovr_control** out, ovr_error* err);
+/* The state now; to be called before each response. Looks at the file at most ten times a second. */
+OVR_API int ovr_control_look(ovr_control*, uint64_t unix_ms, ovr_control_state* out);
+/* OVR_E_ARGUMENT past the last one. Numbers belong to the handle; they never change. */
+OVR_API int ovr_control_feature(ovr_control*, size_t i, ovr_feature* out);
+/* By hand. OVR_E_ARGUMENT: no such mode, no name of a feature; OVR_E_INTERNAL: the file cannot be written, so that only this handle
+ * knows. until_ms 0: until it is rearmed. */
+OVR_API int ovr_control_set_mode(ovr_control*, int mode, uint64_t unix_ms);
+OVR_API int ovr_control_trip(ovr_control*, const char* feature, uint64_t unix_ms, uint64_t until_ms);
+OVR_API int ovr_control_rearm(ovr_control*, const char* feature, uint64_t unix_ms);
+OVR_API void ovr_control_close(ovr_control*);
 
 #ifdef __cplusplus
 }

@@ -49,6 +49,17 @@ struct Text {
     void quoted(const char* s) { quoted(reinterpret_cast<const uint8_t*>(s), std::strlen(s)); }
 };
 
+void write_features(Text& t, const char* name, Control* control, uint64_t features) {
+    if (!features) return;
+    t.format(",\"%s\":[", name);
+    const uint64_t first = features & (~features + 1);
+    for (uint64_t left = features; left; left &= left - 1) {
+        ovr_feature feature;
+        if (control->info(size_t(__builtin_ctzll(left)), &feature)) t.format("%s\"%s\"", left & first ? "" : ",", feature.name);
+    }
+    t.put(']');
+}
+
 }  // namespace
 
 size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t capacity) {
@@ -71,6 +82,9 @@ size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t c
     t.quoted(x.target.data, path);
     if (*e.trace_id) t.format(",\"trace_id\":\"%s\"", e.trace_id);
     if (*e.request_id) t.format(",\"request_id\":\"%s\"", e.request_id);
+    if (e.owned) t.format(",\"owner\":\"%016llx\"", static_cast<unsigned long long>(e.owner));
+    write_features(t, "features", e.control, e.features);
+    write_features(t, "tripped", e.control, e.tripped);
     t.format(",\"status\":%u,\"tier\":\"%s\",\"bits\":", e.status, ovr_tier_name(v.tier));
     t.decimal(v.bits, 2);
     t.raw(",\"probability\":");
@@ -99,7 +113,10 @@ size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t c
         t.decimal(double(f.bits), 2);
         t.format(",\"digest\":\"%016llx\"}", static_cast<unsigned long long>(f.digest));
     }
-    t.format("],\"findings_dropped\":%llu,\"exempt\":%llu}", static_cast<unsigned long long>(v.findings_dropped), static_cast<unsigned long long>(v.exempt));
+    t.format("],\"findings_dropped\":%llu,\"exempt\":%llu", static_cast<unsigned long long>(v.findings_dropped), static_cast<unsigned long long>(v.exempt));
+    if (e.ignored) t.format(",\"ignored\":%u", e.ignored);
+    if (e.left_out) t.format(",\"left_out\":%llu", static_cast<unsigned long long>(e.left_out));
+    t.put('}');
     if (capacity) buffer[t.size < capacity ? t.size : capacity - 1] = 0;
     return t.size;
 }

@@ -1,6 +1,7 @@
 // One response as one line of JSON: what was found and done, with no scanned byte and no query string.
 #pragma once
 #include "overread.h"
+#include "policy/control.h"
 
 namespace overread {
 
@@ -17,6 +18,12 @@ struct Event {
     const char* request_id;  // or ""
     uint64_t released;
     ovr_verdict verdict;
+    uint64_t left_out = 0;  // events that were not written before this one
+    unsigned ignored = 0;   // lines of the operator's that took something out of the response
+    Control* control = nullptr;
+    uint64_t features = 0, tripped = 0;  // of the control's
+    bool owned = false;
+    uint64_t owner = 0;  // digest of whose response it is
 };
 
 // Returns the length of the JSON, which may exceed capacity (nothing is cut: the caller is told).

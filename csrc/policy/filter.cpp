@@ -5,20 +5,37 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <string_view>
 
 #include "policy/event.h"
 
 namespace overread {
 namespace {
 
+constexpr int MAX_FEATURES = 8;    // of one response
 constexpr size_t WATCHED = 16384;  // bytes of a chunk that are looked through again where it brings a response to redact
+
+std::string_view text_of(const ovr_bytes& b) { return {reinterpret_cast<const char*>(b.data), b.size}; }
+
+bool same_name(std::string_view a, std::string_view b) {
+    auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? char(c | 0x20) : c; };
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+}
 
 }  // namespace
 
-Filter::Filter(const Scanner& scanner, Breaker& breaker, const ovr_policy& policy)
-    : stream_(scanner), breaker_(breaker), policy_(policy), plan_(policy), redacts_(policy.mode == OVR_MODE_ENFORCE && plan_.takes(OVR_DO_REDACT)) {
+Filter::Filter(const Scanner& scanner, Shared& shared, const ovr_policy& policy, const Ignores* ignores, Control* control)
+    : stream_(scanner),
+      shared_(shared),
+      ignores_(ignores),
+      control_(control),
+      policy_(policy),
+      plan_(policy),
+      redacts_(policy.mode == OVR_MODE_ENFORCE && plan_.takes(OVR_DO_REDACT)) {
     if (policy.test_key.size) test_key_ = overread::test_key(policy.test_key.data);
-    policy_.test_key.data = nullptr;  // the caller's
+    if (policy.feature_header.size) std::memcpy(feature_header_, policy.feature_header.data, policy.feature_header.size);
+    if (control && policy.feature.size) feature_ = control->feature(text_of(policy.feature));
+    policy_.test_key.data = policy_.feature.data = policy_.feature_header.data = nullptr;  // the caller's
     if (redacts_) before_.reset(new (std::nothrow) Stream(scanner));
 }
 
@@ -29,13 +46,19 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     }();
     std::snprintf(id_, sizeof id_, "%016llx", static_cast<unsigned long long>(id));
     started_ = true;
-    enforces_ = policy_.mode == OVR_MODE_ENFORCE && !(policy_.most_blocked > 0 && breaker_.open());
+    enforces_ = policy_.mode == OVR_MODE_ENFORCE && !(policy_.most_blocked > 0 && shared_.breaker.open());
     counted_ = ended_ = head_out_ = reported_ = no_store_ = head_sent_ = false;
     verb_ = OVR_PASS;
     done_ = OVR_DO_LOG;
     released_ = 0;
     status_ = response.status;
+    trips_ = false;
+    features_ = tripped_ = left_out_ = 0;
+    told_ = Told::open;
+    unix_ms_ = response.struct_size >= sizeof response ? response.unix_ms : 0;
     take_ids(response.request);
+    if (control_) take_features(response);
+    stream_.ignore(ignores_ ? ignores_->of(response.request ? response.request->target : ovr_bytes{}, unix_ms_) : Ignoring());
     const uint32_t hold = policy_.hold == OVR_HOLD_DEFAULT ? DEFAULT_HOLD : policy_.hold;
     redaction_.reset();
     stream_.collect(redacts_ && enforces() ? &redaction_.spans : nullptr);
@@ -150,6 +173,10 @@ void Filter::end(ovr_action* action) {
 void Filter::decide(bool at_end) {
     const ovr_progress p = stream_.progress();
     int action = plan_.action(stream_.bits());
+    if (action == OVR_DO_TRIP) {
+        trips_ = true;
+        action = OVR_DO_BLOCK;
+    }
     if (policy_.on_error == OVR_ON_ERROR_BLOCK && p.decode >= OVR_DECODE_TRUNCATED) action = OVR_DO_BLOCK;
     if (stream_.sighting().seen()) action = OVR_DO_BLOCK;
     // Of coded bytes none can be masked or left out, and a head or trailers that leak leave as they are.
@@ -218,11 +245,46 @@ void Filter::act(ovr_action* action, bool at_end) {
     if (!reported_ && (stopped() || (at_end && (stream_.bits() >= WEAK_BITS || stream_.sighting().seen())))) {
         reported_ = true;
         action->wants_event = 1;
+        alarm();
+    }
+}
+
+// Who reads events of so many features in one response would not know which is to blame.
+void Filter::take_features(const ovr_response& response) {
+    auto add = [&](int feature) {
+        if (feature != Control::NONE && __builtin_popcountll(features_) < MAX_FEATURES) features_ |= uint64_t(1) << feature;
+    };
+    add(feature_);
+    for (size_t i = 0; policy_.feature_header.size && i < response.header_count; i++) {
+        const ovr_header& h = response.headers[i];
+        if (!same_name(text_of(h.name), {feature_header_, policy_.feature_header.size})) continue;
+        std::string_view list = text_of(h.value);
+        while (!list.empty()) {
+            const size_t comma = std::min(list.find(','), list.size());
+            std::string_view name = list.substr(0, comma);
+            list.remove_prefix(std::min(comma + 1, list.size()));
+            while (!name.empty() && name.front() == ' ') name.remove_prefix(1);
+            while (!name.empty() && name.back() == ' ') name.remove_suffix(1);
+            add(control_->feature(name));
+        }
+    }
+}
+
+// Tells an alarm of the response's features. Monitor changes nothing, so it trips nothing.
+void Filter::alarm() {
+    if (!features_ || !unix_ms_ || !enforces() || is_test() || !(stopped() || stream_.bits() >= plan_.threshold())) return;
+    const Tripping tripping{policy_.trip_alarms, policy_.trip_ms ? policy_.trip_ms : 60000, policy_.rearm_ms};
+    for (uint64_t left = features_; left; left &= left - 1) {
+        const int feature = __builtin_ctzll(left);
+        const bool now = trips_ ? control_->trip(feature, unix_ms_, tripping.rearm_ms ? unix_ms_ + tripping.rearm_ms : 0)
+                                : tripping.alarms && control_->alarm(feature, unix_ms_, tripping);
+        if (now) tripped_ |= uint64_t(1) << feature;
     }
 }
 
 void Filter::verdict(ovr_verdict* out) {
     stream_.finish(out);
+    out->leaked = out->bits >= plan_.threshold();
     // Coded data that was not fed to its end is not truncated.
     if (stopped()) out->decode = decode_;
 }
@@ -230,7 +292,7 @@ void Filter::verdict(ovr_verdict* out) {
 void Filter::count() {
     if (counted_ || policy_.mode != OVR_MODE_ENFORCE || policy_.most_blocked <= 0 || stream_.sighting().seen()) return;
     counted_ = true;
-    breaker_.count(enforces() ? stopped() : plan_.action(stream_.bits()) >= OVR_DO_TRIM, policy_.most_blocked);
+    shared_.breaker.count(enforces() ? stopped() : plan_.action(stream_.bits()) >= OVR_DO_TRIM, policy_.most_blocked);
 }
 
 size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
@@ -238,6 +300,20 @@ size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     Event e{id_,        enforces(), done(),    nullptr,     test,      policy_.mode == OVR_MODE_ENFORCE && !enforces(),
             head_sent_, status_,    trace_id_, request_id_, released_, {}};
     verdict(&e.verdict);
+    if (told_ == Told::open) {
+        const bool weak = !stopped() && !test && e.verdict.bits < plan_.threshold();
+        told_ = shared_.events.take(x.unix_ms, weak, policy_.events_per_second, policy_.weak_sample) ? Told::yes : Told::no;
+        if (told_ == Told::yes) left_out_ = shared_.events.left_out();
+    }
+    if (told_ == Told::no) return 0;
+    e.left_out = left_out_;
+    e.ignored = unsigned(__builtin_popcountll(ignored()));
+    e.control = control_;
+    e.features = features_;
+    e.tripped = tripped_;
+    const bool owned = shared_.keyed && x.struct_size >= sizeof x && x.owner.size;
+    if (owned) e.owner = keyed_digest(shared_.owner_key, x.owner.data, x.owner.size);
+    e.owned = owned;
     if (!enforces()) e.would = action_name(stream_.sighting().seen() ? int(OVR_DO_BLOCK) : std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
     return write_event(e, x, buffer, capacity);
 }

@@ -4,6 +4,9 @@
 
 #include "overread.h"
 #include "policy/breaker.h"
+#include "policy/control.h"
+#include "policy/event_limit.h"
+#include "policy/ignores.h"
 #include "policy/plan.h"
 #include "policy/redaction.h"
 #include "policy/test_token.h"
@@ -11,9 +14,17 @@
 
 namespace overread {
 
+// What the filters of a scanner share.
+struct Shared {
+    Breaker breaker;
+    EventLimit events;
+    DigestKey owner_key{};
+    bool keyed = false;  // by the operator: only then digests of owners are of use
+};
+
 class Filter {
   public:
-    Filter(const Scanner& scanner, Breaker& breaker, const ovr_policy& policy);
+    Filter(const Scanner& scanner, Shared& shared, const ovr_policy& policy, const Ignores* ignores, Control* control);
     // Whether memory was there for all that the policy asks for.
     bool ready() const { return !redacts_ || before_; }
     void head(const ovr_response& response, ovr_action* action);
@@ -23,11 +34,14 @@ class Filter {
     void end(ovr_action* action);
     uint64_t redact(uint64_t offset, uint8_t* data, size_t size) { return redaction_.mask(offset, data, size); }
     void verdict(ovr_verdict* out);
+    uint64_t ignored() const { return stream_.ignored(); }
+    uint64_t tripped() const { return tripped_; }
     const char* id() const { return id_; }
     const char* done() const { return verb_ == OVR_CUT ? "cut" : action_name(done_); }
     bool started() const { return started_; }
     bool ended() const { return ended_; }
     bool over() const { return ended_ || stopped(); }
+    // 0: no event is to be written.
     size_t event(const ovr_exchange& exchange, char* buffer, size_t capacity);
 
   private:
@@ -39,19 +53,29 @@ class Filter {
     void watch(const uint8_t* data, size_t size);
     bool is_test() { return stream_.sighting().seen() && stream_.bits() < WEAK_BITS; }
     void take_ids(const ovr_request* request);
+    void take_features(const ovr_response& response);
+    void alarm();
     void look_for_token(const ovr_request& request);
     void decide(bool at_end);
     void shorten(int action);
     void act(ovr_action* action, bool at_end);
 
     Stream stream_;
-    Breaker& breaker_;
+    Shared& shared_;
+    const Ignores* ignores_;
+    Control* control_;
     ovr_policy policy_;
     Plan plan_;
     bool redacts_;  // the policy does
     DigestKey test_key_{};
     std::unique_ptr<Stream> before_;  // the stream before the chunk that may bring it to redact
     Redaction redaction_;
+    char feature_header_[MAX_FIELD_NAME];
+    int feature_ = Control::NONE;                // the policy's
+    uint64_t features_ = 0, tripped_ = 0;        // of this response
+    uint64_t unix_ms_ = 0, left_out_ = 0;        // events before this one's
+    enum class Told : uint8_t { open, no, yes } told_ = Told::open;
+    bool trips_ = false;     // its action is to trip at once
     bool enforces_ = false;  // this response: the policy does, and the breaker lets it
     bool counted_ = false;
     bool started_ = false, ended_ = false, head_out_ = false, reported_ = false;

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "evidence/evidence.h"
+#include "policy/control.h"
 
 namespace overread {
 namespace {
@@ -16,28 +17,34 @@ ovr_bytes text(const char* s, size_t n) { return {reinterpret_cast<const uint8_t
 
 }  // namespace
 
-Plan::Plan(const ovr_policy& p) {
+Plan::Plan(const ovr_policy& p) : threshold_(p.threshold > 0 ? p.threshold : STRONG_BITS) {
     std::fill_n(from_, ACTIONS, std::numeric_limits<double>::infinity());
     auto take = [this](int action, double bits) {
         takes_[action] = true;
         for (int weaker = 0; weaker <= action; weaker++) from_[weaker] = std::min(from_[weaker], bits);
     };
+    int strongest = OVR_DO_BLOCK;
     for (int tier = OVR_TIER_WEAK; tier <= OVR_TIER_CERTAIN; tier++) {
         const int action = p.action[tier] == OVR_DO_DEFAULT ? DEFAULT_ACTION[tier] : p.action[tier];
+        strongest = std::max(strongest, action);
         // With a budget, it alone says from where a response is blocked.
-        take(action == OVR_DO_BLOCK && p.block_bits > 0 ? int(OVR_DO_NO_STORE) : action, TIER_BITS[tier]);
+        take(action >= OVR_DO_BLOCK && p.block_bits > 0 ? int(OVR_DO_NO_STORE) : action, tier == OVR_TIER_STRONG ? threshold_ : TIER_BITS[tier]);
     }
-    if (p.block_bits > 0) take(OVR_DO_BLOCK, p.block_bits);
+    if (p.block_bits > 0) take(strongest, p.block_bits);
 }
 
 const char* Plan::fault(const ovr_policy& p) {
     if (p.mode < OVR_MODE_OFF || p.mode > OVR_MODE_ENFORCE) return "policy.mode is out of range";
     for (int tier = OVR_TIER_WEAK; tier <= OVR_TIER_CERTAIN; tier++)
-        if (p.action[tier] < OVR_DO_DEFAULT || p.action[tier] > OVR_DO_BLOCK) return "policy.action is out of range";
+        if (p.action[tier] < OVR_DO_DEFAULT || p.action[tier] > OVR_DO_TRIP) return "policy.action is out of range";
     if (!(p.block_bits >= 0 && p.block_bits <= MAX_BLOCK_BITS)) return "policy.block_bits must be 0, or bits up to 1000";
     if (!(p.most_blocked >= 0 && p.most_blocked <= 1)) return "policy.most_blocked must be a share, 0 to 1";
     if (p.test_key.size != 0 && (p.test_key.size != 16 || !p.test_key.data)) return "policy.test_key must have 16 bytes, or none";
     if (p.on_error < OVR_ON_ERROR_PASS || p.on_error > OVR_ON_ERROR_BLOCK) return "policy.on_error is out of range";
+    if (!(p.threshold == 0 || (p.threshold >= WEAK_BITS && p.threshold <= MAX_BLOCK_BITS))) return "policy.threshold must be 0, or 14 to 1000 bits";
+    if (p.trip_alarms > Control::MAX_ALARMS) return "policy.trip_alarms must be at most 64";
+    if (p.feature.size && !Control::is_name(p.feature)) return "policy.feature must be 1 to 32 letters, digits, '-', '_' or '.'";
+    if (p.feature_header.size > MAX_FIELD_NAME || (p.feature_header.size && !p.feature_header.data)) return "policy.feature_header must have at most 64 bytes";
     return nullptr;
 }
 
@@ -49,7 +56,7 @@ int Plan::action(double bits) const {
 }
 
 const char* action_name(int action) {
-    static const char* const NAME[ACTIONS] = {"", "log", "no-store", "redact", "trim", "truncate", "block"};
+    static const char* const NAME[ACTIONS] = {"", "log", "no-store", "redact", "trim", "truncate", "block", "trip"};
     return NAME[action];
 }
 

@@ -4,7 +4,8 @@
 
 namespace overread {
 
-constexpr int ACTIONS = OVR_DO_BLOCK + 1;
+constexpr size_t MAX_FIELD_NAME = 64;  // of policy.feature_header
+constexpr int ACTIONS = OVR_DO_TRIP + 1;
 
 class Plan {
   public:
@@ -16,13 +17,16 @@ class Plan {
     // Bits from which this action or a stronger one is taken; infinite where none is.
     double from(int action) const { return from_[action]; }
     bool takes(int action) const { return takes_[action]; }
+    // Bits of an alarm, and from which the action of tier strong is taken.
+    double threshold() const { return threshold_; }
 
   private:
     double from_[ACTIONS];
+    double threshold_;
     bool takes_[ACTIONS] = {};
 };
 
-// "log", "no-store", "redact", "trim", "truncate", "block".
+// "log", "no-store", "redact", "trim", "truncate", "block", "trip".
 const char* action_name(int action);
 
 // What goes of a head that no cache may keep, NULL at the end, and what takes its place.

@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -36,6 +37,19 @@ DigestKey random_key() {
         k.k1 = uint64_t(reinterpret_cast<uintptr_t>(&k)) * 0x9E3779B97F4A7C15u;
     }
     return k;
+}
+
+DigestKey derived_key(const uint8_t key[OPERATOR_KEY_SIZE], const char* use) {
+    DigestKey operators, derived;
+    std::memcpy(&operators.k0, key, 8);
+    std::memcpy(&operators.k1, key + 8, 8);
+    char text[32] = {};
+    const size_t size = std::min(std::strlen(use), sizeof text - 1);
+    std::memcpy(text, use, size);
+    derived.k0 = keyed_digest(operators, reinterpret_cast<const uint8_t*>(text), size);
+    text[size] = '2';
+    derived.k1 = keyed_digest(operators, reinterpret_cast<const uint8_t*>(text), size + 1);
+    return derived;
 }
 
 uint64_t keyed_digest(const DigestKey& key, const uint8_t* data, size_t size) {

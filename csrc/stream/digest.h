@@ -8,7 +8,10 @@ namespace overread {
 struct DigestKey {
     uint64_t k0, k1;
 };
+constexpr size_t OPERATOR_KEY_SIZE = 16;
 DigestKey random_key();
+// A key of its own for each use of the operator's.
+DigestKey derived_key(const uint8_t key[OPERATOR_KEY_SIZE], const char* use);
 uint64_t keyed_digest(const DigestKey&, const uint8_t* data, size_t size);
 
 }  // namespace overread

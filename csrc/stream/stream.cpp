@@ -52,7 +52,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     finished_ = frozen_ = concluded_ = start_resolved_ = dirty_ = encoded_ = counts_coded_ = has_header_ = has_credential_ = has_crlf_ = false;
     sniffed_ = 0;
     escaped_[0] = escaped_[1] = 0;
-    total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = exempt_ = coded_total_ = coded_released_ = 0;
+    total_ = resume_ = open_ = released_ = flushed_ = carry_base_ = dropped_ = exempt_ = ignored_ = coded_total_ = coded_released_ = 0;
     decode_ = Decoded::none;
     coded_.reset();
     html_end_ = first_html_end_ = last_text_ = last_sign_ = 0;
@@ -97,6 +97,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
 
 void Stream::add_head_finding(Builtin sign, ovr_part part, const ovr_bytes& value, size_t at, const ovr_bytes* name) {
     const PlaceLevel level = head_level(sign);
+    if (ignores(builtin(sign), {value.data + at, value.size - at})) return;
     levels_.head = std::max(levels_.head, uint8_t(level));
     dirty_ = true;
     add_finding(builtin(sign), part, at, uint32_t(value.size - at), {value.data + at, value.size - at}, name, GROUP_PLACE, level);
@@ -467,6 +468,7 @@ void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t 
         exempt_++;
         return;
     }
+    if (ignores(a.rule, {value, value_size})) return;
     if (spans_) {
         // Verifiers stop at a bound; what they begin is as much a secret behind it.
         const bool pem = size_t(m.end - m.start) > 10 && std::memcmp(whole, "-----BEGIN", 10) == 0;
@@ -546,7 +548,7 @@ void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t
         return;
     }
     // Dear, so only for what is kept.
-    if (value.data) k.digest = keyed_digest(scanner_->key, value.data, value.size);
+    if (value.data) k.digest = keyed_digest(scanner_->digest_key, value.data, value.size);
     if (name) {
         size_t i = 0;
         for (; i < name->size && i + 1 < sizeof k.name; i++) {
@@ -566,13 +568,48 @@ void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t
 }
 
 // Raw bytes of a container count behind its end only, and not when that is a part of the file.
-RawState Stream::raw_state() const { return is_text(content_.cls) || place_.state().level == PLACE_CONTAINER_TAIL ? raw_.state() : RawState(); }
+RawState Stream::raw_state() {
+    if (!is_text(content_.cls) && place_.state().level != PLACE_CONTAINER_TAIL) return RawState();
+    const RawState& raw = raw_.state();
+    return ignoring_.active && raw.level ? without_ignored(raw) : raw;
+}
+
+bool Stream::ignores(uint16_t rule, ovr_bytes value) {
+    if (!ignoring_.active || rule == UINT16_MAX) return false;
+    const uint64_t digest = ignoring_.digests && value.data ? keyed_digest(scanner_->digest_key, value.data, value.size) : 0;
+    const uint64_t hit = ignoring_.of(scanner_->rules->rules[rule], digest);
+    ignored_ |= hit;
+    return hit != 0;
+}
+
+// A level stands as long as the kinds of bytes are there that it is made of (docs/evidence.md, the raw group).
+RawState Stream::without_ignored(RawState raw) {
+    static constexpr struct {
+        uint8_t kinds;
+        Builtin rule;
+    } RULES[] = {{RAW_NUL | RAW_RUN, Builtin::raw_nul}, {RAW_CONTROL, Builtin::raw_control}, {RAW_UTF8, Builtin::raw_utf8}, {RAW_PAIR, Builtin::raw_pointer_pair}};
+    for (const auto& r : RULES)
+        if (raw.kinds & r.kinds && ignores(builtin(r.rule))) raw.kinds &= uint8_t(~r.kinds);
+    if (!(raw.kinds & (RAW_NUL | RAW_CONTROL | RAW_UTF8))) return RawState();
+    const int kinds = __builtin_popcount(raw.kinds & (RAW_NUL | RAW_CONTROL | RAW_UTF8 | RAW_PAIR));
+    if (raw.level >= 4 && (!(raw.kinds & (RAW_RUN | RAW_PAIR)) || ignores(builtin(Builtin::raw_mixed)))) raw.level = 3;
+    if (raw.level >= 3 && ((kinds < 2 && !(raw.kinds & RAW_NUL)) || ignores(builtin(Builtin::raw_after_text)))) raw.level = 2;
+    if (raw.level == 2 && !(raw.kinds & (RAW_NUL | RAW_CONTROL))) raw.level = 1;
+    return raw;
+}
+
+// Of the body; what stands in the head is counted apart.
+uint8_t Stream::place_level() {
+    const PlaceState& place = place_.state();
+    const uint8_t level = place.level && !ignores(builtin(place.sign)) ? place.level : uint8_t(PLACE_NONE);
+    const bool page_goes_on = html_end_ && last_text_ > html_end_ && level < PLACE_HTML_TAIL;
+    return page_goes_on && !ignores(builtin(Builtin::html_tail)) ? uint8_t(PLACE_HTML_TAIL) : level;
+}
 
 void Stream::reassess() {
     // Before the class is chosen nothing of the body has been looked at.
     const RawState raw = content_.sniff ? RawState() : raw_state();
-    uint8_t place = content_.sniff ? uint8_t(PLACE_NONE) : place_.state().level;
-    if (html_end_ && last_text_ > html_end_) place = std::max<uint8_t>(place, PLACE_HTML_TAIL);
+    const uint8_t place = content_.sniff ? uint8_t(PLACE_NONE) : place_level();
     // Visitors can type control characters, but not broken UTF-8, and nothing they type stands behind a page's or a JSON
     // document's end. In a charset of one byte a character every byte can be typed.
     const bool behind_page = content_.cls == ContentClass::html && html_end_ && raw.first >= html_end_;
@@ -660,10 +697,11 @@ void Stream::add_native_findings() {
         if (raw.file) add(Builtin::raw_file);
     }
     const PlaceState& place = place_.state();
-    if (place.level)
+    if (!place_level()) return;
+    if (place.level && !ignores(builtin(place.sign)))
         add_finding(builtin(place.sign), OVR_PART_BODY, place.first, uint32_t(std::min<uint64_t>(total_ - place.first, UINT32_MAX)), {nullptr, 0}, nullptr,
                     GROUP_PLACE, place.level);
-    else if (html_end_ && last_text_ > html_end_)
+    else
         add_finding(builtin(Builtin::html_tail), OVR_PART_BODY, html_end_, uint32_t(std::min<uint64_t>(total_ - html_end_, UINT32_MAX)), {nullptr, 0}, nullptr,
                     GROUP_PLACE, PLACE_HTML_TAIL);
 }

@@ -7,6 +7,7 @@
 #include "kernel/kernel.h"
 #include "overread.h"
 #include "stream/digest.h"
+#include "stream/ignored.h"
 #include "stream/marks.h"
 #include "stream/own_request.h"
 #include "stream/sighting.h"
@@ -23,7 +24,8 @@ struct Scanner {
     const Kernel* kernel;
     double threshold;
     uint32_t hold;
-    DigestKey key;
+    DigestKey key;         // of the client's own values
+    DigestKey digest_key;  // of findings
 };
 
 constexpr uint32_t DEFAULT_HOLD = 16384;
@@ -54,6 +56,10 @@ class Stream {
 
     // A text whose place in the body, after decoding, is told by sighting().
     Sighting& sighting() { return sighting_; }
+
+    // What is left out of the next responses, to be told before reset(); and, as bits, which of it there was.
+    void ignore(const Ignoring& ignoring) { ignoring_ = ignoring; }
+    uint64_t ignored() const { return ignored_; }
 
     // For a policy that masks matches: where they stand is added to `spans` as they are found, and no byte goes out that a
     // match may still begin with, but for a flush. Matches lie in lines, so that whole ones go at once.
@@ -107,7 +113,10 @@ class Stream {
     bool resolve_start(const View& view);
     void accept(const Anchor& anchor, const View& view, const Match& match, uint64_t start, uint64_t end);
     void save_carry(const uint8_t* data, size_t size);
-    RawState raw_state() const;
+    bool ignores(uint16_t rule, ovr_bytes value = {});
+    RawState raw_state();
+    RawState without_ignored(RawState raw);
+    uint8_t place_level();
     void reassess();
     void release(bool flushing);
     void release_scanned(bool flushing);
@@ -161,6 +170,8 @@ class Stream {
     uint32_t waiting_anchor_ = NO_ANCHOR;
     static constexpr int64_t NOT_WAITING = -2;
     OwnRequest own_;
+    Ignoring ignoring_;
+    uint64_t ignored_ = 0;
     Levels levels_;
     bool dirty_ = false;
     uint16_t escaped_[2] = {};  // signs of escaped text that count: runs, header lines

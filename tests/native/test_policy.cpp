@@ -185,7 +185,7 @@ void budget() {
     EXPECT(suite, send(p, leak, {}).verb == OVR_BLOCK);
     ovr_filter* f = nullptr;
     ovr_error err;
-    for (const int bad : {-1, 7}) {
+    for (const int bad : {-1, 8}) {
         p.action[OVR_TIER_STRONG] = bad;
         EXPECT(suite, ovr_filter_open(scanner, &p, &f, &err) == OVR_E_ARGUMENT && std::strstr(err.message, "action"));
     }

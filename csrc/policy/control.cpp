@@ -1,0 +1,288 @@
+#include "policy/control.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "policy/fields.h"
+
+namespace overread {
+namespace {
+
+constexpr size_t SEEN_BYTES = 64;  // of the last lines read: what was replaced in place begins otherwise
+constexpr int LOOKS_AGAIN = 10;     // after a change: a file may change twice within one tick of its clock
+
+uint64_t ms_of(const timespec& t) { return uint64_t(t.tv_sec) * 1000 + uint64_t(t.tv_nsec) / 1000000; }
+
+bool is_name(std::string_view name) {
+    return !name.empty() && name.size() <= Control::MAX_NAME && std::all_of(name.begin(), name.end(), [](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.';
+    });
+}
+
+const char* const MODES[] = {"off", "monitor", "enforce"};  // enum ovr_mode
+
+}  // namespace
+
+bool Control::is_name(const ovr_bytes& name) { return name.data && overread::is_name({reinterpret_cast<const char*>(name.data), name.size}); }
+
+Control::~Control() {
+    if (fd_ >= 0) close(fd_);
+}
+
+bool Control::open_file() {
+    const int extra = O_APPEND | O_CLOEXEC | O_NONBLOCK;
+    int fd = open(path_.c_str(), O_RDWR | extra);
+    const bool writable = fd >= 0;
+    if (fd < 0) fd = open(path_.c_str(), O_RDONLY | extra);
+    if (fd < 0) return false;
+    if (fd_ >= 0) close(fd_);
+    fd_ = fd;
+    writable_ = writable;
+    return true;
+}
+
+bool Control::create() {
+    const std::lock_guard<std::mutex> guard(lock_);
+    const int fd = open(path_.c_str(), O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0644);
+    if (fd < 0) return false;
+    close(fd);
+    if (!open_file()) return false;
+    forget();
+    return fstat(fd_, &seen_) == 0;
+}
+
+void Control::forget() {
+    for (size_t i = 0; i < count_; i++) {
+        Feature fresh;
+        std::memcpy(fresh.name, features_[i].name, sizeof fresh.name);  // its number stays
+        features_[i] = fresh;
+    }
+    journal_mode_ = OVR_MODE_ENFORCE;
+    offset_ = 0;
+    tail_.clear();
+}
+
+void Control::fault(const char* what, int error) {
+    if (!complained_) {
+        std::snprintf(fault_, sizeof fault_, "%s%s%s", what, error ? ": " : "", error ? std::strerror(error) : "");
+        said_ = false;
+    }
+    complained_ = true;
+}
+
+bool Control::take_fault(char* out, size_t capacity) {
+    const std::lock_guard<std::mutex> guard(lock_);
+    if (said_) return false;
+    said_ = true;
+    std::snprintf(out, capacity, "%s", fault_);
+    return true;
+}
+
+void Control::look(uint64_t unix_ms) {
+    const uint64_t last = looked_.load(std::memory_order_relaxed);
+    if (last && unix_ms >= last && unix_ms - last < LOOK_MS) return;
+    const std::unique_lock<std::mutex> guard(lock_, std::try_to_lock);
+    if (!guard) return;  // another thread looks
+    looked_.store(unix_ms, std::memory_order_relaxed);
+    read(unix_ms);
+    struct stat agent {};
+    agent_ms_.store(stat((path_ + ".agent").c_str(), &agent) == 0 ? ms_of(agent.st_mtim) : 0, std::memory_order_relaxed);
+}
+
+void Control::read(uint64_t unix_ms) {
+    struct stat now {};
+    if (stat(path_.c_str(), &now) != 0) {
+        if (errno == ENOENT) {
+            if (fd_ >= 0) close(fd_);
+            fd_ = -1;
+            seen_ = {};
+            complained_ = false;
+            forget();
+        } else {
+            fault("cannot be read", errno);
+        }
+        publish(unix_ms);
+        return;
+    }
+    const bool same = now.st_ino == seen_.st_ino && now.st_dev == seen_.st_dev;
+    const bool still = same && now.st_size == seen_.st_size && now.st_mtim.tv_sec == seen_.st_mtim.tv_sec && now.st_mtim.tv_nsec == seen_.st_mtim.tv_nsec;
+    if (!still) looks_again_ = LOOKS_AGAIN;
+    if (!still || looks_again_) read_changed(now, same);
+    if (looks_again_) looks_again_--;
+    publish(unix_ms);
+}
+
+void Control::read_changed(const struct stat& now, bool same) {
+    if (!S_ISREG(now.st_mode)) {
+        fault("is no regular file", 0);
+        return;
+    }
+    if (now.st_size > off_t(MAX_FILE)) {
+        fault("is too long", 0);
+        return;
+    }
+    if (!same || fd_ < 0) {
+        if (!open_file()) {
+            seen_ = {};
+            fault("cannot be read", errno);
+            return;
+        }
+        complained_ = false;
+        offset_ = 0;
+    }
+    seen_ = now;
+    char bytes[4096];
+    const size_t known = tail_.size();
+    const bool goes_on = offset_ && uint64_t(now.st_size) >= offset_ && pread(fd_, bytes, known, off_t(offset_ - known)) == ssize_t(known) &&
+                         std::memcmp(bytes, tail_.data(), known) == 0;
+    if (!goes_on) {
+        if (offset_) complained_ = false;  // another text, another complaint
+        forget();
+    }
+    std::string line;
+    for (uint64_t at = offset_;;) {
+        const ssize_t n = pread(fd_, bytes, sizeof bytes, off_t(at));
+        if (n < 0) fault("cannot be read", errno);
+        if (n <= 0) break;
+        at += uint64_t(n);
+        line.append(bytes, size_t(n));
+        size_t end;
+        size_t from = 0;
+        while ((end = line.find('\n', from)) != line.npos) {
+            if (!take_line(std::string_view(line).substr(from, end - from)))
+                fault("has a line that is not mode=off, mode=monitor, mode=enforce, alarm=, trip= or rearm=; it changes nothing", 0);
+            from = end + 1;
+        }
+        offset_ += from;
+        tail_.append(line, 0, from);
+        if (tail_.size() > SEEN_BYTES) tail_.erase(0, tail_.size() - SEEN_BYTES);
+        line.erase(0, from);
+    }
+    // Half a line may still become a whole one.
+    if (!line.empty() && looks_again_ == 1) fault("has a last line without an end; it changes nothing", 0);
+}
+
+int Control::find(std::string_view name) {
+    for (size_t i = 0; i < count_; i++)
+        if (name == features_[i].name) return int(i);
+    if (!overread::is_name(name) || count_ == MAX_FEATURES) return NONE;
+    std::memcpy(features_[count_].name, name.data(), name.size());
+    return int(count_++);
+}
+
+bool Control::take_line(std::string_view line) {
+    const Field first = next_field(line);
+    if (first.name.empty() || first.name[0] == '#') return true;
+    uint64_t at = 0, until = 0;
+    for (Field f = next_field(line); !f.name.empty(); f = next_field(line))
+        if (!(f.name == "at" && read_number(f.value, at)) && !(f.name == "until" && read_number(f.value, until))) return false;
+    if (first.name == "mode") {
+        for (int mode = OVR_MODE_OFF; mode <= OVR_MODE_ENFORCE; mode++) {
+            if (first.value != MODES[mode]) continue;
+            journal_mode_ = mode;
+            return true;
+        }
+        return false;
+    }
+    if (first.name != "alarm" && first.name != "trip" && first.name != "rearm") return false;
+    const int index = find(first.value);
+    if (index == NONE) return false;
+    Feature& feature = features_[index];
+    if (first.name == "alarm") {
+        feature.alarms[feature.alarm_count++ % MAX_ALARMS] = at;
+    } else if (first.name == "trip") {
+        feature.trips += !feature.tripped || (feature.until_ms && at >= feature.until_ms);
+        feature.tripped = true;
+        feature.at_ms = at;
+        feature.until_ms = until;
+    } else {
+        feature.tripped = false;
+        feature.rearmed_ms = at;
+    }
+    return true;
+}
+
+void Control::publish(uint64_t unix_ms) {
+    uint64_t bits = 0;
+    for (size_t i = 0; i < count_; i++) {
+        Feature& f = features_[i];
+        if (f.tripped && f.until_ms && unix_ms >= f.until_ms) {
+            f.tripped = false;
+            f.rearmed_ms = f.until_ms;  // older alarms do not trip it again
+        }
+        if (f.tripped) bits |= uint64_t(1) << i;
+    }
+    tripped_.store(bits, std::memory_order_relaxed);
+    mode_.store(journal_mode_, std::memory_order_relaxed);
+}
+
+bool Control::append(const std::string& line) {
+    if (!writable_ && !open_file()) return false;
+    return writable_ && (seen_.st_size < off_t(MAX_FILE / 2) || line[0] != 'a') && write(fd_, line.data(), line.size()) == ssize_t(line.size());
+}
+
+// What cannot be written holds in this process all the same.
+bool Control::tell(const std::string& line, uint64_t unix_ms) {
+    const bool written = append(line);
+    if (!written) {
+        fault("cannot be written", errno);
+        take_line(std::string_view(line).substr(0, line.size() - 1));
+    }
+    read(unix_ms);
+    return written;
+}
+
+int Control::feature(std::string_view name) {
+    const std::lock_guard<std::mutex> guard(lock_);
+    return find(name);
+}
+
+bool Control::info(size_t i, ovr_feature* out) {
+    const std::lock_guard<std::mutex> guard(lock_);
+    if (i >= count_) return false;
+    const Feature& f = features_[i];
+    std::memcpy(out->name, f.name, sizeof out->name);
+    out->tripped = f.tripped;
+    out->at_ms = f.at_ms;
+    out->until_ms = f.tripped ? f.until_ms : 0;
+    out->alarms = f.alarm_count;
+    out->trips = f.trips;
+    return true;
+}
+
+bool Control::alarm(int index, uint64_t unix_ms, const Tripping& t) {
+    const std::lock_guard<std::mutex> guard(lock_);
+    read(unix_ms);
+    Feature& f = features_[index];
+    if (f.tripped) return false;  // its alarms are known
+    const std::string name = f.name, at = " at=" + std::to_string(unix_ms);
+    tell("alarm=" + name + at + "\n", unix_ms);
+    const uint64_t since = std::max(unix_ms - std::min(unix_ms, t.window_ms), f.rearmed_ms);
+    if (!t.alarms || f.tripped || f.alarm_count < t.alarms || f.alarms[(f.alarm_count - t.alarms) % MAX_ALARMS] < since) return false;
+    const std::string until = t.rearm_ms ? " until=" + std::to_string(unix_ms + t.rearm_ms) : "";
+    tell("trip=" + name + at + until + "\n", unix_ms);
+    return f.tripped;
+}
+
+bool Control::trip(int index, uint64_t unix_ms, uint64_t until_ms) {
+    const std::lock_guard<std::mutex> guard(lock_);
+    const std::string until = until_ms ? " until=" + std::to_string(until_ms) : "";
+    return tell(std::string("trip=") + features_[index].name + " at=" + std::to_string(unix_ms) + until + "\n", unix_ms);
+}
+
+bool Control::rearm(int index, uint64_t unix_ms) {
+    const std::lock_guard<std::mutex> guard(lock_);
+    return tell(std::string("rearm=") + features_[index].name + " at=" + std::to_string(unix_ms) + "\n", unix_ms);
+}
+
+bool Control::set_mode(int mode, uint64_t unix_ms) {
+    const std::lock_guard<std::mutex> guard(lock_);
+    return tell(std::string("mode=") + MODES[mode] + "\n", unix_ms);
+}
+
+}  // namespace overread
