@@ -31,7 +31,8 @@ struct ovr_stream {
 };
 struct ovr_filter {
     overread::Filter filter;
-    ovr_filter(const ovr_scanner& s, const ovr_policy& p) : filter(s, s.shared, p, p.ignores ? p.ignores->list.get() : nullptr, p.control ? &p.control->control : nullptr) {}
+    ovr_filter(const ovr_scanner& s, const ovr_policy& p)
+        : filter(s, s.shared, p, p.ignores ? p.ignores->list.get() : nullptr, p.control ? &p.control->control : nullptr) {}
 };
 
 namespace {

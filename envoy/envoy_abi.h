@@ -37,6 +37,8 @@ enum envoy_local_reply_status { kLocalReplyContinue = 0, kLocalReplyReset = 1 };
 /* ---- what Envoy offers ---- */
 extern "C" {
 int envoy_dynamic_module_callback_http_filter_config_define_counter(void* config, envoy_buffer name, envoy_buffer* label_names, size_t label_count, size_t* id);
+int envoy_dynamic_module_callback_http_filter_config_define_gauge(void* config, envoy_buffer name, envoy_buffer* label_names, size_t label_count, size_t* id);
+int envoy_dynamic_module_callback_http_filter_set_gauge(void* filter, size_t id, envoy_buffer* label_values, size_t label_count, uint64_t value);
 int envoy_dynamic_module_callback_http_filter_increment_counter(void* filter, size_t id, envoy_buffer* label_values, size_t label_count, uint64_t value);
 size_t envoy_dynamic_module_callback_http_get_headers_size(void* filter, envoy_header_type type);
 bool envoy_dynamic_module_callback_http_get_headers(void* filter, envoy_header_type type, envoy_header* out);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -22,7 +23,6 @@
 #include <vector>
 
 #include "accept_encoding.h"
-#include "control_file.h"
 #include "envoy_abi.h"
 #include "overread.h"
 
@@ -33,6 +33,10 @@ constexpr size_t kEventCapacity = 8192;
 constexpr uint64_t kEventFlush = 1;     // the delay line's time is up
 constexpr uint64_t kEventTrailers = 2;  // the body ended with trailers while bytes were held
 
+uint64_t unix_ms() {
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
+}
+
 ovr_bytes bytes(std::string_view s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
 envoy_buffer buffer(std::string_view s) { return {s.data(), s.size()}; }
 
@@ -40,14 +44,21 @@ struct Config {
     ovr_ruleset* ruleset = nullptr;  // NULL: the shipped one
     ovr_scanner* scanner = nullptr;
     ovr_policy policy{};
-    mutable overread_envoy::ControlFile control;
-    uint8_t test_key[16] = {};
+    ovr_control* control = nullptr;  // NULL: none
+    ovr_ignores* ignores = nullptr;
+    std::string control_path, feature, feature_header, owner;  // owner: "header:NAME" or "cookie:NAME"
+    std::vector<std::string> ignore_lines;
+    uint8_t key[16] = {};
     bool alters = false;  // bodies may be masked or shortened
     int events_fd = -1;
-    std::vector<std::string_view> decoded;                                                         // codings
-    size_t responses = 0, blocked = 0, cut = 0, shortened = 0, tests = 0, alarms = 0, errors = 0;  // counter ids
+    std::vector<std::string_view> decoded;                                                                                    // codings
+    size_t responses = 0, blocked = 0, cut = 0, shortened = 0, tests = 0, alarms = 0, errors = 0, left_out = 0, ignored = 0;  // counter ids
+    size_t agent_age = 0, feature_tripped = 0, ignore_expired = 0;                                                            // gauge ids
+    mutable std::atomic<uint64_t> shown{0};                                                                                   // the second they were set last
     ~Config() {
         if (events_fd >= 0) close(events_fd);
+        ovr_control_close(control);
+        ovr_ignores_free(ignores);
         ovr_scanner_free(scanner);
         ovr_ruleset_free(ruleset);
     }
@@ -96,7 +107,7 @@ struct Filter {
     bool can_send = false;
     uint64_t fed = 0, sent = 0;
     std::string pending;  // body bytes [sent, fed)
-    std::string method, host, target, request_body;
+    std::string method, host, target, request_body, owner, tripped;
     std::vector<std::pair<std::string, std::string>> request_headers;
 
     Filter(const Config* c, void* e) : config(c), settings(c), envoy(e) {}
@@ -109,6 +120,10 @@ struct Filter {
     }
 
     void count(size_t id) const { envoy_dynamic_module_callback_http_filter_increment_counter(envoy, id, nullptr, 0, 1); }
+    void look_at_control();
+    void tell_tripped(bool client_says);
+    void count_ignored() const;
+    void take_owner(std::string_view name, std::string_view value);
     void schedule(uint64_t event) {
         if (need_scheduler()) envoy_dynamic_module_callback_http_filter_scheduler_commit(scheduler, event);
     }
@@ -185,7 +200,73 @@ void Timer::run() {
     }
 }
 
+// At most once a second: what changes with time alone.
+bool gauges_due(std::atomic<uint64_t>& shown, uint64_t now) { return shown.exchange(now / 1000, std::memory_order_relaxed) != now / 1000; }
+
+// What is switched off now: no more than a mode, and features, which the upstream is told.
+void Filter::look_at_control() {
+    ovr_control_state state{};
+    state.struct_size = sizeof state;
+    const uint64_t now = unix_ms();
+    if (ovr_control_look(config->control, now, &state) != OVR_OK) return;
+    if (*state.fault) std::fprintf(stderr, "overread: control: '%s' %s\n", config->control_path.c_str(), state.fault);
+    mode = std::min(mode, state.mode);
+    ovr_feature feature;
+    for (size_t i = 0; i < OVR_FEATURES && state.tripped >> i; i++)
+        if (state.tripped >> i & 1 && ovr_control_feature(config->control, i, &feature) == OVR_OK)
+            tripped.append(tripped.empty() ? "" : ",").append(feature.name);
+    // An agent that never ran has no age; one of whom nothing was heard for long is dead.
+    if (!gauges_due(config->shown, now)) return;
+    if (state.agent_ms) envoy_dynamic_module_callback_http_filter_set_gauge(envoy, config->agent_age, nullptr, 0, (now - std::min(now, state.agent_ms)) / 1000);
+    for (size_t i = 0; ovr_control_feature(config->control, i, &feature) == OVR_OK; i++) {
+        envoy_buffer label = buffer(feature.name);
+        envoy_dynamic_module_callback_http_filter_set_gauge(envoy, config->feature_tripped, &label, 1, feature.tripped);
+    }
+}
+
+// Tells the upstream which features are switched off; a client must not be able to say so.
+void Filter::tell_tripped(bool client_says) {
+    if (!tripped.empty() || client_says)
+        envoy_dynamic_module_callback_http_set_header(envoy, kRequestHeaders, buffer("overread-tripped"),
+                                                      tripped.empty() ? envoy_buffer{nullptr, 0} : buffer(tripped));
+    if (!tripped.empty()) envoy_dynamic_module_callback_http_set_dynamic_metadata_string(envoy, buffer("overread"), buffer("tripped"), buffer(tripped));
+}
+
+// To be called once a response is judged.
+void Filter::count_ignored() const {
+    if (!settings->ignores) return;
+    ovr_ignore line;
+    const uint64_t hit = ovr_filter_ignored(scan), now = unix_ms();
+    const bool due = gauges_due(settings->shown, now);  // also counters that are still 0 are to be seen
+    for (size_t i = 0; (due || hit >> i) && ovr_ignores_line(settings->ignores, i, &line) == OVR_OK; i++) {
+        envoy_buffer label = buffer(line.text);
+        if (due || hit >> i & 1) envoy_dynamic_module_callback_http_filter_increment_counter(envoy, config->ignored, &label, 1, hit >> i & 1);
+        if (due) envoy_dynamic_module_callback_http_filter_set_gauge(envoy, config->ignore_expired, &label, 1, now >= line.until_ms);
+    }
+}
+
+void Filter::take_owner(std::string_view name, std::string_view value) {
+    const std::string_view wanted = settings->owner, key = wanted.substr(wanted.find(':') + 1);
+    if (wanted.empty() || !owner.empty()) return;
+    if (wanted[0] == 'h') {
+        if (name == key) owner = value;
+        return;
+    }
+    if (name != "cookie") return;
+    while (!value.empty()) {
+        const size_t end = std::min(value.find(';'), value.size());
+        std::string_view pair = value.substr(0, end);
+        value.remove_prefix(std::min(end + 1, value.size()));
+        while (!pair.empty() && pair[0] == ' ') pair.remove_prefix(1);
+        if (pair.size() > key.size() && pair.substr(0, key.size()) == key && pair[key.size()] == '=') {
+            owner = pair.substr(key.size() + 1);
+            return;
+        }
+    }
+}
+
 void Filter::write_event(const ovr_action& action) {
+    count_ignored();
     if (!action.wants_event) return;
     ovr_verdict verdict{};
     if (action.test) {
@@ -208,12 +289,16 @@ void Filter::write_event(const ovr_action& action) {
     exchange.method = bytes(method);
     exchange.host = bytes(host);
     exchange.target = bytes(target);
-    exchange.unix_ms =
-        static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
+    exchange.unix_ms = unix_ms();
+    exchange.owner = bytes(owner);
     char line[kEventCapacity + 1];
     size_t size = 0;
     if (ovr_filter_event(scan, &exchange, line, kEventCapacity, &size) != OVR_OK) {
         count(config->errors);
+        return;
+    }
+    if (!size) {
+        count(config->left_out);
         return;
     }
     line[size] = '\n';
@@ -356,11 +441,11 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
         } else if (key.rfind("action.", 0) == 0) {
             int tier = OVR_TIER_WEAK, action = OVR_DO_LOG;
             while (tier <= OVR_TIER_CERTAIN && key.compare(7, key.npos, ovr_tier_name(tier)) != 0) tier++;
-            while (action <= OVR_DO_BLOCK && value != ovr_do_name(action)) action++;
+            while (action <= OVR_DO_TRIP && value != ovr_do_name(action)) action++;
             if (tier > OVR_TIER_CERTAIN)
                 error = key + ": expected action.weak, action.strong or action.certain";
-            else if (action > OVR_DO_BLOCK)
-                error = key + ": expected log, no-store, redact, trim, truncate or block, found '" + value + "'";
+            else if (action > OVR_DO_TRIP)
+                error = key + ": expected log, no-store, redact, trim, truncate, block or trip, found '" + value + "'";
             else
                 config.policy.action[tier] = action;
         } else if (key == "block_bits") {
@@ -368,6 +453,36 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
             config.policy.block_bits = std::strtod(value.c_str(), &end);
             if (value.empty() || *end || !(config.policy.block_bits > 0 && config.policy.block_bits <= 1000))
                 error = "block_bits: expected bits above 0, at most 1000, found '" + value + "'";
+        } else if (key == "threshold") {
+            char* end = nullptr;
+            config.policy.threshold = std::strtod(value.c_str(), &end);
+            if (value.empty() || *end || !(config.policy.threshold >= 14 && config.policy.threshold <= 1000))
+                error = "threshold: expected bits from 14 to 1000, found '" + value + "'";
+        } else if (key == "ignore") {
+            config.ignore_lines.push_back(value);
+        } else if (key == "feature") {
+            config.feature = value;
+        } else if (key == "feature_header") {
+            config.feature_header = value;
+        } else if (key == "trip_alarms") {
+            number(key, value, config.policy.trip_alarms);
+        } else if (key == "trip_ms") {
+            number(key, value, config.policy.trip_ms);
+        } else if (key == "rearm_ms") {
+            uint32_t ms = 0;
+            number(key, value, ms);
+            config.policy.rearm_ms = ms;
+        } else if (key == "events_per_second") {
+            number(key, value, config.policy.events_per_second);
+        } else if (key == "weak_sample") {
+            number(key, value, config.policy.weak_sample);
+        } else if (key == "owner") {
+            config.owner = value;
+            const size_t colon = value.find(':');
+            if ((value.substr(0, colon) != "header" && value.substr(0, colon) != "cookie") || colon == value.npos || colon + 1 == value.size())
+                error = "owner: expected header:NAME or cookie:NAME, found '" + value + "'";
+            if (config.owner[0] == 'h')
+                for (char& c : config.owner) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
         } else if (key == "on_error") {
             if (value == "pass")
                 config.policy.on_error = OVR_ON_ERROR_PASS;
@@ -392,17 +507,17 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
                 error = "ruleset: cannot read '" + value + "'";
             else if (ovr_ruleset_load(blob.data(), blob.size(), &config.ruleset, &why) != OVR_OK)
                 error = "ruleset: " + value + ": " + why.message;
-        } else if (key == "test_key_file") {
+        } else if (key == "key_file") {
             std::ifstream file(value);
             std::string digits;
             file >> digits;
-            if (digits.size() != 2 * sizeof config.test_key || digits.find_first_not_of("0123456789abcdefABCDEF") != digits.npos)
-                error = "test_key_file: '" + value + "' cannot be read, or does not hold 32 hexadecimal digits";
-            for (size_t i = 0; error.empty() && i < sizeof config.test_key; i++)
-                config.test_key[i] = static_cast<uint8_t>(std::stoul(digits.substr(2 * i, 2), nullptr, 16));
-            config.policy.test_key = {config.test_key, sizeof config.test_key};
+            if (digits.size() != 2 * sizeof config.key || digits.find_first_not_of("0123456789abcdefABCDEF") != digits.npos)
+                error = "key_file: '" + value + "' cannot be read, or does not hold 32 hexadecimal digits";
+            for (size_t i = 0; error.empty() && i < sizeof config.key; i++)
+                config.key[i] = static_cast<uint8_t>(std::stoul(digits.substr(2 * i, 2), nullptr, 16));
+            config.policy.test_key = {config.key, sizeof config.key};
         } else if (key == "control") {
-            config.control.watch(value);
+            config.control_path = value;
         } else if (key == "events") {
             config.events_fd = open(value.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
             if (config.events_fd < 0) error = "events: cannot open '" + value + "': " + std::strerror(errno);
@@ -457,7 +572,24 @@ Config* new_config(envoy_buffer text) {
     std::string error;
     if (parse_config({text.ptr, text.length}, *config, error)) {
         ovr_error why{};
-        if (ovr_scanner_new(config->ruleset, nullptr, &config->scanner, &why) != OVR_OK) error = why.message;
+        ovr_scanner_options options{};
+        options.struct_size = sizeof options;
+        options.hold = OVR_HOLD_DEFAULT;
+        options.key = config->policy.test_key;
+        std::vector<const char*> lines;
+        for (const std::string& line : config->ignore_lines) lines.push_back(line.c_str());
+        config->policy.feature = bytes(config->feature);
+        config->policy.feature_header = bytes(config->feature_header);
+        ovr_filter* probe = nullptr;  // says what is wrong with the policy
+        if (ovr_scanner_new(config->ruleset, &options, &config->scanner, &why) != OVR_OK ||
+            (!lines.empty() &&
+             ovr_ignores_new(config->ruleset ? config->ruleset : ovr_ruleset_default(), lines.data(), lines.size(), &config->ignores, &why) != OVR_OK) ||
+            (!config->control_path.empty() && ovr_control_open(config->control_path.c_str(), 1, &config->control, nullptr) != OVR_OK &&
+             ovr_control_open(config->control_path.c_str(), 0, &config->control, &why) != OVR_OK) ||  // it may be only read
+            ovr_filter_open(config->scanner, &config->policy, &probe, &why) != OVR_OK)
+            error = why.message;
+        ovr_filter_close(probe);
+        config->policy.ignores = config->ignores;
     }
     if (error.empty()) {
         for (const int action : config->policy.action)
@@ -488,6 +620,15 @@ const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_bu
     counter("overread_shortened_total", nullptr, config->shortened);
     counter("overread_alarms_total", "tier", config->alarms);
     counter("overread_errors_total", nullptr, config->errors);
+    counter("overread_events_left_out_total", nullptr, config->left_out);
+    counter("overread_ignored_total", "ignore", config->ignored);
+    auto gauge = [envoy](const char* name, const char* label, size_t& id) {
+        envoy_buffer labels[] = {buffer(label ? label : "")};
+        envoy_dynamic_module_callback_http_filter_config_define_gauge(envoy, buffer(name), labels, label ? 1 : 0, &id);
+    };
+    gauge("overread_agent_age_seconds", nullptr, config->agent_age);
+    gauge("overread_feature_tripped", "feature", config->feature_tripped);
+    gauge("overread_ignore_expired", "ignore", config->ignore_expired);
     return config;
 }
 
@@ -503,15 +644,17 @@ int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void*
     Filter* f = self(filter);
     f->envoy = envoy;
     if (const void* route = envoy_dynamic_module_callback_get_most_specific_route_config(envoy)) f->settings = static_cast<const Config*>(route);
-    f->mode = std::min(f->settings->policy.mode, f->config->control.most());
-    if (f->mode == OVR_MODE_OFF) {
-        f->untouched = true;
-        return kHeadersContinue;
-    }
+    f->mode = f->settings->policy.mode;
+    if (f->config->control) f->look_at_control();
+    f->untouched = f->mode == OVR_MODE_OFF;
+    if (f->untouched && !f->config->control) return kHeadersContinue;
     std::vector<envoy_header> headers;
     if (!get_headers(envoy, kRequestHeaders, headers)) return kHeadersContinue;
+    bool client_says = false;
     for (const envoy_header& h : headers) {
         const std::string_view name(h.key_ptr, h.key_length), value(h.value_ptr, h.value_length);
+        client_says |= name == "overread-tripped";
+        f->take_owner(name, value);
         if (name == ":method")
             f->method = value;
         else if (name == ":path")
@@ -522,7 +665,8 @@ int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void*
         } else if (!name.empty() && name[0] != ':')
             f->request_headers.emplace_back(name, value);
     }
-    ask_for_decoded(f, headers);
+    if (!f->untouched) ask_for_decoded(f, headers);
+    if (f->config->control) f->tell_tripped(client_says);
     return kHeadersContinue;
 }
 
@@ -585,11 +729,13 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
     response.headers = headers.data();
     response.header_count = headers.size();
     response.request = &request;
+    response.unix_ms = unix_ms();
 
     ovr_action action{};
     ovr_error why{};
     ovr_policy policy = f->settings->policy;
     policy.mode = f->mode;
+    policy.control = f->config->control;
     if (ovr_filter_open(f->settings->scanner, &policy, &f->scan, &why) != OVR_OK || ovr_filter_head(f->scan, &response, &action) != OVR_OK) {
         f->core_failed();
         return kHeadersContinue;

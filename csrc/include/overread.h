@@ -260,16 +260,16 @@ typedef struct ovr_policy {
     double most_blocked; /* share of responses that enforce may stop, of every 1,000 of a scanner; above it the scanner's filters only
                             monitor, until a whole 1,000 has fewer that it would stop. 0, or a struct_size that ends before it: any */
     /* A struct_size that ends before any of these is accepted: they are then 0. */
-    double threshold;             /* bits from which a response is `leaked` and the action of tier strong is taken; 0: 22 */
-    const ovr_ignores* ignores;   /* what is known and harmless; NULL: nothing. Must outlive the filter */
-    ovr_control* control;         /* where alarms of features are told, in enforce; NULL: nowhere. Must outlive the filter */
-    ovr_bytes feature;            /* the feature that makes these responses, copied: 1 to 32 letters, digits, '-', '_' or '.' */
-    ovr_bytes feature_header;     /* a field of the response that names more of them, with commas between; copied */
-    uint32_t trip_alarms;         /* so many alarms (events of tier strong or more, and whatever was stopped) trip a feature: 1 to 64. 0: never */
-    uint32_t trip_ms;             /* if they come within so long; 0: a minute */
-    uint64_t rearm_ms;            /* after so long it is armed again; 0: by hand (ovr_control_rearm) */
-    uint32_t events_per_second;   /* of a scanner, half of them for tier weak: further events are counted and left out. 0: any number */
-    uint32_t weak_sample;         /* of the events of tier weak one in so many is written; 0: all */
+    double threshold;           /* bits from which a response is `leaked` and the action of tier strong is taken; 0: 22 */
+    const ovr_ignores* ignores; /* what is known and harmless; NULL: nothing. Must outlive the filter */
+    ovr_control* control;       /* where alarms of features are told, in enforce; NULL: nowhere. Must outlive the filter */
+    ovr_bytes feature;          /* the feature that makes these responses, copied: 1 to 32 letters, digits, '-', '_' or '.' */
+    ovr_bytes feature_header;   /* a field of the response that names more of them, with commas between; copied */
+    uint32_t trip_alarms;       /* so many alarms (events of tier strong or more, and whatever was stopped) trip a feature: 1 to 64. 0: never */
+    uint32_t trip_ms;           /* if they come within so long; 0: a minute */
+    uint64_t rearm_ms;          /* after so long it is armed again; 0: by hand (ovr_control_rearm) */
+    uint32_t events_per_second; /* of a scanner, half of them for tier weak: further events are counted and left out. 0: any number */
+    uint32_t weak_sample;       /* of the events of tier weak one in so many is written; 0: all */
 } ovr_policy;
 
 enum ovr_verb {

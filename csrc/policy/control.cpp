@@ -14,7 +14,7 @@ namespace overread {
 namespace {
 
 constexpr size_t SEEN_BYTES = 64;  // of the last lines read: what was replaced in place begins otherwise
-constexpr int LOOKS_AGAIN = 10;     // after a change: a file may change twice within one tick of its clock
+constexpr int LOOKS_AGAIN = 10;    // after a change: a file may change twice within one tick of its clock
 
 uint64_t ms_of(const timespec& t) { return uint64_t(t.tv_sec) * 1000 + uint64_t(t.tv_nsec) / 1000000; }
 
@@ -63,6 +63,7 @@ void Control::forget() {
         features_[i] = fresh;
     }
     journal_mode_ = OVR_MODE_ENFORCE;
+    mode_told_ = false;
     offset_ = 0;
     tail_.clear();
 }
@@ -100,9 +101,9 @@ void Control::read(uint64_t unix_ms) {
         if (errno == ENOENT) {
             if (fd_ >= 0) close(fd_);
             fd_ = -1;
-            seen_ = {};
             complained_ = false;
-            forget();
+            if (seen_.st_ino) forget();  // not what this process alone knows, for want of a file
+            seen_ = {};
         } else {
             fault("cannot be read", errno);
         }
@@ -136,6 +137,8 @@ void Control::read_changed(const struct stat& now, bool same) {
         offset_ = 0;
     }
     seen_ = now;
+    const int mode_before = journal_mode_;
+    bool understood = true;
     char bytes[4096];
     const size_t known = tail_.size();
     const bool goes_on = offset_ && uint64_t(now.st_size) >= offset_ && pread(fd_, bytes, known, off_t(offset_ - known)) == ssize_t(known) &&
@@ -154,8 +157,10 @@ void Control::read_changed(const struct stat& now, bool same) {
         size_t end;
         size_t from = 0;
         while ((end = line.find('\n', from)) != line.npos) {
-            if (!take_line(std::string_view(line).substr(from, end - from)))
+            if (!take_line(std::string_view(line).substr(from, end - from))) {
+                understood = false;
                 fault("has a line that is not mode=off, mode=monitor, mode=enforce, alarm=, trip= or rearm=; it changes nothing", 0);
+            }
             from = end + 1;
         }
         offset_ += from;
@@ -163,6 +168,8 @@ void Control::read_changed(const struct stat& now, bool same) {
         if (tail_.size() > SEEN_BYTES) tail_.erase(0, tail_.size() - SEEN_BYTES);
         line.erase(0, from);
     }
+    // A new file with a slip in it is no wish to go back to what is configured.
+    if (!understood && !mode_told_) journal_mode_ = mode_before;
     // Half a line may still become a whole one.
     if (!line.empty() && looks_again_ == 1) fault("has a last line without an end; it changes nothing", 0);
 }
@@ -185,6 +192,7 @@ bool Control::take_line(std::string_view line) {
         for (int mode = OVR_MODE_OFF; mode <= OVR_MODE_ENFORCE; mode++) {
             if (first.value != MODES[mode]) continue;
             journal_mode_ = mode;
+            mode_told_ = true;
             return true;
         }
         return false;

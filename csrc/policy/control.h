@@ -92,6 +92,7 @@ class Control {
     uint64_t offset_ = 0;  // of the first line that was not read
     std::string tail_;     // the bytes before it
     int journal_mode_ = OVR_MODE_ENFORCE;
+    bool mode_told_ = false;
     Feature features_[MAX_FEATURES];
     size_t count_ = 0;
     char fault_[160] = "";

@@ -114,6 +114,7 @@ size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t c
         t.format(",\"digest\":\"%016llx\"}", static_cast<unsigned long long>(f.digest));
     }
     t.format("],\"findings_dropped\":%llu,\"exempt\":%llu", static_cast<unsigned long long>(v.findings_dropped), static_cast<unsigned long long>(v.exempt));
+    if (e.keyed) t.raw(",\"keyed\":true");
     if (e.ignored) t.format(",\"ignored\":%u", e.ignored);
     if (e.left_out) t.format(",\"left_out\":%llu", static_cast<unsigned long long>(e.left_out));
     t.put('}');

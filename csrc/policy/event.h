@@ -22,6 +22,7 @@ struct Event {
     unsigned ignored = 0;   // lines of the operator's that took something out of the response
     Control* control = nullptr;
     uint64_t features = 0, tripped = 0;  // of the control's
+    bool keyed = false;                  // digests are under the operator's key
     bool owned = false;
     uint64_t owner = 0;  // digest of whose response it is
 };

@@ -314,6 +314,7 @@ size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     const bool owned = shared_.keyed && x.struct_size >= sizeof x && x.owner.size;
     if (owned) e.owner = keyed_digest(shared_.owner_key, x.owner.data, x.owner.size);
     e.owned = owned;
+    e.keyed = shared_.keyed;
     if (!enforces()) e.would = action_name(stream_.sighting().seen() ? int(OVR_DO_BLOCK) : std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
     return write_event(e, x, buffer, capacity);
 }

@@ -71,9 +71,9 @@ class Filter {
     std::unique_ptr<Stream> before_;  // the stream before the chunk that may bring it to redact
     Redaction redaction_;
     char feature_header_[MAX_FIELD_NAME];
-    int feature_ = Control::NONE;                // the policy's
-    uint64_t features_ = 0, tripped_ = 0;        // of this response
-    uint64_t unix_ms_ = 0, left_out_ = 0;        // events before this one's
+    int feature_ = Control::NONE;          // the policy's
+    uint64_t features_ = 0, tripped_ = 0;  // of this response
+    uint64_t unix_ms_ = 0, left_out_ = 0;  // events before this one's
     enum class Told : uint8_t { open, no, yes } told_ = Told::open;
     bool trips_ = false;     // its action is to trip at once
     bool enforces_ = false;  // this response: the policy does, and the breaker lets it

@@ -83,7 +83,8 @@ const char* Ignores::add(std::string_view line, const Ruleset* rules) {
             if (!read_family(value, entry.family)) return "family: expected raw, http, secret or place";
         } else if (field.name == "digest") {
             entry.what = Ignored::What::digest;
-            if (value.size() != 16 || !read_number(value, entry.digest, 16) || !entry.digest) return "digest: expected 16 hexadecimal digits, as events have them";
+            if (value.size() != 16 || !read_number(value, entry.digest, 16) || !entry.digest)
+                return "digest: expected 16 hexadecimal digits, as events have them";
         } else if (field.name == "path") {
             if (value.empty() || (value[0] != '/' && value[0] != '*')) return "path: expected a path that begins with / or *";
             place.path = value;

@@ -587,13 +587,17 @@ RawState Stream::without_ignored(RawState raw) {
     static constexpr struct {
         uint8_t kinds;
         Builtin rule;
-    } RULES[] = {{RAW_NUL | RAW_RUN, Builtin::raw_nul}, {RAW_CONTROL, Builtin::raw_control}, {RAW_UTF8, Builtin::raw_utf8}, {RAW_PAIR, Builtin::raw_pointer_pair}};
+    } RULES[] = {
+        {RAW_NUL | RAW_RUN, Builtin::raw_nul}, {RAW_CONTROL, Builtin::raw_control}, {RAW_UTF8, Builtin::raw_utf8}, {RAW_PAIR, Builtin::raw_pointer_pair}};
+    const bool no_memory = raw.level >= 4 && ignores(builtin(Builtin::raw_mixed));
+    const bool no_transition = raw.level >= 3 && ignores(builtin(Builtin::raw_after_text));
+    if (raw.file) ignores(builtin(Builtin::raw_file));  // names what is there, and is no evidence
     for (const auto& r : RULES)
         if (raw.kinds & r.kinds && ignores(builtin(r.rule))) raw.kinds &= uint8_t(~r.kinds);
     if (!(raw.kinds & (RAW_NUL | RAW_CONTROL | RAW_UTF8))) return RawState();
     const int kinds = __builtin_popcount(raw.kinds & (RAW_NUL | RAW_CONTROL | RAW_UTF8 | RAW_PAIR));
-    if (raw.level >= 4 && (!(raw.kinds & (RAW_RUN | RAW_PAIR)) || ignores(builtin(Builtin::raw_mixed)))) raw.level = 3;
-    if (raw.level >= 3 && ((kinds < 2 && !(raw.kinds & RAW_NUL)) || ignores(builtin(Builtin::raw_after_text)))) raw.level = 2;
+    if (raw.level >= 4 && (!(raw.kinds & (RAW_RUN | RAW_PAIR)) || no_memory)) raw.level = 3;
+    if (raw.level >= 3 && ((kinds < 2 && !(raw.kinds & RAW_NUL)) || no_transition)) raw.level = 2;
     if (raw.level == 2 && !(raw.kinds & (RAW_NUL | RAW_CONTROL))) raw.level = 1;
     return raw;
 }

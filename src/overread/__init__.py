@@ -1,8 +1,9 @@
 """overread finds another process's or another client's memory in HTTP responses."""
 
 from ._core import VERSION as __version__
-from ._core import kernel, kernels
+from ._core import Ignores, kernel, kernels
 from ._stream import Filter, Scanner, Stream
+from .control import Control, Feature, State
 from .errors import BlobError, ConfigError, KernelError, OverreadError, RulesetError, StreamFinishedError
 from .policy import Policy, Request, block_bits
 from .verdict import Finding, Term, Verdict
@@ -23,6 +24,10 @@ __all__ = [
     "SiteCounts",
     "Policy",
     "Request",
+    "Ignores",
+    "Control",
+    "State",
+    "Feature",
     "block_bits",
     "kernels",
     "kernel",

@@ -18,11 +18,11 @@ namespace py = pybind11;
 
 namespace {
 
-const overread_capi TABLE = {OVR_ABI_VERSION,   ovr_scanner_new,    ovr_scanner_free,    ovr_scanner_kernel,  ovr_stream_open,     ovr_stream_reset,
-                             ovr_stream_feed,   ovr_stream_flush,   ovr_stream_trailers, ovr_stream_progress, ovr_stream_finish,   ovr_stream_close,
-                             ovr_filter_open,   ovr_filter_head,    ovr_filter_body,     ovr_filter_flush,    ovr_filter_trailers, ovr_filter_end,
-                             ovr_filter_redact, ovr_filter_verdict, ovr_filter_id,       ovr_filter_event,    ovr_filter_close,    ovr_no_store_strips,
-                             ovr_no_store_sets, ovr_tier_name,      ovr_family_name,     ovr_part_name,       ovr_decode_name};
+const overread_capi TABLE = {OVR_ABI_VERSION,     ovr_scanner_new,    ovr_scanner_free,    ovr_scanner_kernel,  ovr_stream_open,     ovr_stream_reset,
+                             ovr_stream_feed,     ovr_stream_flush,   ovr_stream_trailers, ovr_stream_progress, ovr_stream_finish,   ovr_stream_close,
+                             ovr_filter_open,     ovr_filter_head,    ovr_filter_body,     ovr_filter_flush,    ovr_filter_trailers, ovr_filter_end,
+                             ovr_filter_redact,   ovr_filter_verdict, ovr_filter_id,       ovr_filter_ignored,  ovr_filter_event,    ovr_filter_close,
+                             ovr_no_store_strips, ovr_no_store_sets,  ovr_tier_name,       ovr_family_name,     ovr_part_name,       ovr_decode_name};
 
 [[noreturn]] void raise(const char* name, const char* message) {
     const py::object type = py::module_::import("overread.errors").attr(name);
@@ -76,6 +76,78 @@ class Ruleset {
     };
     std::unique_ptr<ovr_ruleset, Free> owned_;
     const ovr_ruleset* handle_ = nullptr;
+};
+
+class Ignores {
+  public:
+    explicit Ignores(const std::vector<std::string>& lines, const Ruleset* ruleset) {
+        std::vector<const char*> pointers;
+        for (const std::string& line : lines) pointers.push_back(line.c_str());
+        ovr_ignores* made = nullptr;
+        ovr_error error;
+        const ovr_ruleset* rules = ruleset ? reinterpret_cast<const ovr_ruleset*>(ruleset->address()) : ovr_ruleset_default();
+        if (ovr_ignores_new(rules, pointers.data(), pointers.size(), &made, &error) != OVR_OK) raise("ConfigError", error.message);
+        handle_.reset(made);
+    }
+    size_t address() const { return reinterpret_cast<size_t>(handle_.get()); }
+    std::vector<std::pair<std::string, uint64_t>> lines() const {
+        std::vector<std::pair<std::string, uint64_t>> out;
+        ovr_ignore line;
+        for (size_t i = 0; ovr_ignores_line(handle_.get(), i, &line) == OVR_OK; i++) out.emplace_back(line.text, line.until_ms);
+        return out;
+    }
+
+  private:
+    struct Free {
+        void operator()(ovr_ignores* list) const { ovr_ignores_free(list); }
+    };
+    std::unique_ptr<ovr_ignores, Free> handle_;
+};
+
+class Control {
+  public:
+    explicit Control(const std::string& path, bool create) {
+        ovr_control* made = nullptr;
+        ovr_error error;
+        if (ovr_control_open(path.c_str(), create, &made, &error) != OVR_OK) raise("ConfigError", error.message);
+        handle_.reset(made);
+    }
+    size_t address() const { return reinterpret_cast<size_t>(handle_.get()); }
+    py::dict look(uint64_t unix_ms) {
+        ovr_control_state state{};
+        state.struct_size = sizeof state;
+        check(ovr_control_look(handle_.get(), unix_ms, &state));
+        py::dict out, features;
+        ovr_feature f;
+        for (size_t i = 0; ovr_control_feature(handle_.get(), i, &f) == OVR_OK; i++) {
+            py::dict feature;
+            feature["tripped"] = bool(f.tripped);
+            feature["at_ms"] = f.at_ms;
+            feature["until_ms"] = f.until_ms;
+            feature["alarms"] = f.alarms;
+            feature["trips"] = f.trips;
+            features[f.name] = feature;
+        }
+        static const char* const MODES[] = {"off", "monitor", "enforce"};
+        out["mode"] = MODES[state.mode];
+        out["features"] = features;
+        out["agent_ms"] = state.agent_ms;
+        out["fault"] = std::string(state.fault);
+        return out;
+    }
+    void set_mode(int mode, uint64_t unix_ms) { check(ovr_control_set_mode(handle_.get(), mode, unix_ms)); }
+    void trip(const std::string& feature, uint64_t unix_ms, uint64_t until_ms) { check(ovr_control_trip(handle_.get(), feature.c_str(), unix_ms, until_ms)); }
+    void rearm(const std::string& feature, uint64_t unix_ms) { check(ovr_control_rearm(handle_.get(), feature.c_str(), unix_ms)); }
+
+  private:
+    static void check(int status) {
+        if (status == OVR_E_ARGUMENT) raise("ConfigError", "a feature has 1 to 32 letters, digits, '-', '_' or '.', and a mode is off, monitor or enforce");
+        if (status != OVR_OK) raise("ConfigError", "the control file cannot be written");
+    }
+    struct Free {
+        void operator()(ovr_control* control) const { ovr_control_close(control); }
+    };
+    std::unique_ptr<ovr_control, Free> handle_;
 };
 
 std::unique_ptr<overread::Decoder> decoder_of(std::string_view field) {
@@ -159,6 +231,18 @@ PYBIND11_MODULE(_core, m) {
         .def("_candidates", &Ruleset::candidates, py::arg("body"), "Places of a body past the kernel's tables, and past its filter: for measurements.")
         .def("__len__", [](const Ruleset& r) { return r.rules().size(); })
         .def("__repr__", [](const Ruleset& r) { return "<overread.Ruleset of " + std::to_string(r.rules().size()) + " rules>"; });
+    py::class_<Ignores>(m, "Ignores", "What an operator knows to be harmless. Immutable; safe to share between threads.")
+        .def(py::init<const std::vector<std::string>&, const Ruleset*>(), py::arg("lines"), py::arg("ruleset") = static_cast<const Ruleset*>(nullptr))
+        .def_property_readonly("lines", &Ignores::lines, "Each line, and the time of day in ms from which it is expired.")
+        .def_property_readonly("_address", &Ignores::address)
+        .def("__repr__", [](const Ignores& list) { return "<overread.Ignores of " + std::to_string(list.lines().size()) + " lines>"; });
+    py::class_<Control>(m, "_Control", "A handle of a control file.")
+        .def(py::init<const std::string&, bool>(), py::arg("path"), py::arg("create"))
+        .def("look", &Control::look, py::arg("unix_ms"))
+        .def("set_mode", &Control::set_mode, py::arg("mode"), py::arg("unix_ms"))
+        .def("trip", &Control::trip, py::arg("feature"), py::arg("unix_ms"), py::arg("until_ms"))
+        .def("rearm", &Control::rearm, py::arg("feature"), py::arg("unix_ms"))
+        .def_property_readonly("_address", &Control::address);
     m.def(
         "test_token",
         [](const py::bytes& key) {

@@ -2,6 +2,7 @@
 """What is called per chunk: Scanner.scan and Stream.feed, through the table _core exports."""
 
 import os
+import time
 from types import MemberDescriptorType
 
 cimport cython
@@ -61,11 +62,13 @@ cdef extern from "_capi.h":
         const ovr_header *headers
         size_t header_count
         const ovr_request *request
+        uint64_t unix_ms
     ctypedef struct ovr_scanner_options:
         size_t struct_size
         double threshold
         uint32_t hold
         const char *kernel
+        ovr_bytes key
     ctypedef struct ovr_progress:
         uint64_t released
         float bits
@@ -107,6 +110,10 @@ cdef extern from "_capi.h":
         const ovr_term *terms
         size_t term_count
         uint64_t exempt
+    ctypedef struct ovr_ignores:
+        pass
+    ctypedef struct ovr_control:
+        pass
     ctypedef struct ovr_policy:
         size_t struct_size
         int mode
@@ -117,6 +124,16 @@ cdef extern from "_capi.h":
         int on_error
         ovr_bytes test_key
         double most_blocked
+        double threshold
+        const ovr_ignores *ignores
+        ovr_control *control
+        ovr_bytes feature
+        ovr_bytes feature_header
+        uint32_t trip_alarms
+        uint32_t trip_ms
+        uint64_t rearm_ms
+        uint32_t events_per_second
+        uint32_t weak_sample
     ctypedef struct ovr_action:
         int verb
         uint8_t release_head
@@ -133,6 +150,7 @@ cdef extern from "_capi.h":
         ovr_bytes host
         ovr_bytes target
         uint64_t unix_ms
+        ovr_bytes owner
     ctypedef struct ovr_filter:
         pass
     ctypedef struct overread_capi:
@@ -157,6 +175,7 @@ cdef extern from "_capi.h":
         uint64_t (*filter_redact)(ovr_filter *, uint64_t, void *, size_t) noexcept nogil
         int (*filter_verdict)(ovr_filter *, ovr_verdict *) noexcept nogil
         const char *(*filter_id)(const ovr_filter *) noexcept nogil
+        uint64_t (*filter_ignored)(const ovr_filter *) noexcept nogil
         int (*filter_event)(ovr_filter *, const ovr_exchange *, char *, size_t, size_t *) noexcept nogil
         void (*filter_close)(ovr_filter *) noexcept nogil
         const char *const *(*no_store_strips)() noexcept nogil
@@ -481,6 +500,9 @@ cdef class Scanner:
         Bytes of the delay line of streams: what ``feed`` keeps back so that the start of a leak has not left.
     kernel
         Name from :func:`overread.kernels`; the best this CPU has by default, or ``OVERREAD_KERNEL``.
+    key
+        16 bytes of the operator's: digests of findings and owners are the same in every process then. By default they are under a
+        random key of this scanner.
 
     Raises
     ------
@@ -496,7 +518,7 @@ cdef class Scanner:
     cdef ovr_stream *pool[16]
     cdef int pooled
 
-    def __cinit__(self, ruleset=None, *, double threshold=22.0, hold=16384, kernel=None):
+    def __cinit__(self, ruleset=None, *, double threshold=22.0, hold=16384, kernel=None, key=None):
         cdef ovr_scanner_options options
         cdef ovr_error error
         cdef const ovr_ruleset *rules = NULL
@@ -512,7 +534,12 @@ cdef class Scanner:
         self.hold = hold
         if ruleset is not None:
             rules = <const ovr_ruleset *><size_t>ruleset._address
+        if key is not None and (not isinstance(key, bytes) or len(key) != 16):
+            raise ValueError("key must be 16 bytes")
+        memset(&options, 0, sizeof(options))
         options.struct_size = sizeof(options)
+        if key is not None:
+            options.key = _view(key, "key", None)
         options.threshold = threshold
         options.hold = hold
         options.kernel = NULL
@@ -565,12 +592,13 @@ cdef class Scanner:
         stream.handle = self.take(&head.response)
         return stream
 
-    def filter(self, policy, content_type=None, *, status=200, reason=None, headers=(), request=None):
-        """A filter for one response under an :class:`overread.Policy`; its head is judged at once."""
+    def filter(self, policy, content_type=None, *, status=200, reason=None, headers=(), request=None, unix_ms=None):
+        """A filter for one response under an :class:`overread.Policy`; its head is judged at once. ``unix_ms`` is the time of day, now by default."""
         cdef _Head head = _Head()
         cdef Filter filter = Filter.__new__(Filter)
         fields = list(headers.items() if hasattr(headers, "items") else headers)
         head.fill(content_type, status, reason, fields, request)
+        head.response.unix_ms = time.time_ns() // 1_000_000 if unix_ms is None else unix_ms
         filter.scanner = self
         filter.policy = policy
         filter.fields = fields
@@ -655,7 +683,7 @@ cdef class Scanner:
 
 # enum ovr_mode, ovr_do, ovr_on_error and ovr_verb of overread.h.
 cdef dict _MODE = {"off": 0, "monitor": 1, "enforce": 2}
-cdef dict _DO = {"log": 1, "no-store": 2, "redact": 3, "trim": 4, "truncate": 5, "block": 6}
+cdef dict _DO = {"log": 1, "no-store": 2, "redact": 3, "trim": 4, "truncate": 5, "block": 6, "trip": 7}
 cdef dict _ON_ERROR = {"pass": 0, "block": 1}
 cdef tuple _VERBS = ("pass", "block", "cut", "end")
 
@@ -691,6 +719,7 @@ cdef class Filter:
     cdef open(self, object policy):
         cdef ovr_policy p
         cdef ovr_error error
+        cdef list alive = []
         memset(&p, 0, sizeof(p))
         p.struct_size = sizeof(p)
         p.mode = _MODE[policy.mode]
@@ -703,6 +732,18 @@ cdef class Filter:
         p.most_blocked = policy.most_blocked
         if policy.test_key is not None:
             p.test_key = _view(policy.test_key, "test_key", None)
+        p.threshold = 0.0 if policy.threshold is None else policy.threshold
+        if policy.ignore is not None:
+            p.ignores = <const ovr_ignores *><size_t>policy.ignore._address
+        if policy.control is not None:
+            p.control = <ovr_control *><size_t>policy.control._address
+        p.feature = _view(policy.feature, "feature", alive)
+        p.feature_header = _view(policy.feature_header, "feature_header", alive)
+        p.trip_alarms = policy.trip_alarms
+        p.trip_ms = policy.trip_ms
+        p.rearm_ms = policy.rearm_ms
+        p.events_per_second = policy.events_per_second
+        p.weak_sample = policy.weak_sample
         if api.filter_open(self.scanner.handle, &p, &self.handle, &error) != 0:
             raise OverreadError((<bytes>error.message).decode(errors="replace"))
 
@@ -814,6 +855,12 @@ cdef class Filter:
         return self.action.hold_ms
 
     @property
+    def ignored(self):
+        """Numbers of the lines of ``policy.ignore`` that took something out of this response."""
+        cdef uint64_t hit = api.filter_ignored(self.handle)
+        return [i for i in range(64) if hit >> i & 1]
+
+    @property
     def wants_event(self):
         """Whether :meth:`event` is due: once a response, at its end or when it is stopped."""
         return bool(self.due)
@@ -829,8 +876,12 @@ cdef class Filter:
         self.check(api.filter_verdict(self.handle, &verdict))
         return _verdict(&verdict)
 
-    def event(self, proxy, method="", host="", target="", *, unix_ms=0):
-        """One alarm as a line of JSON (docs/events.md), with no scanned byte and no query string."""
+    def event(self, proxy, method="", host="", target="", *, unix_ms=0, owner=""):
+        """One alarm as a line of JSON (docs/policy.md), with no scanned byte and no query string.
+
+        Empty where ``events_per_second`` or ``weak_sample`` leaves it out. Of ``owner``, whose response it is, the line has a digest, and
+        only where the scanner has a key.
+        """
         cdef ovr_exchange x
         cdef char line[8192]
         cdef size_t size
@@ -843,6 +894,7 @@ cdef class Filter:
         x.host = _view(host, "host", alive)
         x.target = _view(target, "target", alive)
         x.unix_ms = unix_ms
+        x.owner = _view(owner, "owner", alive)
         self.check(api.filter_event(self.handle, &x, line, sizeof(line), &size))
         self.due = False
         return line[:size].decode()

@@ -6,13 +6,15 @@ import argparse
 import io
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from . import __version__, _core, events, rule_page, ruleset, selftest, show, site_counts
 from ._stream import Scanner
+from .control import MODES, Control
 from .errors import OverreadError
-from .policy import MODES, block_bits
+from .policy import block_bits
 from .ruleset import Ruleset
 from .scan_files import Report, scan_path
 from .site_counts import SiteCounts
@@ -68,15 +70,33 @@ def main(argv: list[str] | None = None) -> int:
     why.add_argument("id", help="16 hexadecimal digits: of the page a visitor saw, or of a log")
     why.set_defaults(run=_events_explain)
 
-    control = commands.add_parser("control", help="turn filters down at run time, or back to what they are configured for")
+    control = commands.add_parser("control", help="turn filters down at run time, switch features off, or back")
     control.add_argument("file", type=Path, help="the filters' control file")
-    control.add_argument("mode", nargs="?", choices=MODES, help="the most they may do: off, monitor, or enforce (as configured); without it the file is shown")
-    control.set_defaults(run=_control)
+    control.add_argument(
+        "do",
+        nargs="?",
+        choices=(*MODES, "trip", "rearm"),
+        help="the most they may do: off, monitor, or enforce (as configured); trip or rearm FEATURE; without it the state is shown",
+    )
+    control.add_argument("feature", nargs="?", metavar="FEATURE")
+    control.add_argument("--for", dest="seconds", type=float, default=0, metavar="SECONDS", help="with trip: rearmed after so long; by default by hand")
+    control.set_defaults(run=_control, parser=control)
+
+    agent = commands.add_parser("agent", help="watch a control file: call webhooks and write flag files when a feature is switched off or on")
+    agent.add_argument("--control", type=Path, required=True, metavar="FILE", help="the filters' control file")
+    agent.add_argument("--webhook", action="append", default=[], metavar="URL", help="called with a JSON object; may be given more than once")
+    agent.add_argument("--flags", type=Path, metavar="FOLDER", help="has a file of the feature's name while a feature is switched off")
+    agent.add_argument("--key", type=Path, metavar="FILE", help="signs webhook calls: Overread-Signature is the HMAC-SHA256 of the body")
+    agent.set_defaults(run=_agent)
+
+    known = commands.add_parser("ignores", help="report which ignores are expired or never hit")
+    known.add_argument("metrics", help="URL of a filter's metrics page, or a file of it")
+    known.set_defaults(run=_ignores)
 
     test = commands.add_parser("selftest", help="prove that the filter is in the path, decodes and blocks")
     one = test.add_mutually_exclusive_group(required=True)
     one.add_argument("--through", metavar="URL", help="a page behind the filter that shows its query or its headers")
-    one.add_argument("--new-key", type=Path, metavar="FILE", help="write a new key, for --key and for the filter's test_key_file")
+    one.add_argument("--new-key", type=Path, metavar="FILE", help="write a new key, for --key and for the filter's key_file")
     test.add_argument("--key", type=Path, metavar="FILE", help="the filter's key")
     test.set_defaults(run=_selftest, parser=test)
 
@@ -274,16 +294,43 @@ def _selftest(args: argparse.Namespace) -> int:
 
 
 def _control(args: argparse.Namespace) -> int:
-    try:
-        if args.mode:
-            # In one step: a filter never reads half a file.
-            new = args.file.with_name(args.file.name + ".new")
-            new.write_text(f"mode={args.mode}\n")
-            new.replace(args.file)
-        print(args.file.read_text().strip())
-    except FileNotFoundError:
-        print("mode=enforce (no file: as configured)")
-    except OSError as e:
-        print(f"overread: {args.file}: {e.strerror}", file=sys.stderr)
+    if (args.do in ("trip", "rearm")) != (args.feature is not None):
+        args.parser.error("trip and rearm want the name of a feature, and nothing else does")
+    there = args.file.exists()
+    control = Control(args.file, create=args.do is not None)
+    if args.do in MODES:
+        control.set_mode(args.do)
+    elif args.do == "trip":
+        control.trip(args.feature, args.seconds)
+    elif args.do == "rearm":
+        control.rearm(args.feature)
+    state = control.look()
+    print(f"mode={state.mode}" + ("" if there or args.do else " (no file: as configured)"))
+    for name, feature in state.features.items():
+        until = f", until {_clock(feature.until_ms)}" if feature.until_ms else ""
+        now = f"tripped at {_clock(feature.at_ms)}{until}" if feature.tripped else "armed"
+        print(f"{name}: {now}, {feature.alarms} alarms, {feature.trips} trips")
+    if state.agent_ms:
+        print(f"agent: last seen {_clock(state.agent_ms)}")
+    if state.fault:
+        print(f"overread: {args.file} {state.fault}", file=sys.stderr)
         return 2
+    return 0
+
+
+def _clock(unix_ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_ms / 1000))
+
+
+def _agent(args: argparse.Namespace) -> int:
+    from .agent.service import run
+
+    return run(Control(args.control, create=True), args.webhook, args.flags, selftest.read_key(args.key) if args.key else None)
+
+
+def _ignores(args: argparse.Namespace) -> int:
+    from . import ignores
+
+    lines = ignores.report(ignores.read(args.metrics))
+    print("\n".join(lines) or "nothing is ignored")
     return 0

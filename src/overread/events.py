@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,9 +143,30 @@ def explain(event: Event) -> str:
     what = f"action: {event['action']}" + (f", {left}" if event["action"] not in ("log", "block", "cut") else "")
     if "would" in event:
         what += f"; the mode is monitor, enforce would: {event['would']}"
-    ids = "".join(f"\n{key}: {event[key]}" for key in ("trace_id", "request_id") if key in event)
+    ids = "".join(f"\n{key}: {event[key]}" for key in ("trace_id", "request_id", "owner") if key in event)
+    ids += "".join(f"\n{key}: {', '.join(event[key])}" for key in ("features", "tripped") if key in event)
+    if "left_out" in event:
+        ids += f"\n{event['left_out']} events before this one were left out"
     where = [
         f"  {f['rule']}: {f['part']}{' ' + f['name'] if f.get('name') else ''} at {f['offset']:,}, {f['length']:,} bytes, digest {f['digest']}"
         for f in event["findings"]
     ]
-    return "\n".join([line(event), what + ids, verdict_of(event).explain(), "where:", *where])
+    silence = ["if all of this is harmless, these lines silence it:", *(f"  {text}" for text in ignore_lines(event))] if where else []
+    return "\n".join([line(event), what + ids, verdict_of(event).explain(), "where:", *where, *silence])
+
+
+def ignore_lines(event: Event, days: int = 30) -> list[str]:
+    """The narrowest lines for ``ignore`` that take out just what an event found, on its path: values by digest where digests are under
+    the operator's key, all else by rule.
+
+    A digest under a random key would match nothing once the process is gone. The lines are good for ``days`` from now.
+    """
+    until = time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * 86400))
+    words = []
+    for f in event["findings"]:
+        one = f"digest={f['digest']}" if event.get("keyed") and int(f["digest"], 16) else f"rule={f['rule']}"
+        if one not in words:
+            words.append(one)
+    # A path with a blank, or with a byte that the event does not show, is only fitted by a star.
+    path = re.sub(r"[ ?]", "*", event["path"])
+    return [f"{word} path={path} until={until}" for word in words]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .control import MODES, Control
 from .errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._core import Ignores
+
+_FEATURE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 Text = str | bytes
 Headers = Sequence[tuple[Text, Text]]
 
 BITS = {"weak": 14.0, "strong": 22.0, "certain": 30.0}
-MODES = ("off", "monitor", "enforce")
-ACTIONS = ("log", "no-store", "redact", "trim", "truncate", "block")  # by rising strength
+ACTIONS = ("log", "no-store", "redact", "trim", "truncate", "block", "trip")  # by rising strength
 _DEFAULT = {"weak": "log", "strong": "no-store", "certain": "block"}
 
 
@@ -57,7 +64,8 @@ class Policy:
     action
         What ``enforce`` does at a tier, by its name: ``log``; ``no-store`` (no cache and no search engine may keep it);
         ``redact`` (what was found is overwritten, byte for byte); ``trim`` (a tail behind a complete image, font or other
-        container is dropped); ``truncate`` (the body ends before the first sign); ``block``. Of the tiers reached the strongest
+        container is dropped); ``truncate`` (the body ends before the first sign); ``block``; ``trip`` (blocked, and the response's
+        features are switched off at once). Of the tiers reached the strongest
         action is taken; a tier that is not named keeps its default: weak logs, strong is not stored, certain is blocked.
     block_from
         Short for ``action`` block from this tier on.
@@ -74,6 +82,20 @@ class Policy:
     budget, responses_per_day
         False blocks a year that are bearable, at this traffic. Together they say from where a response is blocked, in place of
         ``action``.
+    threshold
+        Bits from which a response is an alarm and the action of tier strong is taken, 14 to 1000; 22 by default.
+    ignore
+        What is known and harmless.
+    control
+        An :class:`overread.Control`: in ``enforce`` alarms of features are told there.
+    feature, feature_header
+        The feature that makes these responses, 1 to 32 letters, digits, ``-``, ``_`` or ``.``; a field of the response that names more
+        of them, with commas between.
+    trip_alarms, trip_ms, rearm_ms
+        So many alarms of a feature (1 to 64) within so long trip it (a minute by default), and after so long it is armed again (0: by
+        hand). Times in milliseconds; 0 alarms never trip.
+    events_per_second, weak_sample
+        Of a scanner's events so many a second are written, half of them for tier weak, and of tier weak one in so many; 0 means all.
 
     Raises
     ------
@@ -91,6 +113,16 @@ class Policy:
     on_error: str = "pass"
     test_key: bytes | None = field(default=None, repr=False)
     most_blocked: float = 0.0
+    threshold: float | None = None
+    ignore: Ignores | None = field(default=None, compare=False)
+    control: Control | None = field(default=None, compare=False)
+    feature: str = ""
+    feature_header: str = ""
+    trip_alarms: int = 0
+    trip_ms: int = 60_000
+    rearm_ms: int = 0
+    events_per_second: int = 0
+    weak_sample: int = 0
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -117,6 +149,17 @@ class Policy:
         for given, name, missing in ((self.budget, "budget", "responses_per_day"), (self.responses_per_day, "responses_per_day", "budget")):
             if given is not None and getattr(self, missing) is None:
                 raise ConfigError(f"{missing}: found nothing, expected a number beside {name}")
+        if self.threshold is not None and not BITS["weak"] <= self.threshold <= 1000:
+            raise ConfigError(f"threshold: found {self.threshold}, expected 14 to 1000 bits")
+        if self.feature and not _FEATURE.fullmatch(self.feature):
+            raise ConfigError(f"feature: found {self.feature!r}, expected 1 to 32 letters, digits, '-', '_' or '.'")
+        if not (len(self.feature_header) <= 64 and self.feature_header.isascii()):
+            raise ConfigError("feature_header: expected the name of a field, at most 64 bytes")
+        if not 0 <= self.trip_alarms <= 64:
+            raise ConfigError(f"trip_alarms: found {self.trip_alarms}, expected 0 to 64")
+        for name in ("trip_ms", "rearm_ms", "events_per_second", "weak_sample"):
+            if not 0 <= getattr(self, name) < 2**32:
+                raise ConfigError(f"{name}: found {getattr(self, name)}, expected 0 to 4294967295")
         _ = self.block_bits  # a budget out of range is an error here, not at the first response
 
     @property

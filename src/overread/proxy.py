@@ -332,25 +332,27 @@ def _start_envoy(
     config.append(f"most_blocked={args.most_blocked}")
     if args.control:
         config.append(f"control={os.path.abspath(args.control)}")
-    if args.test_key:
+    if args.key:
         try:
-            read_key(Path(args.test_key))
+            read_key(Path(args.key))
         except ConfigError as error:
-            raise UsageError(f"--test-key {error}") from None
-        config.append(f"test_key_file={os.path.abspath(args.test_key)}")
+            raise UsageError(f"--key {error}") from None
+        config.append(f"key_file={os.path.abspath(args.key)}")
+    for name in ("threshold", "owner", "feature", "feature_header", "trip_alarms", "trip_ms", "rearm_ms", "events_per_second", "weak_sample"):
+        if (value := getattr(args, name)) is not None:
+            config.append(f"{name}={value}")
+    config += [f"ignore={line}" for line in args.ignore]
     if args.ruleset:
-        if "\n" in args.ruleset:
-            raise UsageError("--ruleset: a line break in the name")
         config.append(f"ruleset={os.path.abspath(args.ruleset)}")
     if args.events:
-        if "\n" in args.events:
-            raise UsageError("--events: a line break in the name")
         try:
             with open(args.events, "ab"):
                 pass
         except OSError as error:
             raise UsageError(f"--events {args.events}: {error.strerror}") from None
         config.append(f"events={os.path.abspath(args.events)}")
+    if bad := [line for line in config if "\n" in line]:
+        raise UsageError(f"--{bad[0].partition('=')[0].replace('_', '-')}: a line break in the value")
     routes = [(prefix, "\n".join([*config, *changes.split()])) for prefix, changes in args.route]
     routes.sort(key=lambda route: -len(route[0]))  # Envoy takes the first that fits
     settings = bootstrap(upstream, port=port, admin_port=admin_port, filter_config="\n".join(config), family=family, bind=args.bind, routes=routes)
@@ -517,7 +519,23 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
     parser.add_argument("--on-error", choices=("pass", "block"), default="pass", help="what enforce does with a body that cannot be decoded (default pass)")
     parser.add_argument("--most-blocked", type=float, default=0.0, metavar="SHARE", help="above this share of stopped responses only monitor")
     parser.add_argument("--control", default=None, metavar="FILE", help="file of overread control: turns the filter down at run time")
-    parser.add_argument("--test-key", default=None, metavar="FILE", help="key of overread selftest")
+    parser.add_argument(
+        "--key", default=None, metavar="FILE", help="the operator's key, as overread selftest --new-key writes it: for tests, and for digests in events"
+    )
+    parser.add_argument("--threshold", type=float, default=None, metavar="BITS", help="bits from which a response is an alarm (14 to 1000, default 22)")
+    parser.add_argument(
+        "--ignore", action="append", default=[], metavar="LINE", help="what is known and harmless: 'rule=ID path=GLOB until=YYYY-MM-DD'; see docs/policy.md"
+    )
+    parser.add_argument(
+        "--owner", default=None, metavar="WHERE", help="whose response it is: header:NAME or cookie:NAME of the request; events carry a digest under the key"
+    )
+    parser.add_argument("--feature", default=None, metavar="NAME", help="the feature that makes the responses")
+    parser.add_argument("--feature-header", default=None, metavar="NAME", help="a field of responses that names their features")
+    parser.add_argument("--trip-alarms", type=int, default=None, metavar="N", help="so many alarms switch a feature off (1 to 64)")
+    parser.add_argument("--trip-ms", type=int, default=None, metavar="MS", help="if they come within so long (default a minute)")
+    parser.add_argument("--rearm-ms", type=int, default=None, metavar="MS", help="and on again after so long; by default by hand")
+    parser.add_argument("--events-per-second", type=int, default=None, metavar="N", help="further events are counted and left out")
+    parser.add_argument("--weak-sample", type=int, default=None, metavar="N", help="of the events of tier weak one in so many is written")
     parser.add_argument("--ruleset", default=None, metavar="BLOB", help="compiled rules and weights, e.g. of overread calibrate; the shipped ones by default")
     parser.add_argument("--hold", type=_hold, metavar="BYTES", help="delay line in enforce (default 16384)")
     parser.add_argument("--hold-ms", type=_hold, metavar="MS", help="longest delay (default 50)")

@@ -62,7 +62,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def proxies(tmp_path_factory: pytest.TempPathFactory, origin: str, key: Path) -> Iterator[dict[str, Proxy]]:
-    started = {mode: start_proxy(tmp_path_factory.mktemp(mode), origin, "--mode", mode, "--test-key", str(key)) for mode in ("enforce", "monitor")}
+    started = {mode: start_proxy(tmp_path_factory.mktemp(mode), origin, "--mode", mode, "--key", str(key)) for mode in ("enforce", "monitor")}
     yield started
     for one in started.values():
         stop_demo(one.process)

@@ -1,0 +1,6 @@
+"""`overread agent`: one process beside the proxies, which know files only. If it dies, filtering goes on and a metric says so."""
+
+from .service import Agent, run
+from .webhook import Webhooks
+
+__all__ = ["Agent", "Webhooks", "run"]

@@ -1,0 +1,118 @@
+"""The agent's loop: shows life, and tells of features that were switched off or on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..control import Control, Feature
+from ..errors import ConfigError
+from .webhook import Webhooks
+
+SECONDS = 0.5  # between looks
+
+
+class Agent:
+    """Watches one control file.
+
+    What was told of is kept in ``FILE.told``, so that an agent that was started anew neither repeats nor forgets it.
+
+    Parameters
+    ----------
+    control
+        The filters' control file.
+    webhooks
+        Who is told; they have threads of their own, so that a slow receiver delays nothing here.
+    flags
+        A folder that has a file for each feature that is switched off, or ``None``.
+
+    Raises
+    ------
+    ConfigError
+        When the folder or the file beside the control file cannot be written.
+    """
+
+    def __init__(self, control: Control, webhooks: Webhooks, flags: Path | None) -> None:
+        self.control, self.webhooks, self.flags = control, webhooks, flags
+        self._memory = control.path.with_name(control.path.name + ".told")
+        try:
+            if flags:
+                flags.mkdir(parents=True, exist_ok=True)
+            control.show_life()
+        except OSError as error:
+            raise ConfigError(f"{error.filename}: {error.strerror}") from None
+        self._told = self._remembered()  # feature -> when it was tripped, as told last
+
+    def look(self) -> None:
+        """One look: shows life, and tells what has changed since the last."""
+        self.control.show_life()
+        state = self.control.look()
+        if state.fault:
+            print(f"overread agent: {self.control.path} {state.fault}", file=sys.stderr, flush=True)
+        if self.flags:
+            self._keep_flags(state.features)
+        now = {name: feature.at_ms for name, feature in state.features.items() if feature.tripped}
+        if now == self._told:
+            return
+        for name, at_ms in now.items():
+            if self._told.get(name) != at_ms:
+                self._tell("tripped", name, state.features[name])
+        for name in self._told:
+            if name not in now:
+                self._tell("rearmed", name, state.features.get(name))
+        self._told = now
+        _write(self._memory, json.dumps(now))
+
+    def _tell(self, what: str, name: str, feature: Feature | None) -> None:
+        message: dict[str, object] = {"schema": 1, "what": what, "feature": name, "host": socket.gethostname()}
+        if feature:
+            message |= {"at_ms": feature.at_ms, "until_ms": feature.until_ms, "alarms": feature.alarms, "trips": feature.trips}
+        print(f"overread agent: {name} {what}", flush=True)
+        self.webhooks.send(json.dumps(message).encode())
+
+    def _keep_flags(self, features: dict[str, Feature]) -> None:
+        """A flag for what is switched off; none for what is on, also where an earlier agent left one."""
+        assert self.flags
+        for name, feature in features.items():
+            flag = self.flags / name
+            if not feature.tripped:
+                flag.unlink(missing_ok=True)
+            elif not flag.exists():
+                _write(flag, json.dumps({"feature": name, "at_ms": feature.at_ms, "until_ms": feature.until_ms}) + "\n")
+
+    def _remembered(self) -> dict[str, int]:
+        try:
+            told = json.loads(self._memory.read_text())
+        except (OSError, ValueError):
+            return {}
+        return {str(k): int(v) for k, v in told.items()} if isinstance(told, dict) and all(isinstance(v, int) for v in told.values()) else {}
+
+
+def run(control: Control, webhooks: Sequence[str], flags: Path | None, key: bytes | None) -> int:
+    """Looks until it is told to stop, by SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with Webhooks(webhooks, key) as out:
+        agent = Agent(control, out, flags)
+        print(f"overread agent: watching {control.path}", flush=True)
+        while not stop.is_set():
+            try:
+                agent.look()
+            except OSError as error:  # a full disk, a folder that is gone: the next look may find it mended
+                print(f"overread agent: {error.filename}: {error.strerror}", file=sys.stderr, flush=True)
+            stop.wait(SECONDS)
+    return 0
+
+
+def _write(path: Path, text: str) -> None:
+    """In one step: whoever reads it finds the old text or the new."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text)
+    os.replace(new, path)
