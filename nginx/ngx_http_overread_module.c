@@ -17,6 +17,11 @@
 
 enum {
     HELD_BLOCK = 4096,         /* bytes of one block of the delay line */
+    READ_SIZE = 65536,         /* bytes of a file that are read and scanned at a time: they stay in a core's own cache */
+    BATCH = 262144,            /* bytes of a file that are looked at before those that may go are sent, in one call */
+    TURN = 2 * 1024 * 1024,    /* and before other connections have their turn: sendfile_max_chunk's default */
+    SMALL_FILE = 16384,        /* goes out of the memory that it was scanned in: with the head, in one call instead of four */
+    IDLE_FILTERS = 16,         /* of a location that a worker keeps for the next responses */
     EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
     REQUEST_BODY_KEPT = 65536, /* for own-request exclusion; more is not worth the time */
     STATUS_CAPACITY = 4096,
@@ -32,13 +37,16 @@ typedef struct {
     ngx_atomic_t alarms[OVR_TIER_CERTAIN + 1]; /* by tier */
 } overread_counters_t;
 
+typedef struct overread_loc_conf_s overread_loc_conf_t;
+
 typedef struct {
     ovr_ruleset* ruleset; /* NULL: the shipped one */
     ovr_scanner* scanner; /* one a worker, made after the fork */
     ngx_flag_t used;      /* some location scans */
     ngx_shm_zone_t* zone; /* NULL: nothing to count, and nobody who asks */
     overread_counters_t* counters;
-    ngx_str_t control; /* path of the control file, or empty */
+    overread_loc_conf_t* idle; /* the locations that keep filters */
+    ngx_str_t control;         /* path of the control file, or empty */
     /* What this worker knows of it. */
     ngx_uint_t most; /* enum ovr_mode: no location does more */
     time_t looked;   /* the second of the last look */
@@ -46,7 +54,7 @@ typedef struct {
     ngx_flag_t known, faulty; /* `seen` was read; it, or the path, was complained of */
 } overread_main_conf_t;
 
-typedef struct {
+struct overread_loc_conf_s {
     ngx_uint_t mode, on_error;
     ngx_uint_t block_from;                   /* while a block is read */
     ngx_uint_t action[OVR_TIER_CERTAIN + 1]; /* enum ovr_do by tier */
@@ -56,7 +64,12 @@ typedef struct {
     ngx_flag_t status;       /* the location shows the counters */
     ngx_array_t* types;      /* of ngx_str_t; NULL: the default list */
     ngx_open_file_t* events; /* NULL: off */
-} overread_loc_conf_t;
+    /* Filters of ended responses, all of one mode, and the next location that has any. */
+    ovr_filter* idle[IDLE_FILTERS];
+    ngx_uint_t idle_count, idle_mode;
+    overread_loc_conf_t* next_idle;
+    unsigned listed : 1;
+};
 
 typedef struct {
     ngx_http_request_t* request;
@@ -64,8 +77,10 @@ typedef struct {
     ngx_uint_t mode; /* what is configured, unless the control file says less */
     overread_counters_t* counters;
     ovr_filter* filter;
-    ngx_chain_t *held, *busy, *free; /* own blocks: waiting, on their way out, for reuse */
-    ngx_chain_t* unread;             /* came while the client was slow: not looked at, so that its producer waits too */
+    ngx_chain_t *held, *busy;   /* own blocks and ranges of files: waiting, on their way out */
+    ngx_chain_t *free, *ranges; /* for reuse: blocks, ranges */
+    ngx_chain_t* unread;        /* not looked at yet: while the client is slow, so that its producer waits too */
+    off_t looked;               /* how far the first of them was, where it is a file */
     ngx_event_t timer;
     ngx_msec_t look_ms; /* until the next look at a full socket */
     uint64_t fed, sent;
@@ -80,6 +95,7 @@ typedef struct {
     unsigned stopped : 1;  /* blocked or cut: nothing more may leave */
     unsigned flush : 1;    /* the producer asked for a flush of bytes that are held */
     unsigned due : 1;      /* the timer is the delay line's */
+    unsigned last : 1;     /* the body's last bytes are a file's, and held */
 } overread_ctx_t;
 
 typedef struct {
@@ -332,30 +348,93 @@ static void disarm(overread_ctx_t* ctx) {
     mark(ctx, 0);
 }
 
+/* A buffer in memory is a block; of a file, its bytes go as they are in the file. */
+static ngx_uint_t only_in_file(const ngx_buf_t* b) { return b->in_file && !ngx_buf_in_memory(b) && b->file_last > b->file_pos; }
+
+static void use_up(ngx_chain_t* in) {
+    for (; in; in = in->next) {
+        in->buf->pos = in->buf->last;
+        in->buf->file_pos = in->buf->file_last;
+    }
+}
+
+/* Takes back a block or range that has left, or never will. The producer's buffer is kept until then: it may write its file anew
+ * once all is used up. Ranges leave in order, so the farthest tells. */
+static void reclaim(overread_ctx_t* ctx, ngx_chain_t* cl) {
+    ngx_buf_t* b = cl->buf;
+    ngx_chain_t** list = b->start ? &ctx->free : &ctx->ranges;
+    if (b->shadow) b->shadow->file_pos = ngx_max(b->shadow->file_pos, b->file_last);
+    cl->next = *list;
+    *list = cl;
+}
+
 static void drop_waiting(overread_ctx_t* ctx) {
-    ngx_chain_t** end = &ctx->free;
-    while (*end) end = &(*end)->next;
-    *end = ctx->held;
-    ctx->held = ctx->unread = NULL;
+    while (ctx->held) {
+        ngx_chain_t* cl = ctx->held;
+        ctx->held = cl->next;
+        reclaim(ctx, cl);
+    }
+    use_up(ctx->unread);
+    ctx->unread = NULL;
+    ctx->looked = 0;
     disarm(ctx);
 }
 
-/* An empty block; its chain link stays with it. */
-static ngx_chain_t* new_block(overread_ctx_t* ctx) {
-    ngx_chain_t* cl = ctx->free;
+/* An empty block of at least `size` bytes; its chain link stays with it. */
+static ngx_chain_t* new_block(overread_ctx_t* ctx, size_t size) {
+    ngx_chain_t **at = &ctx->free, *cl;
+    while (*at && (size_t)((*at)->buf->end - (*at)->buf->start) < size) at = &(*at)->next;
+    cl = *at;
     if (cl) {
-        ctx->free = cl->next;
+        *at = cl->next;
     } else {
         cl = ngx_alloc_chain_link(ctx->request->pool);
         if (cl == NULL) return NULL;
-        cl->buf = ngx_create_temp_buf(ctx->request->pool, HELD_BLOCK);
+        cl->buf = ngx_create_temp_buf(ctx->request->pool, size);
         if (cl->buf == NULL) return NULL;
         cl->buf->tag = (ngx_buf_tag_t)&ngx_http_overread_module;
     }
     cl->buf->pos = cl->buf->last = cl->buf->start;
-    cl->buf->flush = 0;
+    cl->buf->flush = cl->buf->last_buf = cl->buf->last_in_chain = 0;
+    cl->buf->shadow = NULL;
     cl->next = NULL;
     return cl;
+}
+
+/* A part of the file of a producer's buffer. */
+static ngx_chain_t* new_range(overread_ctx_t* ctx, ngx_buf_t* of, off_t from, off_t to) {
+    ngx_chain_t* cl = ctx->ranges;
+    if (cl) {
+        ctx->ranges = cl->next;
+    } else {
+        cl = ngx_alloc_chain_link(ctx->request->pool);
+        if (cl == NULL) return NULL;
+        cl->buf = ngx_calloc_buf(ctx->request->pool);
+        if (cl->buf == NULL) return NULL;
+        cl->buf->tag = (ngx_buf_tag_t)&ngx_http_overread_module;
+        cl->buf->in_file = 1;
+    }
+    cl->buf->file = of->file;
+    cl->buf->file_pos = from;
+    cl->buf->file_last = to;
+    cl->buf->flush = cl->buf->last_buf = cl->buf->last_in_chain = 0;
+    cl->buf->shadow = of;
+    cl->next = NULL;
+    return cl;
+}
+
+static ngx_int_t read_file(overread_ctx_t* ctx, ngx_file_t* file, u_char* to, size_t size, off_t offset) {
+    ssize_t n = ngx_read_file(file, to, size, offset);
+    if (n == (ssize_t)size) return NGX_OK;
+    if (n != NGX_ERROR)
+        ngx_log_error(NGX_LOG_ALERT, ctx->request->connection->log, 0, "overread: read only %z of %uz bytes from \"%V\"", n, size, &file->name);
+    return NGX_ERROR;
+}
+
+static void append_held(overread_ctx_t* ctx, ngx_chain_t* cl) {
+    ngx_chain_t** end = &ctx->held;
+    while (*end) end = &(*end)->next;
+    *end = cl;
 }
 
 /* Copies bytes to the end of the delay line, so that the producer gets its buffer back. */
@@ -366,8 +445,8 @@ static ngx_int_t hold(overread_ctx_t* ctx, const u_char* data, size_t size) {
         end = &last->next;
     }
     while (size) {
-        if (last == NULL || last->buf->last == last->buf->end) {
-            last = new_block(ctx);
+        if (last == NULL || last->buf->start == NULL || last->buf->shadow || last->buf->last == last->buf->end) {
+            last = new_block(ctx, HELD_BLOCK);
             if (last == NULL) return NGX_ERROR;
             *end = last;
             end = &last->next;
@@ -393,8 +472,7 @@ static ngx_int_t pass_on(overread_ctx_t* ctx, ngx_chain_t* out) {
             continue;
         }
         *cl = gone->next;
-        gone->next = ctx->free;
-        ctx->free = gone;
+        reclaim(ctx, gone);
     }
     return rc;
 }
@@ -409,25 +487,75 @@ static ngx_int_t append(ngx_pool_t* pool, ngx_chain_t*** end, ngx_buf_t* b) {
     return NGX_OK;
 }
 
+/* Filters behind this one may want memory, and say so when they see the head; masking always does. */
+static ngx_uint_t needs_memory(overread_ctx_t* ctx) {
+    ngx_http_request_t* r = ctx->request;
+    return ctx->redact || r->main_filter_need_in_memory || r->filter_need_in_memory || r->filter_need_temporary;
+}
+
+/* The front of the delay line, a range: blocks with its bytes take its place. */
+static ngx_int_t load(overread_ctx_t* ctx) {
+    ngx_chain_t *range = ctx->held, **end = &ctx->held;
+    ngx_buf_t* from = range->buf;
+
+    while (from->file_pos < from->file_last) {
+        size_t size = (size_t)ngx_min(from->file_last - from->file_pos, HELD_BLOCK);
+        ngx_chain_t* cl = new_block(ctx, HELD_BLOCK);
+        if (cl == NULL || read_file(ctx, from->file, cl->buf->start, size, from->file_pos) != NGX_OK) return NGX_ERROR;
+        cl->buf->last += size;
+        from->file_pos += (off_t)size;
+        cl->buf->shadow = from->shadow; /* used up when the block is */
+        cl->buf->file_last = from->file_pos;
+        cl->next = range->next;
+        *end = cl;
+        end = &cl->next;
+    }
+    from->shadow = NULL;
+    reclaim(ctx, range);
+    return NGX_OK;
+}
+
+/* Leaves `size` bytes at the front of the delay line, and the rest in a block or range of its own: what is on its way out must not
+ * change. */
+static ngx_int_t split(overread_ctx_t* ctx, size_t size) {
+    ngx_buf_t* b = ctx->held->buf;
+    ngx_chain_t* rest;
+
+    if (b->start == NULL) {
+        rest = new_range(ctx, b->shadow, b->file_pos + (off_t)size, b->file_last);
+        if (rest == NULL) return NGX_ERROR;
+        b->file_last = rest->buf->file_pos;
+    } else {
+        size_t tail = b->last - b->pos - size;
+        rest = new_block(ctx, ngx_max(tail, HELD_BLOCK));
+        if (rest == NULL) return NGX_ERROR;
+        b->last -= tail;
+        rest->buf->last = ngx_cpymem(rest->buf->last, b->last, tail);
+        if (b->shadow) {
+            rest->buf->shadow = b->shadow;
+            rest->buf->file_last = b->file_last;
+            b->file_last -= (off_t)tail;
+        }
+    }
+    rest->next = ctx->held->next;
+    ctx->held->next = rest;
+    return NGX_OK;
+}
+
 /* Moves what may go, up to `ready` bytes, from the front of the delay line to the chain, and masks it. */
 static ngx_int_t take_held(overread_ctx_t* ctx, uint64_t* ready, ngx_chain_t*** end) {
     while (ctx->held && *ready) {
-        ngx_chain_t* cl = ctx->held;
-        size_t size = cl->buf->last - cl->buf->pos;
-        if (size > *ready) { /* the rest gets a block of its own: a block on its way out must not change */
-            ngx_chain_t* rest = new_block(ctx);
-            if (rest == NULL) return NGX_ERROR;
-            size_t tail = size - (size_t)*ready;
-            cl->buf->last -= tail;
-            rest->buf->last = ngx_cpymem(rest->buf->last, cl->buf->last, tail);
-            rest->next = cl->next;
-            cl->next = rest;
-            size = (size_t)*ready;
-        }
+        ngx_chain_t* cl;
+        size_t size;
+        if ((uint64_t)ngx_buf_size(ctx->held->buf) > *ready && split(ctx, (size_t)*ready) != NGX_OK) return NGX_ERROR;
+        if (ctx->held->buf->start == NULL && needs_memory(ctx) && load(ctx) != NGX_OK) return NGX_ERROR;
+        cl = ctx->held;
+        size = (size_t)ngx_buf_size(cl->buf);
         ctx->held = cl->next;
         cl->next = ctx->busy;
         ctx->busy = cl;
         cl->buf->flush = ctx->flush;
+        if (ctx->last && ctx->held == NULL && !ctx->ended) cl->buf->last_buf = cl->buf->last_in_chain = 1;
         if (ctx->redact) ovr_filter_redact(ctx->filter, ctx->sent - *ready, cl->buf->pos, size);
         *ready -= size;
         if (append(ctx->request->pool, end, cl->buf) != NGX_OK) return NGX_ERROR;
@@ -437,15 +565,14 @@ static ngx_int_t take_held(overread_ctx_t* ctx, uint64_t* ready, ngx_chain_t*** 
 
 /* Copies the first `wanted` bytes of a producer's buffers to the delay line and uses them all up. */
 static ngx_int_t absorb(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t wanted) {
-    for (ngx_chain_t* cl = ctx->held; cl; cl = cl->next) wanted -= ngx_min(wanted, (uint64_t)(cl->buf->last - cl->buf->pos));
-    for (; in; in = in->next) {
-        ngx_buf_t* b = in->buf;
+    for (ngx_chain_t* cl = ctx->held; cl; cl = cl->next) wanted -= ngx_min(wanted, (uint64_t)ngx_buf_size(cl->buf));
+    for (ngx_chain_t* cl = in; cl; cl = cl->next) {
+        ngx_buf_t* b = cl->buf;
         size_t size = ngx_buf_in_memory(b) ? (size_t)ngx_min(wanted, (uint64_t)(b->last - b->pos)) : 0;
         if (size && hold(ctx, b->pos, size) != NGX_OK) return NGX_ERROR;
         wanted -= size;
-        b->pos = b->last;
-        b->file_pos = b->file_last;
     }
+    use_up(in);
     return NGX_OK;
 }
 
@@ -700,10 +827,7 @@ static ngx_int_t after_end(overread_ctx_t* ctx, ngx_chain_t* in) {
     ngx_http_request_t* r = ctx->request;
     ngx_int_t rc;
 
-    for (; in; in = in->next) {
-        in->buf->pos = in->buf->last;
-        in->buf->file_pos = in->buf->file_last;
-    }
+    use_up(in);
     rc = pass_on(ctx, NULL);
     if (rc == NGX_ERROR || !ctx->broken) return rc;
     if (is_full(ctx)) { /* the last bytes are to arrive before the connection ends */
@@ -757,10 +881,32 @@ static ngx_int_t shorten(overread_ctx_t* ctx, ngx_chain_t* in, const ovr_action*
 
 /* ---- the filters ---- */
 
+/* Keeps the filter for the location's next response, but for one that broke off: it may hold a decoder. */
+static void leave_filter(overread_ctx_t* ctx) {
+    overread_loc_conf_t* conf = ctx->conf;
+    overread_main_conf_t* main = ngx_http_get_module_main_conf(ctx->request, ngx_http_overread_module);
+
+    if (ctx->filter && ctx->judged && conf->idle_count < IDLE_FILTERS && (conf->idle_count == 0 || conf->idle_mode == ctx->mode)) {
+        conf->idle_mode = ctx->mode;
+        conf->idle[conf->idle_count++] = ctx->filter;
+        if (!conf->listed) {
+            conf->next_idle = main->idle;
+            main->idle = conf;
+            conf->listed = 1;
+        }
+    } else {
+        ovr_filter_close(ctx->filter);
+    }
+    ctx->filter = NULL;
+}
+
 static void close_ctx(void* data) {
     overread_ctx_t* ctx = data;
     if (ctx->timer.timer_set) ngx_del_timer(&ctx->timer);
-    ovr_filter_close(ctx->filter);
+    if (ctx->timer.posted) {
+        ngx_delete_posted_event(&ctx->timer);
+    }
+    leave_filter(ctx);
 }
 
 /* Also finds the context that an internal redirect has hidden. */
@@ -828,11 +974,16 @@ static overread_ctx_t* new_ctx(ngx_http_request_t* r) {
     return ctx;
 }
 
-static ovr_filter* open_filter(const overread_main_conf_t* main, const overread_loc_conf_t* conf, ngx_uint_t mode) {
+static ovr_filter* open_filter(const overread_main_conf_t* main, overread_loc_conf_t* conf, ngx_uint_t mode) {
     ovr_filter* filter = NULL;
     ovr_policy policy;
 
     if (main->scanner == NULL) return NULL;
+    while (conf->idle_count) {
+        filter = conf->idle[--conf->idle_count];
+        if (conf->idle_mode == mode) return filter;
+        ovr_filter_close(filter); /* the control file changed it */
+    }
     ngx_memzero(&policy, sizeof policy);
     policy.struct_size = sizeof policy;
     policy.mode = (int)mode;
@@ -859,9 +1010,8 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
         if (ctx->head_out) return next_header_filter(r);
         /* An error page or an internal redirect takes the place of a response whose head had not gone out. */
         drop_waiting(ctx);
-        ovr_filter_close(ctx->filter);
-        ctx->filter = NULL;
-        ctx->active = ctx->judged = ctx->reported = ctx->flush = ctx->no_store = ctx->redact = 0;
+        leave_filter(ctx);
+        ctx->active = ctx->judged = ctx->reported = ctx->flush = ctx->last = ctx->no_store = ctx->redact = 0;
         ctx->fed = ctx->sent = 0;
     }
     if (mode == OVR_MODE_OFF || conf->status || r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) return next_header_filter(r);
@@ -889,27 +1039,25 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
         return next_header_filter(r);
     }
     ctx->active = 1;
-    r->main_filter_need_in_memory = 1;
-    r->filter_need_in_memory = 1;
+    if (core->aio != NGX_HTTP_AIO_OFF) { /* nginx then reads files without making the worker wait; this filter cannot */
+        r->main_filter_need_in_memory = 1;
+        r->filter_need_in_memory = 1;
+    }
     /* nginx's own range filter cuts the body before it comes here, on what its head filter behind this one has found: for
      * its sake the head goes at once, and a leak is cut instead of blocked. */
     ctx->head_out = action.release_head || (r->headers_in.range && r->allow_ranges && core->max_ranges && r->headers_out.status == NGX_HTTP_OK);
     return ctx->head_out ? next_header_filter(r) : NGX_OK;
 }
 
-/* One buffer of the body. NGX_DONE: the body ends in it, or before. */
-static ngx_int_t scan(overread_ctx_t* ctx, ngx_buf_t* b, ovr_action* action) {
-    size_t size = (size_t)ngx_buf_size(b), part = size;
-    size_t limit = ctx->conf->max_body;
+/* Bytes of the body. NGX_DONE: it ends in them, or before. */
+static ngx_int_t scan(overread_ctx_t* ctx, const u_char* data, size_t size, ovr_action* action) {
+    size_t limit = ctx->conf->max_body, part = size;
     ngx_int_t rc = NGX_OK;
 
-    if (size && ctx->active && !ngx_buf_in_memory(b)) {
-        if (core_failed(ctx, "a part of the body is not in memory") != NGX_OK) return NGX_ERROR;
-    }
     if (ctx->active && limit && ctx->fed + size > limit) part = limit - (size_t)ctx->fed;
     if (ctx->active && part) {
         count(&ctx->counters->body_bytes, (ngx_atomic_int_t)part);
-        if (ovr_filter_body(ctx->filter, b->pos, part, action) != OVR_OK)
+        if (ovr_filter_body(ctx->filter, data, part, action) != OVR_OK)
             rc = core_failed(ctx, "the scanner could not take a part of the body");
         else
             rc = obey(ctx, action);
@@ -917,6 +1065,41 @@ static ngx_int_t scan(overread_ctx_t* ctx, ngx_buf_t* b, ovr_action* action) {
     }
     ctx->fed += size;
     return ctx->active && part < size ? finish(ctx, action) : rc;
+}
+
+/* What comes next of a buffer that is a file's bytes: they are read to be scanned, and go out as they are in the file. Once nothing
+ * is scanned any more, all that is left of it. NGX_DECLINED: there is more of it. */
+static ngx_int_t scan_file(overread_ctx_t* ctx, ngx_buf_t* b, ovr_action* action) {
+    static u_char scratch[READ_SIZE];
+    off_t start = ngx_max(ctx->looked, b->file_pos), end = ctx->active ? ngx_min(start + BATCH, b->file_last) : b->file_last, at = start;
+    ngx_chain_t* held;
+    ngx_int_t rc = NGX_OK;
+
+    if (ctx->active && ctx->looked == 0 && b->file_last - b->file_pos <= SMALL_FILE) {
+        size_t size = (size_t)(end - start);
+        held = new_block(ctx, size);
+        if (held == NULL || read_file(ctx, b->file, held->buf->start, size, start) != NGX_OK) return NGX_ERROR;
+        held->buf->last += size;
+        b->file_pos = b->file_last;
+        append_held(ctx, held);
+        return scan(ctx, held->buf->start, size, action);
+    }
+    while (at < end && ctx->active && rc == NGX_OK) {
+        size_t size = (size_t)ngx_min(end - at, READ_SIZE);
+        if (read_file(ctx, b->file, scratch, size, at) != NGX_OK) return NGX_ERROR;
+        rc = scan(ctx, scratch, size, action);
+        if (rc == NGX_ERROR) return NGX_ERROR;
+        at += (off_t)size;
+    }
+    if (rc == NGX_OK) { /* the scan may have ended */
+        ctx->fed += (uint64_t)(end - at);
+        at = end;
+    }
+    held = new_range(ctx, b, start, at);
+    if (held == NULL) return NGX_ERROR;
+    append_held(ctx, held);
+    ctx->looked = at;
+    return rc == NGX_OK && at < b->file_last ? NGX_DECLINED : rc;
 }
 
 /* Whether own copies wait for a socket or a window that takes no more: nginx comes again when it does. */
@@ -930,57 +1113,94 @@ static void look_again(overread_ctx_t* ctx) {
     arm(ctx, ctx->look_ms, 0);
 }
 
+/* Scans what came next, a run of buffers in memory or a batch of a file, and sends what may go. */
+static ngx_int_t advance(overread_ctx_t* ctx, ovr_action* action) {
+    ngx_chain_t *in = NULL, **end = &in;
+    ngx_uint_t last = 0;
+    ngx_int_t rc = NGX_OK;
+
+    if (only_in_file(ctx->unread->buf)) {
+        ngx_buf_t* b = ctx->unread->buf;
+        rc = scan_file(ctx, b, action);
+        if (rc == NGX_ERROR) return rc;
+        if (rc == NGX_DECLINED) {
+            rc = NGX_OK;
+        } else {
+            ngx_chain_t* gone = ctx->unread;
+            ctx->unread = gone->next;
+            ctx->looked = 0;
+            ngx_free_chain(ctx->request->pool, gone);
+            last = ctx->last = b->last_buf;
+            ctx->flush |= b->flush;
+        }
+    } else {
+        while (ctx->unread && !only_in_file(ctx->unread->buf)) {
+            *end = ctx->unread;
+            end = &ctx->unread->next;
+            ctx->unread = *end;
+        }
+        *end = NULL;
+        for (ngx_chain_t* cl = in; cl && rc == NGX_OK; cl = cl->next) {
+            rc = scan(ctx, cl->buf->pos, (size_t)ngx_buf_size(cl->buf), action);
+            last |= cl->buf->last_buf;
+            ctx->flush |= cl->buf->flush;
+        }
+    }
+    if (rc == NGX_OK && last && ctx->active) rc = scan_trailers(ctx, action);
+    if (rc == NGX_OK && last && ctx->active) rc = finish(ctx, action);
+    if (rc == NGX_ERROR) return rc;
+
+    if (rc == NGX_DONE)
+        rc = shorten(ctx, in, action);
+    else
+        rc = forward(ctx, in, ctx->active ? ngx_min(action->released, ctx->fed) : ctx->fed, !ctx->active || action->release_head);
+    while (in) { /* later filters keep buffers, never our links */
+        ngx_chain_t* gone = in;
+        in = in->next;
+        ngx_free_chain(ctx->request->pool, gone);
+    }
+    return rc;
+}
+
 static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     overread_ctx_t* ctx = ngx_http_get_module_ctx(r, ngx_http_overread_module);
-    ngx_uint_t last = 0, older_ones_left;
-    uint64_t released, fed_before;
+    ngx_connection_t* c = r->connection;
+    ngx_uint_t advanced = 0;
+    uint64_t fed_before;
     ovr_action action;
-    ngx_chain_t* copied = NULL;
-    ngx_int_t rc;
+    ngx_int_t rc = NGX_OK;
 
     if (ctx && ctx->stopped) return NGX_ERROR;
     if (ctx && ctx->ended) return after_end(ctx, in);
-    if (ctx == NULL || (!ctx->active && ctx->held == NULL && ctx->unread == NULL && !ctx->redact)) return next_body_filter(r, in);
-    /* Copies on their way out would pile up behind a slow client: nginx's producers stop only when their own buffers stay full. */
-    if (ctx->unread || (in && is_full(ctx))) {
-        if (ngx_chain_add_copy(r->pool, &ctx->unread, in) != NGX_OK || pass_on(ctx, NULL) == NGX_ERROR) return NGX_ERROR;
-        if (is_full(ctx)) {
-            mark(ctx, ctx->held != NULL);
-            look_again(ctx);
-            return NGX_AGAIN;
-        }
-        in = copied = ctx->unread;
-        ctx->unread = NULL;
-    }
-    ctx->look_ms = 0;
-    if (in == NULL) return ctx->head_out ? pass_on(ctx, NULL) : NGX_OK;
+    if (ctx == NULL) return next_body_filter(r, in);
+    if (!ctx->active && ctx->held == NULL && ctx->unread == NULL && !ctx->redact) return pass_on(ctx, in);
+    if (in && ngx_chain_add_copy(r->pool, &ctx->unread, in) != NGX_OK) return NGX_ERROR;
+    if (in == NULL || is_full(ctx)) rc = ctx->head_out ? pass_on(ctx, NULL) : NGX_OK;
+    if (rc == NGX_ERROR || ctx->unread == NULL) return rc;
 
     ngx_memzero(&action, sizeof action);
     action.released = ctx->sent;
     action.hold_ms = ctx->due ? (uint32_t)ctx->conf->hold_ms : 0;
     fed_before = ctx->fed;
-    rc = NGX_OK;
-    for (ngx_chain_t* cl = in; cl && rc == NGX_OK; cl = cl->next) {
-        rc = scan(ctx, cl->buf, &action);
-        last |= cl->buf->last_buf;
-        ctx->flush |= cl->buf->flush;
+    /* What is on its way out would pile up behind a slow client: nginx's producers stop only when their own buffers stay full. */
+    while (ctx->unread && !is_full(ctx) && ctx->fed - fed_before < TURN) {
+        rc = advance(ctx, &action);
+        if (rc == NGX_ERROR || ctx->ended) return rc;
+        advanced = 1;
     }
-    if (rc == NGX_OK && last && ctx->active) rc = scan_trailers(ctx, &action);
-    if (rc == NGX_OK && last && ctx->active) rc = finish(ctx, &action);
-    if (rc == NGX_ERROR) return rc;
-
-    released = ctx->active ? ngx_min(action.released, ctx->fed) : ctx->fed;
-    older_ones_left = released < fed_before;
-    rc = rc == NGX_DONE ? shorten(ctx, in, &action) : forward(ctx, in, released, !ctx->active || action.release_head);
-    while (copied) { /* later filters keep buffers, never our links */
-        ngx_chain_t* gone = copied;
-        copied = copied->next;
-        ngx_free_chain(r->pool, gone);
+    if (advanced) {
+        ctx->look_ms = 0;
+        rearm(ctx, &action, ctx->sent < fed_before);
+    } else {
+        mark(ctx, ctx->held != NULL);
     }
-    if (rc == NGX_ERROR || ctx->ended) return rc;
-    rearm(ctx, &action, older_ones_left);
-    if (is_full(ctx)) look_again(ctx);
-    return rc;
+    if (is_full(ctx)) {
+        look_again(ctx);
+    } else if (ctx->unread) { /* nginx's buffering producer does not know of these bytes either, so both are woken */
+        ngx_post_event(c->write, &ngx_posted_next_events);
+        ngx_post_event(&ctx->timer, &ngx_posted_next_events);
+    }
+    return ctx->unread ? NGX_AGAIN : rc;
 }
 
 static ngx_int_t flush_held(overread_ctx_t* ctx) {
@@ -1007,14 +1227,17 @@ static void on_timer(ngx_event_t* event) {
     ngx_int_t rc = NGX_OK;
 
     ngx_http_set_log_request(c->log, r);
-    mark(ctx, 0);
-    if (ctx->due && ctx->active) rc = flush_held(ctx);
+    if (event->timedout) { /* not posted for another turn */
+        event->timedout = 0;
+        mark(ctx, 0);
+        if (ctx->due && ctx->active) rc = flush_held(ctx);
+    }
     if (rc != NGX_ERROR && (c->write->ready || !is_full(ctx))) rc = body_filter(r, NULL);
     if (rc == NGX_ERROR) {
         ngx_http_finalize_request(r, NGX_ERROR);
     } else if (is_full(ctx)) {
         look_again(ctx); /* without waking the producer, which would give the client another send_timeout */
-    } else {
+    } else if (ctx->unread == NULL) {
         ngx_post_event(c->write, &ngx_posted_events); /* the request may only have waited for the held bytes */
     }
     ngx_http_run_posted_requests(c);
@@ -1441,7 +1664,10 @@ static ngx_int_t start_worker(ngx_cycle_t* cycle) {
 
 static void stop_worker(ngx_cycle_t* cycle) {
     overread_main_conf_t* main = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_overread_module);
-    if (main) ovr_scanner_free(main->scanner);
+    if (main == NULL) return;
+    for (overread_loc_conf_t* conf = main->idle; conf; conf = conf->next_idle)
+        while (conf->idle_count) ovr_filter_close(conf->idle[--conf->idle_count]);
+    ovr_scanner_free(main->scanner);
 }
 
 #define ANYWHERE NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF
