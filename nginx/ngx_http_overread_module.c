@@ -4,6 +4,7 @@
  * Its place is between the postpone filter and gzip (see `config`): it sees the assembled main response, with the
  * parts of SSI and other subrequests in it, decoded if gunzip decodes it, and as it goes to the client otherwise.
  */
+#include <math.h>
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
@@ -14,6 +15,8 @@
  * TLS and HTTP/2. */
 #define OVERREAD_BUFFERED 0x40
 #define ZONE_NAME "overread"
+#define UNSET_BITS -1.0
+#define STRONG_BITS 22.0 /* of tier strong: docs/evidence.md */
 
 enum {
     HELD_BLOCK = 4096,         /* bytes of one block of the delay line */
@@ -24,17 +27,21 @@ enum {
     IDLE_FILTERS = 16,         /* of a location that a worker keeps for the next responses */
     EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
     REQUEST_BODY_KEPT = 65536, /* for own-request exclusion; more is not worth the time */
-    STATUS_CAPACITY = 4096,
-    CONTROL_CAPACITY = 4096, /* bytes of a control file, and one more than it may have */
-    ZONE_SIZE = 65536,       /* the counters take one page of it */
-    LOOK_LIMIT = 1000,       /* ms: how long a client that reads again may wait for the next look at its socket */
+    STATUS_CAPACITY = 8192,    /* and so much for each ignore and feature: */
+    STATUS_LINE = 1024,
+    COUNTED_IGNORES = 256, /* of a configuration: further ones work as well, and are not counted */
+    KEY_SIZE = 16,
+    ZONE_SIZE = 65536, /* the counters take one page of it */
+    LOOK_LIMIT = 1000, /* ms: how long a client that reads again may wait for the next look at its socket */
     HOLD_LIMIT = 64 * 1024 * 1024
 };
 
 /* In shared memory: no lock is ever held, so a worker may end anywhere. */
 typedef struct {
-    ngx_atomic_t responses, blocked, cut, shortened, errors, body_bytes;
+    ngx_atomic_t responses, blocked, cut, shortened, tests, errors, left_out, body_bytes;
     ngx_atomic_t alarms[OVR_TIER_CERTAIN + 1]; /* by tier */
+    ngx_atomic_t ignored[COUNTED_IGNORES];     /* responses, by the line's place in the configuration */
+    ngx_atomic_t ignores_are;                  /* a digest of these lines: another configuration counts anew */
 } overread_counters_t;
 
 typedef struct overread_loc_conf_s overread_loc_conf_t;
@@ -46,13 +53,20 @@ typedef struct {
     ngx_shm_zone_t* zone; /* NULL: nothing to count, and nobody who asks */
     overread_counters_t* counters;
     overread_loc_conf_t* idle; /* the locations that keep filters */
-    ngx_str_t control;         /* path of the control file, or empty */
-    /* What this worker knows of it. */
-    ngx_uint_t most; /* enum ovr_mode: no location does more */
-    time_t looked;   /* the second of the last look */
-    struct stat seen;
-    ngx_flag_t known, faulty; /* `seen` was read; it, or the path, was complained of */
+    ngx_str_t control_path;
+    ovr_control* control; /* NULL: none */
+    ngx_flag_t trips;     /* some location may trip a feature */
+    ngx_uint_t most;      /* enum ovr_mode, as this worker said last: no location does more */
+    ngx_array_t* ignores; /* of overread_ignore_t: all lines, each once */
+    ngx_flag_t keyed;
+    u_char key[KEY_SIZE];
+    ovr_scanner* probe; /* while a configuration is read: knows what a policy may be */
 } overread_main_conf_t;
+
+typedef struct {
+    ngx_str_t text;
+    uint64_t until_ms;
+} overread_ignore_t;
 
 struct overread_loc_conf_s {
     ngx_uint_t mode, on_error;
@@ -64,6 +78,15 @@ struct overread_loc_conf_s {
     ngx_flag_t status;       /* the location shows the counters */
     ngx_array_t* types;      /* of ngx_str_t; NULL: the default list */
     ngx_open_file_t* events; /* NULL: off */
+    ngx_uint_t events_limit, weak_sample;
+    double threshold, block_bits, most_blocked; /* UNSET_BITS while a block is read */
+    ngx_str_t feature, feature_header;
+    ngx_uint_t trip_alarms;
+    ngx_msec_t trip_within, trip_rearm;
+    ngx_http_complex_value_t* owner;
+    ngx_array_t* ignore_lines; /* of char* */
+    ovr_ignores* ignores;
+    ngx_uint_t ignore_place[OVR_IGNORES]; /* of each line among the main configuration's */
     /* Filters of ended responses, all of one mode, and the next location that has any. */
     ovr_filter* idle[IDLE_FILTERS];
     ngx_uint_t idle_count, idle_mode;
@@ -125,86 +148,28 @@ static const overread_word_t MODES[] = {
 
 /* ---- the control file ---- */
 
-/* `mode=...` and nothing else but comments. NULL, or what is wrong. */
-static const char* parse_control(u_char* p, u_char* end, ngx_uint_t* most) {
-    ngx_uint_t lines = 0;
-
-    while (p < end) {
-        u_char *line = p, *stop = ngx_strlchr(p, end, '\n');
-        if (stop == NULL) stop = end;
-        p = stop + 1;
-        while (stop > line && (stop[-1] == '\r' || stop[-1] == ' ' || stop[-1] == '\t')) stop--;
-        if (stop == line || *line == '#') continue;
-        if (stop - line < 5 || ngx_strncmp(line, "mode=", 5) != 0 || lines++) return "expected one line mode=off, mode=monitor or mode=enforce";
-        const overread_word_t* word = MODES;
-        size_t size = (size_t)(stop - line) - 5;
-        while (word->name.len && (word->name.len != size || ngx_strncmp(word->name.data, line + 5, size) != 0)) word++;
-        if (word->name.len == 0) return "mode: expected off, monitor or enforce";
-        *most = word->value;
-    }
-    return lines ? NULL : "expected a line mode=off, mode=monitor or mode=enforce";
+static uint64_t unix_ms(void) {
+    ngx_time_t* now = ngx_timeofday();
+    return (uint64_t)now->sec * 1000 + now->msec;
 }
 
-/* NULL, or what is wrong; errno then says more, or is 0. */
-static const char* read_control(overread_main_conf_t* main, ngx_uint_t* most) {
-    u_char text[CONTROL_CAPACITY];
-    const char* fault = "cannot be read";
-    ssize_t size;
-    int fd = open((char*)main->control.data, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+/* What is switched off now; what is wrong with the file is said once. */
+static ovr_control_state look_at_control(overread_main_conf_t* main, ngx_log_t* log) {
+    ovr_control_state state;
 
-    if (fd == -1) return fault;
-    if (fstat(fd, &main->seen) == -1) {
-        close(fd);
-        return fault;
-    }
-    size = S_ISREG(main->seen.st_mode) ? read(fd, text, sizeof text) : 0;
-    if (size >= 0) {
-        errno = 0;
-        fault = !S_ISREG(main->seen.st_mode) ? "is no regular file" : size == sizeof text ? "is too long" : parse_control(text, text + size, most);
-    }
-    close(fd);
-    return fault;
-}
-
-/* One look at the file a second at most. What cannot be understood changes nothing, and is said once. */
-static void look_at_control(overread_main_conf_t* main, ngx_log_t* log) {
-    ngx_uint_t most = main->most;
-    struct stat now;
-    const char* fault;
-
-    if (main->control.len == 0 || main->looked == ngx_time()) return;
-    main->looked = ngx_time();
-    if (stat((char*)main->control.data, &now) == -1) {
-        if (errno == ENOENT) {
-            main->known = main->faulty = 0;
-            most = OVR_MODE_ENFORCE;
-            fault = NULL;
-        } else {
-            main->known = 0;
-            fault = "cannot be read";
-        }
-    } else {
-        if (main->known && now.st_mtim.tv_sec == main->seen.st_mtim.tv_sec && now.st_mtim.tv_nsec == main->seen.st_mtim.tv_nsec &&
-            now.st_size == main->seen.st_size && now.st_ino == main->seen.st_ino)
-            return;
-        if (main->known) main->faulty = 0; /* another text, another complaint */
-        fault = read_control(main, &most);
-        main->known = fault == NULL || errno == 0;
-    }
-    if (fault) {
-        if (!main->faulty) ngx_log_error(NGX_LOG_ERR, log, errno, "overread_control: \"%V\" %s; the mode stays as it was", &main->control, fault);
-        main->faulty = 1;
-        return;
-    }
-    main->faulty = 0;
-    if (most != main->most) ngx_log_error(NGX_LOG_NOTICE, log, 0, "overread_control: no more than %V from now on", &MODES[most].name);
-    main->most = most;
+    ngx_memzero(&state, sizeof state);
+    state.struct_size = sizeof state;
+    state.mode = OVR_MODE_ENFORCE;
+    if (main->control == NULL || ovr_control_look(main->control, unix_ms(), &state) != OVR_OK) return state;
+    if (state.fault[0]) ngx_log_error(NGX_LOG_ERR, log, 0, "overread_control: \"%V\" %s", &main->control_path, state.fault);
+    if ((ngx_uint_t)state.mode != main->most) ngx_log_error(NGX_LOG_NOTICE, log, 0, "overread_control: no more than %V from now on", &MODES[state.mode].name);
+    main->most = (ngx_uint_t)state.mode;
+    return state;
 }
 
 static ngx_uint_t allowed_mode(overread_main_conf_t* main, const overread_loc_conf_t* conf, ngx_log_t* log) {
     if (conf->mode == OVR_MODE_OFF) return OVR_MODE_OFF;
-    look_at_control(main, log);
-    return ngx_min(conf->mode, main->most);
+    return ngx_min(conf->mode, (ngx_uint_t)look_at_control(main, log).mode);
 }
 
 /* ---- what the core is told ---- */
@@ -300,22 +265,34 @@ static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
     response.headers = own + own_count;
     response.header_count = copy_fields(&r->headers_out.headers, own + own_count);
     response.request = &request;
+    response.unix_ms = unix_ms();
     return ovr_filter_head(ctx->filter, &response, action) == OVR_OK ? NGX_OK : NGX_DECLINED;
 }
 
 static void count(ngx_atomic_t* counter, ngx_atomic_int_t n) { (void)ngx_atomic_fetch_add(counter, n); }
 
+static void count_ignored(overread_ctx_t* ctx) {
+    for (uint64_t hit = ctx->conf->ignores ? ovr_filter_ignored(ctx->filter) : 0; hit; hit &= hit - 1) {
+        ngx_uint_t place = ctx->conf->ignore_place[__builtin_ctzll(hit)];
+        if (place < COUNTED_IGNORES) count(&ctx->counters->ignored[place], 1);
+    }
+}
+
 static void report(overread_ctx_t* ctx, const ovr_action* action) {
     ngx_http_request_t* r = ctx->request;
-    ngx_time_t* now = ngx_timeofday();
     ovr_exchange exchange;
     ovr_verdict verdict;
+    ngx_str_t owner;
     char line[EVENT_CAPACITY + 1];
     size_t size = 0;
 
+    count_ignored(ctx);
     if (!action->wants_event) return;
     ctx->reported = 1;
-    if (ovr_filter_verdict(ctx->filter, &verdict) == OVR_OK && verdict.tier != OVR_TIER_NONE) count(&ctx->counters->alarms[verdict.tier], 1);
+    if (action->test)
+        count(&ctx->counters->tests, 1);
+    else if (ovr_filter_verdict(ctx->filter, &verdict) == OVR_OK && verdict.tier != OVR_TIER_NONE)
+        count(&ctx->counters->alarms[verdict.tier], 1);
     if (ctx->conf->events == NULL) return;
     ngx_memzero(&exchange, sizeof exchange);
     exchange.struct_size = sizeof exchange;
@@ -323,8 +300,13 @@ static void report(overread_ctx_t* ctx, const ovr_action* action) {
     exchange.method = bytes(r->method_name);
     exchange.host = bytes(r->headers_in.server);
     exchange.target = bytes(r->unparsed_uri);
-    exchange.unix_ms = (uint64_t)now->sec * 1000 + now->msec;
+    exchange.unix_ms = unix_ms();
+    if (ctx->conf->owner && ngx_http_complex_value(r, ctx->conf->owner, &owner) == NGX_OK) exchange.owner = bytes(owner);
     if (ovr_filter_event(ctx->filter, &exchange, line, EVENT_CAPACITY, &size) != OVR_OK) return;
+    if (size == 0) {
+        count(&ctx->counters->left_out, 1);
+        return;
+    }
     line[size] = '\n';
     /* One write per line on a descriptor opened for appending: lines of several workers never mix. */
     if (ngx_write_fd(ctx->conf->events->fd, line, size + 1) != -1) return;
@@ -426,8 +408,7 @@ static ngx_chain_t* new_range(overread_ctx_t* ctx, ngx_buf_t* of, off_t from, of
 static ngx_int_t read_file(overread_ctx_t* ctx, ngx_file_t* file, u_char* to, size_t size, off_t offset) {
     ssize_t n = ngx_read_file(file, to, size, offset);
     if (n == (ssize_t)size) return NGX_OK;
-    if (n != NGX_ERROR)
-        ngx_log_error(NGX_LOG_ALERT, ctx->request->connection->log, 0, "overread: read only %z of %uz bytes from \"%V\"", n, size, &file->name);
+    if (n != NGX_ERROR) ngx_log_error(NGX_LOG_ALERT, ctx->request->connection->log, 0, "overread: read only %z of %uz bytes from \"%V\"", n, size, &file->name);
     return NGX_ERROR;
 }
 
@@ -778,7 +759,7 @@ static ngx_int_t obey(overread_ctx_t* ctx, const ovr_action* action) {
         ctx->active = 0;
         return take(ctx, action) == NGX_OK ? NGX_DONE : NGX_ERROR;
     }
-    count(ctx->head_out ? &ctx->counters->cut : &ctx->counters->blocked, 1);
+    if (!action->test) count(ctx->head_out ? &ctx->counters->cut : &ctx->counters->blocked, 1);
     ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0, "overread: response %s, id %s", ctx->head_out ? "cut" : "blocked", ovr_filter_id(ctx->filter));
     return stop(ctx);
 }
@@ -974,6 +955,35 @@ static overread_ctx_t* new_ctx(ngx_http_request_t* r) {
     return ctx;
 }
 
+static ovr_policy policy_of(const overread_main_conf_t* main, const overread_loc_conf_t* conf) {
+    ovr_policy policy;
+
+    ngx_memzero(&policy, sizeof policy);
+    policy.struct_size = sizeof policy;
+    policy.mode = (int)conf->mode;
+    for (ngx_uint_t tier = OVR_TIER_WEAK; tier <= OVR_TIER_CERTAIN; tier++) policy.action[tier] = (int)conf->action[tier];
+    policy.on_error = (int)conf->on_error;
+    policy.hold = (uint32_t)conf->hold;
+    policy.hold_ms = (uint32_t)conf->hold_ms;
+    policy.threshold = conf->threshold;
+    policy.block_bits = conf->block_bits;
+    policy.most_blocked = conf->most_blocked;
+    policy.ignores = conf->ignores;
+    policy.control = main->control;
+    policy.feature = bytes(conf->feature);
+    policy.feature_header = bytes(conf->feature_header);
+    policy.trip_alarms = (uint32_t)conf->trip_alarms;
+    policy.trip_ms = (uint32_t)conf->trip_within;
+    policy.rearm_ms = conf->trip_rearm;
+    policy.events_per_second = (uint32_t)conf->events_limit;
+    policy.weak_sample = (uint32_t)conf->weak_sample;
+    if (main->keyed) {
+        policy.test_key.data = main->key;
+        policy.test_key.size = KEY_SIZE;
+    }
+    return policy;
+}
+
 static ovr_filter* open_filter(const overread_main_conf_t* main, overread_loc_conf_t* conf, ngx_uint_t mode) {
     ovr_filter* filter = NULL;
     ovr_policy policy;
@@ -984,13 +994,8 @@ static ovr_filter* open_filter(const overread_main_conf_t* main, overread_loc_co
         if (conf->idle_mode == mode) return filter;
         ovr_filter_close(filter); /* the control file changed it */
     }
-    ngx_memzero(&policy, sizeof policy);
-    policy.struct_size = sizeof policy;
+    policy = policy_of(main, conf);
     policy.mode = (int)mode;
-    for (ngx_uint_t tier = OVR_TIER_WEAK; tier <= OVR_TIER_CERTAIN; tier++) policy.action[tier] = (int)conf->action[tier];
-    policy.on_error = (int)conf->on_error;
-    policy.hold = (uint32_t)conf->hold;
-    policy.hold_ms = (uint32_t)conf->hold_ms;
     return ovr_filter_open(main->scanner, &policy, &filter, NULL) == OVR_OK ? filter : NULL;
 }
 
@@ -1300,12 +1305,40 @@ static ngx_int_t get_variable(ngx_http_request_t* r, ngx_http_variable_value_t* 
     return NGX_OK;
 }
 
+/* The features that are switched off, with commas between; empty where none is, so that proxy_set_header leaves its field out. */
+static ngx_int_t get_tripped(ngx_http_request_t* r, ngx_http_variable_value_t* v, uintptr_t data) {
+    overread_main_conf_t* main = ngx_http_get_module_main_conf(r, ngx_http_overread_module);
+    uint64_t tripped = look_at_control(main, r->connection->log).tripped;
+    ovr_feature feature;
+    u_char* p;
+
+    (void)data;
+    v->valid = 1;
+    v->not_found = 0;
+    v->no_cacheable = 0; /* one request has one answer */
+    v->len = 0;
+    if (tripped == 0) return NGX_OK;
+    p = v->data = ngx_pnalloc(r->pool, OVR_FEATURES * sizeof feature.name);
+    if (p == NULL) return NGX_ERROR;
+    for (; tripped; tripped &= tripped - 1) {
+        if (ovr_control_feature(main->control, (size_t)__builtin_ctzll(tripped), &feature) != OVR_OK) continue;
+        if (p > v->data) *p++ = ',';
+        p = ngx_cpymem(p, feature.name, ngx_strlen(feature.name));
+    }
+    v->len = (unsigned)(p - v->data);
+    return NGX_OK;
+}
+
 static ngx_int_t add_variables(ngx_conf_t* cf) {
     static ngx_str_t names[] = {ngx_string("overread_tier"), ngx_string("overread_bits"), ngx_string("overread_rules"), ngx_string("overread_action"),
                                 ngx_string("overread_id")};
+    static ngx_str_t tripped = ngx_string("overread_tripped");
+    ngx_http_variable_t* variable = ngx_http_add_variable(cf, &tripped, 0);
+    if (variable == NULL) return NGX_ERROR;
+    variable->get_handler = get_tripped;
     for (ngx_uint_t i = 0; i < sizeof names / sizeof *names; i++) {
         /* Not cacheable: asked before the end they have no value yet. */
-        ngx_http_variable_t* variable = ngx_http_add_variable(cf, &names[i], NGX_HTTP_VAR_NOCACHEABLE);
+        variable = ngx_http_add_variable(cf, &names[i], NGX_HTTP_VAR_NOCACHEABLE);
         if (variable == NULL) return NGX_ERROR;
         variable->get_handler = get_variable;
         variable->data = i;
@@ -1320,8 +1353,54 @@ static u_char* put_counter(u_char* p, const char* name, const char* help, const 
     return ngx_sprintf(p, "%s%s %uA\n", name, label, (ngx_atomic_uint_t)value);
 }
 
+static u_char* put_label(u_char* p, const ngx_str_t* text) {
+    for (size_t i = 0; i < ngx_min(text->len, STATUS_LINE / 8); i++) {
+        u_char c = text->data[i];
+        if (c == '"' || c == '\\') *p++ = '\\';
+        *p++ = c < 0x20 ? '?' : c;
+    }
+    return p;
+}
+
+static u_char* put_ignores(u_char* p, const overread_main_conf_t* main) {
+    const overread_ignore_t* line = main->ignores->elts;
+    ngx_uint_t n = ngx_min(main->ignores->nelts, COUNTED_IGNORES);
+
+    if (n) p = ngx_sprintf(p, "# HELP overread_ignored_total Responses that an ignore took something out of.\n# TYPE overread_ignored_total counter\n");
+    for (ngx_uint_t i = 0; i < n; i++) {
+        p = put_label(ngx_sprintf(p, "overread_ignored_total{ignore=\""), &line[i].text);
+        p = ngx_sprintf(p, "\"} %uA\n", (ngx_atomic_uint_t)main->counters->ignored[i]);
+    }
+    if (n) p = ngx_sprintf(p, "# HELP overread_ignore_expired Whether an ignore's last day is over.\n# TYPE overread_ignore_expired gauge\n");
+    for (ngx_uint_t i = 0; i < n; i++) {
+        p = put_label(ngx_sprintf(p, "overread_ignore_expired{ignore=\""), &line[i].text);
+        p = ngx_sprintf(p, "\"} %d\n", unix_ms() >= line[i].until_ms);
+    }
+    return p;
+}
+
+static u_char* put_control(u_char* p, overread_main_conf_t* main, ngx_log_t* log) {
+    ovr_control_state state = look_at_control(main, log);
+    uint64_t now = unix_ms();
+    ovr_feature feature;
+
+    p = ngx_sprintf(p,
+                    "# HELP overread_mode_allowed The most that any location does now: 0 off, 1 monitor, 2 enforce.\n# TYPE overread_mode_allowed gauge\n"
+                    "overread_mode_allowed %d\n",
+                    state.mode);
+    if (state.agent_ms)
+        p = ngx_sprintf(
+            p, "# HELP overread_agent_age_seconds Since the agent showed life.\n# TYPE overread_agent_age_seconds gauge\noverread_agent_age_seconds %uL\n",
+            (now - ngx_min(now, state.agent_ms)) / 1000);
+    for (size_t i = 0; ovr_control_feature(main->control, i, &feature) == OVR_OK; i++) {
+        if (i == 0) p = ngx_sprintf(p, "# HELP overread_feature_tripped Whether a feature is switched off.\n# TYPE overread_feature_tripped gauge\n");
+        p = ngx_sprintf(p, "overread_feature_tripped{feature=\"%s\"} %d\n", feature.name, feature.tripped);
+    }
+    return p;
+}
+
 static ngx_int_t show_status(ngx_http_request_t* r) {
-    const overread_main_conf_t* main = ngx_http_get_module_main_conf(r, ngx_http_overread_module);
+    overread_main_conf_t* main = ngx_http_get_module_main_conf(r, ngx_http_overread_module);
     const overread_counters_t* c = main->counters;
     ngx_buf_t* b;
     ngx_chain_t out;
@@ -1330,7 +1409,7 @@ static ngx_int_t show_status(ngx_http_request_t* r) {
     if (!(r->method & (NGX_HTTP_GET | NGX_HTTP_HEAD))) return NGX_HTTP_NOT_ALLOWED;
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) return rc;
-    b = ngx_create_temp_buf(r->pool, STATUS_CAPACITY);
+    b = ngx_create_temp_buf(r->pool, STATUS_CAPACITY + (OVR_FEATURES + ngx_min(main->ignores->nelts, COUNTED_IGNORES)) * STATUS_LINE);
     if (b == NULL) return NGX_HTTP_INTERNAL_SERVER_ERROR;
     b->last = put_counter(b->last, "overread_responses_total", "Responses scanned.", "", c->responses);
     b->last = put_counter(b->last, "overread_blocked_total", "Responses answered with 502 instead.", "", c->blocked);
@@ -1339,8 +1418,12 @@ static ngx_int_t show_status(ngx_http_request_t* r) {
     b->last = put_counter(b->last, "overread_alarms_total", "Responses by the tier they reached.", "{tier=\"weak\"}", c->alarms[OVR_TIER_WEAK]);
     b->last = put_counter(b->last, "overread_alarms_total", NULL, "{tier=\"strong\"}", c->alarms[OVR_TIER_STRONG]);
     b->last = put_counter(b->last, "overread_alarms_total", NULL, "{tier=\"certain\"}", c->alarms[OVR_TIER_CERTAIN]);
+    b->last = put_counter(b->last, "overread_tests_total", "Echoes of test tokens: no alarms.", "", c->tests);
+    b->last = put_counter(b->last, "overread_events_left_out_total", "Events that a limit or a sample left out.", "", c->left_out);
     b->last = put_counter(b->last, "overread_errors_total", "Failures of the scanner and events not written.", "", c->errors);
     b->last = put_counter(b->last, "overread_body_bytes_total", "Body bytes scanned, as they came.", "", c->body_bytes);
+    b->last = put_ignores(b->last, main);
+    if (main->control) b->last = put_control(b->last, main, r->connection->log);
     b->last_buf = r == r->main;
     b->last_in_chain = 1;
     out.buf = b;
@@ -1355,6 +1438,14 @@ static ngx_int_t show_status(ngx_http_request_t* r) {
     return ngx_http_output_filter(r, &out);
 }
 
+static ngx_atomic_uint_t digest_of_ignores(const overread_main_conf_t* main) {
+    const overread_ignore_t* line = main->ignores->elts;
+    ngx_uint_t key = 1;
+    for (ngx_uint_t i = 0; i < main->ignores->nelts; i++)
+        for (size_t n = 0; n < line[i].text.len; n++) key = ngx_hash(key, line[i].text.data[n]);
+    return key;
+}
+
 /* Counts go on over a reload. */
 static ngx_int_t init_zone(ngx_shm_zone_t* zone, void* old) {
     overread_main_conf_t* main = zone->data;
@@ -1362,7 +1453,12 @@ static ngx_int_t init_zone(ngx_shm_zone_t* zone, void* old) {
 
     main->counters = old ? ((overread_main_conf_t*)old)->counters : pool->data;
     if (main->counters == NULL) main->counters = pool->data = ngx_slab_calloc(pool, sizeof *main->counters);
-    return main->counters ? NGX_OK : NGX_ERROR;
+    if (main->counters == NULL) return NGX_ERROR;
+    if (main->counters->ignores_are != digest_of_ignores(main)) {
+        ngx_memzero((void*)main->counters->ignored, sizeof main->counters->ignored);
+        main->counters->ignores_are = digest_of_ignores(main);
+    }
+    return NGX_OK;
 }
 
 static ngx_int_t add_zone(ngx_conf_t* cf, overread_main_conf_t* main, ngx_str_t name, size_t size) {
@@ -1408,13 +1504,13 @@ static char* set_action(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     ngx_uint_t tier = OVR_TIER_WEAK, action = OVR_DO_LOG;
 
     while (tier <= OVR_TIER_CERTAIN && ngx_strcmp(value[1].data, ovr_tier_name((int)tier)) != 0) tier++;
-    while (action <= OVR_DO_BLOCK && ngx_strcmp(value[2].data, ovr_do_name((int)action)) != 0) action++;
+    while (action <= OVR_DO_TRIP && ngx_strcmp(value[2].data, ovr_do_name((int)action)) != 0) action++;
     if (tier > OVR_TIER_CERTAIN) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected weak, strong or certain, found \"%V\"", &value[0], &value[1]);
         return NGX_CONF_ERROR;
     }
-    if (action > OVR_DO_BLOCK) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected log, no-store, redact, trim, truncate or block, found \"%V\"", &value[0], &value[2]);
+    if (action > OVR_DO_TRIP) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected log, no-store, redact, trim, truncate, block or trip, found \"%V\"", &value[0], &value[2]);
         return NGX_CONF_ERROR;
     }
     if (conf->action[tier] != NGX_CONF_UNSET_UINT) {
@@ -1422,6 +1518,220 @@ static char* set_action(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
         return NGX_CONF_ERROR;
     }
     conf->action[tier] = action;
+    if (action == OVR_DO_TRIP) ((overread_main_conf_t*)ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module))->trips = 1;
+    return NGX_CONF_OK;
+}
+
+static ovr_policy no_policy(void) {
+    ovr_policy policy;
+    ngx_memzero(&policy, sizeof policy);
+    policy.struct_size = sizeof policy;
+    return policy;
+}
+
+/* The core says what is wrong with a policy of one directive. */
+static char* check_policy(ngx_conf_t* cf, const ovr_policy* policy) {
+    overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
+    ngx_str_t* value = cf->args->elts;
+    ovr_filter* filter = NULL;
+    ovr_error why;
+
+    if (main->probe == NULL && ovr_scanner_new(NULL, NULL, &main->probe, &why) != OVR_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: %s", &value[0], why.message);
+        return NGX_CONF_ERROR;
+    }
+    if (ovr_filter_open(main->probe, policy, &filter, &why) != OVR_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: found \"%V\": %s", &value[0], &value[1], why.message);
+        return NGX_CONF_ERROR;
+    }
+    ovr_filter_close(filter);
+    return NGX_CONF_OK;
+}
+
+/* A decimal number and nothing else. */
+static ngx_int_t read_number(const ngx_str_t* text, double* out) {
+    char* end = NULL;
+    if (text->len == 0 || text->data[0] < '0' || text->data[0] > '9') return NGX_ERROR;
+    *out = strtod((char*)text->data, &end); /* arguments of directives end in NUL */
+    return end == (char*)text->data + text->len ? NGX_OK : NGX_ERROR;
+}
+
+static char* set_number(ngx_conf_t* cf, double* field) {
+    ngx_str_t* value = cf->args->elts;
+    if (*field != UNSET_BITS) return "is duplicate";
+    if (read_number(&value[1], field) == NGX_OK) return NGX_CONF_OK;
+    ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected a number, found \"%V\"", &value[0], &value[1]);
+    return NGX_CONF_ERROR;
+}
+
+static char* set_threshold(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    double* field = &((overread_loc_conf_t*)data)->threshold;
+    char* failed = set_number(cf, field);
+    ovr_policy policy = no_policy();
+    policy.threshold = *field > 0 ? *field : -1;
+    return failed == NGX_CONF_OK ? check_policy(cf, &policy) : failed;
+}
+
+static char* set_most_blocked(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    double* field = &((overread_loc_conf_t*)data)->most_blocked;
+    char* failed = set_number(cf, field);
+    ovr_policy policy = no_policy();
+    policy.most_blocked = *field;
+    return failed == NGX_CONF_OK ? check_policy(cf, &policy) : failed;
+}
+
+/* Never below tier strong; 365 days a year. */
+static char* set_budget(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_str_t *value = cf->args->elts, text;
+    double budget, a_day;
+
+    if (conf->block_bits != UNSET_BITS) return "is duplicate";
+    text.data = value[2].data + sizeof("per_day=") - 1;
+    text.len = value[2].len - (sizeof("per_day=") - 1);
+    if (ngx_strncmp(value[2].data, "per_day=", 8) != 0 || read_number(&text, &a_day) != NGX_OK || read_number(&value[1], &budget) != NGX_OK || !(budget > 0) ||
+        !(a_day > 0) || budget > 1e18 || a_day > 1e18) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected false blocks a year and per_day=RESPONSES, numbers above 0, found \"%V %V\"", &value[0],
+                           &value[1], &value[2]);
+        return NGX_CONF_ERROR;
+    }
+    conf->block_bits = log2(a_day) + log2(365) - log2(budget);
+    if (conf->block_bits < STRONG_BITS) conf->block_bits = STRONG_BITS;
+    return NGX_CONF_OK;
+}
+
+static char* set_feature(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_str_t* value = cf->args->elts;
+    ovr_policy policy = no_policy();
+
+    if (conf->feature.data) return "is duplicate";
+    conf->feature = value[1];
+    policy.feature = bytes(value[1]);
+    if (value[1].len == 0) policy.feature.size = 1; /* a name that is empty is none */
+    return check_policy(cf, &policy);
+}
+
+static char* set_feature_header(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_str_t* value = cf->args->elts;
+    ovr_policy policy = no_policy();
+
+    if (conf->feature_header.data) return "is duplicate";
+    conf->feature_header = value[1];
+    policy.feature_header = bytes(value[1]);
+    return check_policy(cf, &policy);
+}
+
+static char* set_trip(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
+    ngx_str_t *value = cf->args->elts, text;
+    ngx_int_t alarms = ngx_atoi(value[1].data, value[1].len), ms;
+    ovr_policy policy = no_policy();
+
+    if (conf->trip_alarms != NGX_CONF_UNSET_UINT) return "is duplicate";
+    if (alarms == NGX_ERROR) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected a number of alarms, found \"%V\"", &value[0], &value[1]);
+        return NGX_CONF_ERROR;
+    }
+    conf->trip_alarms = (ngx_uint_t)alarms;
+    for (ngx_uint_t i = 2; i < cf->args->nelts; i++) {
+        ngx_uint_t within = ngx_strncmp(value[i].data, "within=", 7) == 0, rearm = ngx_strncmp(value[i].data, "rearm=", 6) == 0;
+        text.data = value[i].data + (within ? 7 : 6);
+        text.len = value[i].data + value[i].len - text.data;
+        ms = within || rearm ? ngx_parse_time(&text, 0) : NGX_ERROR;
+        if (ms == NGX_ERROR || ms == 0 || ms > 0x7fffffff) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected within=TIME or rearm=TIME of at least 1ms, found \"%V\"", &value[0], &value[i]);
+            return NGX_CONF_ERROR;
+        }
+        *(within ? &conf->trip_within : &conf->trip_rearm) = (ngx_msec_t)ms;
+    }
+    main->trips |= alarms > 0;
+    policy.trip_alarms = (uint32_t)ngx_min(alarms, 0x7fffffff);
+    return check_policy(cf, &policy);
+}
+
+static char* set_owner(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_http_compile_complex_value_t compile;
+
+    if (conf->owner != NGX_CONF_UNSET_PTR) return "is duplicate";
+    conf->owner = ngx_palloc(cf->pool, sizeof *conf->owner);
+    if (conf->owner == NULL) return NGX_CONF_ERROR;
+    ngx_memzero(&compile, sizeof compile);
+    compile.cf = cf;
+    compile.value = (ngx_str_t*)cf->args->elts + 1;
+    compile.complex_value = conf->owner;
+    return ngx_http_compile_complex_value(&compile) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+static char* set_ignore(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    ngx_str_t* value = cf->args->elts;
+    size_t size = 1;
+    ovr_ignores* list;
+    ovr_error why;
+    const char *line, **slot;
+    u_char* p;
+
+    if (conf->ignore_lines == NGX_CONF_UNSET_PTR) conf->ignore_lines = ngx_array_create(cf->pool, 4, sizeof(char*));
+    if (conf->ignore_lines == NULL) return NGX_CONF_ERROR;
+    for (ngx_uint_t i = 1; i < cf->args->nelts; i++) size += value[i].len + 1;
+    p = ngx_pnalloc(cf->pool, size);
+    if (p == NULL) return NGX_CONF_ERROR;
+    line = (char*)p;
+    for (ngx_uint_t i = 1; i < cf->args->nelts; i++) p = ngx_sprintf(p, i > 1 ? " %V" : "%V", &value[i]);
+    *p = 0;
+    /* Which rules there are is known once all of the configuration is. */
+    if (ovr_ignores_new(NULL, &line, 1, &list, &why) != OVR_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: %s", &value[0], why.message);
+        return NGX_CONF_ERROR;
+    }
+    ovr_ignores_free(list);
+    slot = ngx_array_push(conf->ignore_lines);
+    if (slot == NULL) return NGX_CONF_ERROR;
+    *slot = line;
+    return NGX_CONF_OK;
+}
+
+static void free_ignores(void* data) { ovr_ignores_free(data); }
+
+/* The place of a line among the main configuration's. */
+static ngx_int_t place_of_ignore(ngx_conf_t* cf, overread_main_conf_t* main, const ovr_ignore* line) {
+    overread_ignore_t* known = main->ignores->elts;
+    size_t size = ngx_strlen(line->text);
+
+    for (ngx_uint_t i = 0; i < main->ignores->nelts; i++)
+        if (known[i].text.len == size && ngx_strncmp(known[i].text.data, line->text, size) == 0) return (ngx_int_t)i;
+    if (unix_ms() >= line->until_ms) ngx_conf_log_error(NGX_LOG_WARN, cf, 0, "overread_ignore: \"%s\" is expired", line->text);
+    known = ngx_array_push(main->ignores);
+    if (known == NULL) return NGX_ERROR;
+    known->text.data = (u_char*)line->text;
+    known->text.len = size;
+    known->until_ms = line->until_ms;
+    return (ngx_int_t)main->ignores->nelts - 1;
+}
+
+static char* make_ignores(ngx_conf_t* cf, overread_loc_conf_t* conf) {
+    overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
+    ngx_pool_cleanup_t* cleanup = ngx_pool_cleanup_add(cf->pool, 0);
+    ovr_ignore line;
+    ovr_error why;
+
+    if (cleanup == NULL) return NGX_CONF_ERROR;
+    if (ovr_ignores_new(main->ruleset ? main->ruleset : ovr_ruleset_default(), conf->ignore_lines->elts, conf->ignore_lines->nelts, &conf->ignores, &why) !=
+        OVR_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "overread_ignore: %s", why.message);
+        return NGX_CONF_ERROR;
+    }
+    cleanup->handler = free_ignores;
+    cleanup->data = conf->ignores;
+    for (size_t i = 0; ovr_ignores_line(conf->ignores, i, &line) == OVR_OK; i++) {
+        ngx_int_t place = place_of_ignore(cf, main, &line);
+        if (place == NGX_ERROR) return NGX_CONF_ERROR;
+        conf->ignore_place[i] = (ngx_uint_t)place;
+    }
     return NGX_CONF_OK;
 }
 
@@ -1499,9 +1809,20 @@ static char* set_events(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     ngx_str_t* value = cf->args->elts;
 
     if (conf->events != NGX_CONF_UNSET_PTR) return "is duplicate";
-    if (ngx_strcmp(value[1].data, "off") == 0) {
+    if (ngx_strcmp(value[1].data, "off") == 0 && cf->args->nelts == 2) {
         conf->events = NULL;
         return NGX_CONF_OK;
+    }
+    conf->events_limit = conf->weak_sample = 0;
+    for (ngx_uint_t i = 2; i < cf->args->nelts; i++) {
+        ngx_uint_t limit = ngx_strncmp(value[i].data, "limit=", 6) == 0, sample = ngx_strncmp(value[i].data, "weak_sample=", 12) == 0;
+        size_t name = limit ? 6 : 12;
+        ngx_int_t n = (limit || sample) && value[i].len > name ? ngx_atoi(value[i].data + name, value[i].len - name) : NGX_ERROR;
+        if (n < 1 || n > 0x7fffffff) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected limit=N (events a second) or weak_sample=N, found \"%V\"", &value[0], &value[i]);
+            return NGX_CONF_ERROR;
+        }
+        *(limit ? &conf->events_limit : &conf->weak_sample) = (ngx_uint_t)n;
     }
     /* Opened with nginx's own logs, as root, and again on the signal that rotates them. */
     conf->events = ngx_conf_open_file(cf->cycle, &value[1]);
@@ -1593,16 +1914,70 @@ static char* set_control(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     overread_main_conf_t* main = data;
     ngx_str_t* value = cf->args->elts;
 
-    if (main->control.len) return "is duplicate";
+    if (main->control_path.len) return "is duplicate";
     if (value[1].len == 0) return "needs the path of a file";
-    main->control = value[1];
-    return ngx_conf_full_name(cf->cycle, &main->control, 0) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+    main->control_path = value[1];
+    return ngx_conf_full_name(cf->cycle, &main->control_path, 0) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+/* 32 hexadecimal digits, as `overread selftest --new-key` writes them. Read by the master, which may see more than a worker. */
+static char* set_key(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_main_conf_t* main = data;
+    ngx_str_t *value = cf->args->elts, path = value[1];
+    u_char text[2 * KEY_SIZE + 2];
+    struct stat info;
+    ssize_t size;
+    int fd;
+
+    if (main->keyed) return "is duplicate";
+    if (ngx_conf_full_name(cf->cycle, &path, 1) != NGX_OK) return NGX_CONF_ERROR;
+    fd = open((char*)path.data, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    size = fd == -1 || fstat(fd, &info) == -1 ? -1 : read(fd, text, sizeof text);
+    if (size == -1) ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno, "%V: cannot read \"%V\"", &value[0], &path);
+    if (fd != -1) close(fd);
+    if (size == -1) return NGX_CONF_ERROR;
+    if (info.st_mode & (S_IRWXG | S_IRWXO)) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: others than its owner may use \"%V\": chmod 600 it", &value[0], &path);
+        return NGX_CONF_ERROR;
+    }
+    while (size && (text[size - 1] == '\n' || text[size - 1] == '\r')) size--;
+    for (ngx_uint_t i = 0; size == 2 * KEY_SIZE && i < KEY_SIZE; i++) {
+        ngx_int_t byte = ngx_hextoi(text + 2 * i, 2);
+        if (byte == NGX_ERROR) size = 0;
+        main->key[i] = (u_char)byte;
+    }
+    ngx_explicit_memzero(text, sizeof text);
+    if (size != 2 * KEY_SIZE) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: \"%V\" does not hold 32 hexadecimal digits", &value[0], &path);
+        return NGX_CONF_ERROR;
+    }
+    main->keyed = 1;
+    return NGX_CONF_OK;
+}
+
+static void close_control(void* data) { ovr_control_close(data); }
+
+static ngx_int_t open_control(ngx_conf_t* cf, overread_main_conf_t* main) {
+    ngx_pool_cleanup_t* cleanup = ngx_pool_cleanup_add(cf->pool, 0);
+    ovr_error why;
+
+    if (cleanup == NULL) return NGX_ERROR;
+    /* Made here, where the master may; workers go on with its descriptor. Only alarms are written, and only where they may trip. */
+    if (ovr_control_open((char*)main->control_path.data, (int)main->trips, &main->control, &why) != OVR_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "overread_control: %s", why.message);
+        return NGX_ERROR;
+    }
+    cleanup->handler = close_control;
+    cleanup->data = main->control;
+    return NGX_OK;
 }
 
 static void* create_main_conf(ngx_conf_t* cf) {
     overread_main_conf_t* conf = ngx_pcalloc(cf->pool, sizeof *conf);
-    if (conf) conf->most = OVR_MODE_ENFORCE;
-    return conf;
+    if (conf == NULL) return NULL;
+    conf->most = OVR_MODE_ENFORCE;
+    conf->ignores = ngx_array_create(cf->pool, 4, sizeof(overread_ignore_t));
+    return conf->ignores ? conf : NULL;
 }
 
 static void* create_loc_conf(ngx_conf_t* cf) {
@@ -1614,6 +1989,10 @@ static void* create_loc_conf(ngx_conf_t* cf) {
     conf->hold_ms = NGX_CONF_UNSET_MSEC;
     conf->types = NGX_CONF_UNSET_PTR;
     conf->events = NGX_CONF_UNSET_PTR;
+    conf->threshold = conf->block_bits = conf->most_blocked = UNSET_BITS;
+    conf->trip_alarms = NGX_CONF_UNSET_UINT;
+    conf->owner = NGX_CONF_UNSET_PTR;
+    conf->ignore_lines = NGX_CONF_UNSET_PTR;
     return conf;
 }
 
@@ -1621,6 +2000,10 @@ static void* create_loc_conf(ngx_conf_t* cf) {
 static void resolve(overread_loc_conf_t* conf, ngx_uint_t tier) {
     if (conf->block_from != NGX_CONF_UNSET_UINT && conf->action[tier] == NGX_CONF_UNSET_UINT)
         conf->action[tier] = tier >= conf->block_from ? OVR_DO_BLOCK : OVR_DO_DEFAULT;
+}
+
+static void merge_bits(double* to, double from) {
+    if (*to == UNSET_BITS) *to = from == UNSET_BITS ? 0 : from;
 }
 
 static char* merge_loc_conf(ngx_conf_t* cf, void* parent, void* child) {
@@ -1636,7 +2019,31 @@ static char* merge_loc_conf(ngx_conf_t* cf, void* parent, void* child) {
     ngx_conf_merge_msec_value(to->hold_ms, from->hold_ms, 50);
     ngx_conf_merge_size_value(to->max_body, from->max_body, 0);
     ngx_conf_merge_ptr_value(to->types, from->types, NULL);
+    if (to->events == NGX_CONF_UNSET_PTR) {
+        to->events_limit = from->events_limit;
+        to->weak_sample = from->weak_sample;
+    }
     ngx_conf_merge_ptr_value(to->events, from->events, NULL);
+    merge_bits(&to->threshold, from->threshold);
+    merge_bits(&to->block_bits, from->block_bits);
+    merge_bits(&to->most_blocked, from->most_blocked);
+    ngx_conf_merge_str_value(to->feature, from->feature, "");
+    ngx_conf_merge_str_value(to->feature_header, from->feature_header, "");
+    if (to->trip_alarms == NGX_CONF_UNSET_UINT) {
+        to->trip_within = from->trip_within;
+        to->trip_rearm = from->trip_rearm;
+    }
+    ngx_conf_merge_uint_value(to->trip_alarms, from->trip_alarms, 0);
+    ngx_conf_merge_ptr_value(to->owner, from->owner, NULL);
+    /* Of the outermost block nobody asks: what it has is made once, for its first child. */
+    if (from->ignore_lines != NGX_CONF_UNSET_PTR && from->ignore_lines && from->ignores == NULL && make_ignores(cf, from) != NGX_CONF_OK) return NGX_CONF_ERROR;
+    if (to->ignore_lines == NGX_CONF_UNSET_PTR) {
+        to->ignore_lines = from->ignore_lines == NGX_CONF_UNSET_PTR ? NULL : from->ignore_lines;
+        to->ignores = from->ignores;
+        ngx_memcpy(to->ignore_place, from->ignore_place, sizeof to->ignore_place);
+    } else if (to->ignores == NULL) {
+        return make_ignores(cf, to);
+    }
     return NGX_CONF_OK;
 }
 
@@ -1644,7 +2051,10 @@ static ngx_int_t install_filters(ngx_conf_t* cf) {
     static ngx_str_t name = ngx_string(ZONE_NAME);
     overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
 
+    ovr_scanner_free(main->probe);
+    main->probe = NULL;
     if (main->used && main->zone == NULL && add_zone(cf, main, name, ZONE_SIZE) != NGX_OK) return NGX_ERROR;
+    if (main->control_path.len && open_control(cf, main) != NGX_OK) return NGX_ERROR;
     next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = header_filter;
     next_body_filter = ngx_http_top_body_filter;
@@ -1655,9 +2065,17 @@ static ngx_int_t install_filters(ngx_conf_t* cf) {
 /* After the fork: the scanner's keys differ from worker to worker, and none is in the master. */
 static ngx_int_t start_worker(ngx_cycle_t* cycle) {
     overread_main_conf_t* main = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_overread_module);
+    ovr_scanner_options options;
     ovr_error why;
+
+    if (main == NULL || !main->used) return NGX_OK;
+    ngx_memzero(&options, sizeof options);
+    options.struct_size = sizeof options;
+    options.hold = OVR_HOLD_DEFAULT;
+    options.key.data = main->key;
+    options.key.size = main->keyed ? KEY_SIZE : 0;
     /* A worker that ends here is never started again: responses then go as overread_on_error says. */
-    if (main && main->used && ovr_scanner_new(main->ruleset, NULL, &main->scanner, &why) != OVR_OK)
+    if (ovr_scanner_new(main->ruleset, &options, &main->scanner, &why) != OVR_OK)
         ngx_log_error(NGX_LOG_ALERT, cycle->log, 0, "overread: no scanner: %s", why.message);
     return NGX_OK;
 }
@@ -1681,7 +2099,16 @@ static ngx_command_t commands[] = {
     {ngx_string("overread_types"), ANYWHERE | NGX_CONF_1MORE, set_types, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_max_body"), ANYWHERE | NGX_CONF_TAKE1, set_max_body, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_on_error"), ANYWHERE | NGX_CONF_TAKE1, set_on_error, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
-    {ngx_string("overread_events"), ANYWHERE | NGX_CONF_TAKE1, set_events, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_events"), ANYWHERE | NGX_CONF_TAKE123, set_events, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_threshold"), ANYWHERE | NGX_CONF_TAKE1, set_threshold, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_budget"), ANYWHERE | NGX_CONF_TAKE2, set_budget, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_most_blocked"), ANYWHERE | NGX_CONF_TAKE1, set_most_blocked, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_ignore"), ANYWHERE | NGX_CONF_1MORE, set_ignore, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_owner"), ANYWHERE | NGX_CONF_TAKE1, set_owner, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_feature"), ANYWHERE | NGX_CONF_TAKE1, set_feature, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_feature_header"), ANYWHERE | NGX_CONF_TAKE1, set_feature_header, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_trip"), ANYWHERE | NGX_CONF_TAKE123, set_trip, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_key"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_key, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_status, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE12, set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_control"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_control, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},

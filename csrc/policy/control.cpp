@@ -13,8 +13,9 @@
 namespace overread {
 namespace {
 
-constexpr size_t SEEN_BYTES = 64;  // of the last lines read: what was replaced in place begins otherwise
-constexpr int LOOKS_AGAIN = 10;    // after a change: a file may change twice within one tick of its clock
+constexpr size_t SEEN_BYTES = 64;     // of the last lines read: what was replaced in place begins otherwise
+constexpr uint64_t SETTLED_MS = 500;  // after that nobody is still writing a line
+constexpr int LOOKS_AGAIN = 10;       // after a change: a file may change twice within one tick of its clock
 
 uint64_t ms_of(const timespec& t) { return uint64_t(t.tv_sec) * 1000 + uint64_t(t.tv_nsec) / 1000000; }
 
@@ -113,12 +114,12 @@ void Control::read(uint64_t unix_ms) {
     const bool same = now.st_ino == seen_.st_ino && now.st_dev == seen_.st_dev;
     const bool still = same && now.st_size == seen_.st_size && now.st_mtim.tv_sec == seen_.st_mtim.tv_sec && now.st_mtim.tv_nsec == seen_.st_mtim.tv_nsec;
     if (!still) looks_again_ = LOOKS_AGAIN;
-    if (!still || looks_again_) read_changed(now, same);
+    if (!still || looks_again_) read_changed(now, same, unix_ms);
     if (looks_again_) looks_again_--;
     publish(unix_ms);
 }
 
-void Control::read_changed(const struct stat& now, bool same) {
+void Control::read_changed(const struct stat& now, bool same, uint64_t unix_ms) {
     if (!S_ISREG(now.st_mode)) {
         fault("is no regular file", 0);
         return;
@@ -168,10 +169,13 @@ void Control::read_changed(const struct stat& now, bool same) {
         if (tail_.size() > SEEN_BYTES) tail_.erase(0, tail_.size() - SEEN_BYTES);
         line.erase(0, from);
     }
+    // Half a line may still become a whole one; an editor may leave the last without an end.
+    if (!line.empty() && unix_ms > ms_of(now.st_mtim) + SETTLED_MS && (line.compare(0, 5, "mode=") != 0 || !take_line(line))) {
+        understood = false;
+        fault("has a last line without an end; it changes nothing", 0);
+    }
     // A new file with a slip in it is no wish to go back to what is configured.
     if (!understood && !mode_told_) journal_mode_ = mode_before;
-    // Half a line may still become a whole one.
-    if (!line.empty() && looks_again_ == 1) fault("has a last line without an end; it changes nothing", 0);
 }
 
 int Control::find(std::string_view name) {

@@ -70,7 +70,7 @@ class Control {
     };
 
     void read(uint64_t unix_ms);
-    void read_changed(const struct stat& now, bool same);
+    void read_changed(const struct stat& now, bool same, uint64_t unix_ms);
     bool take_line(std::string_view line);
     void forget();
     void publish(uint64_t unix_ms);

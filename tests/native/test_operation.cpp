@@ -382,6 +382,10 @@ void a_file_turns_down_and_back() {
     EXPECT(suite, c.look(now += 100).mode == OVR_MODE_OFF);
     c.write("orce\n", true);
     EXPECT(suite, c.look(now += 100).mode == OVR_MODE_ENFORCE);
+    c.write("mode=monitor");  // as an editor may leave it
+    EXPECT(suite, c.look(now += 100).mode == OVR_MODE_MONITOR);
+    c.write("mode=off\nmode=enforce\n");
+    EXPECT(suite, c.look(now += 100).mode == OVR_MODE_ENFORCE);
     const ControlFile other("other");
     other.write("mode=monitor\n");
     EXPECT(suite, rename(other.path.c_str(), c.path.c_str()) == 0 && c.look(now += 100).mode == OVR_MODE_MONITOR);
