@@ -2,18 +2,23 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <new>
 #include <string>
 
 #include "overread.h"
 #include "policy/filter.h"
+#include "policy/shared.h"
 #include "ruleset/ruleset.h"
 #include "stream/stream.h"
 
 struct ovr_ruleset : overread::Ruleset {};
 struct ovr_scanner : overread::Scanner {
-    mutable overread::Breaker breaker;  // the only state that filters share
+    mutable overread::Breaker breaker;
+    overread::Shared* shared = nullptr;  // what else its filters share
+    void* own = nullptr;                 // its memory, unless the caller gave some
+    ~ovr_scanner() { std::free(own); }
 };
 struct ovr_stream {
     overread::Stream stream;
@@ -22,7 +27,7 @@ struct ovr_stream {
 };
 struct ovr_filter {
     overread::Filter filter;
-    ovr_filter(const ovr_scanner& s, const ovr_policy& p) : filter(s, s.breaker, p) {}
+    ovr_filter(const ovr_scanner& s, const ovr_policy& p) : filter(s, s.breaker, *s.shared, p) {}
 };
 
 namespace {
@@ -54,7 +59,7 @@ bool good_fields(const ovr_header* fields, size_t count) {
 
 bool good_response(const ovr_response* r) {
     if (!r) return true;
-    if (r->struct_size < sizeof(ovr_response) || !good_bytes(r->reason) || !good_bytes(r->content_type) || !good_fields(r->headers, r->header_count))
+    if (r->struct_size < offsetof(ovr_response, unix_ms) || !good_bytes(r->reason) || !good_bytes(r->content_type) || !good_fields(r->headers, r->header_count))
         return false;
     const ovr_request* q = r->request;
     return !q || (q->struct_size >= sizeof(ovr_request) && good_bytes(q->method) && good_bytes(q->target) && good_bytes(q->body) &&
@@ -183,6 +188,12 @@ int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options
         if (!use) return fail(err, OVR_E_INTERNAL, "ovr_scanner_new: the embedded ruleset does not load");
         auto* s = new (std::nothrow) ovr_scanner;
         if (!s) return fail(err, OVR_E_MEMORY, "ovr_scanner_new: out of memory");
+        s->own = std::calloc(1, sizeof(overread::Shared));
+        if (!s->own) {
+            delete s;
+            return fail(err, OVR_E_MEMORY, "ovr_scanner_new: out of memory");
+        }
+        s->shared = overread::Shared::in(s->own);
         s->rules = use;
         s->kernel = kernel;
         s->threshold = threshold;
@@ -198,6 +209,23 @@ int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options
 }
 void ovr_scanner_free(ovr_scanner* s) { delete s; }
 const char* ovr_scanner_kernel(const ovr_scanner* s) { return s ? s->kernel->name : nullptr; }
+
+size_t ovr_shared_size(void) { return sizeof(overread::Shared); }
+int ovr_scanner_share(ovr_scanner* s, void* memory, size_t size) {
+    if (!s || !memory || size < sizeof(overread::Shared) || reinterpret_cast<uintptr_t>(memory) % alignof(overread::Shared)) return OVR_E_ARGUMENT;
+    overread::Shared* shared = overread::Shared::in(memory);
+    if (!shared) return OVR_E_ARGUMENT;
+    s->shared = shared;
+    std::free(s->own);
+    s->own = nullptr;
+    return OVR_OK;
+}
+int ovr_scanner_site_counts(const ovr_scanner* s, char* buffer, size_t capacity, size_t* size) {
+    if (!s || (!buffer && capacity)) return OVR_E_ARGUMENT;
+    const size_t n = s->shared->site.write(*s->rules, buffer, capacity);
+    if (size) *size = n;
+    return n < capacity ? OVR_OK : OVR_E_SPACE;
+}
 
 int ovr_scanner_breaker_open(const ovr_scanner* s) { return s && s->breaker.open(); }
 void ovr_scanner_breaker_close(const ovr_scanner* s) {
@@ -263,7 +291,9 @@ int ovr_filter_open(const ovr_scanner* s, const ovr_policy* p, ovr_filter** out,
 }
 int ovr_filter_head(ovr_filter* f, const ovr_response* r, ovr_action* a) {
     if (!f || !r || !a || !good_response(r)) return OVR_E_ARGUMENT;
-    f->filter.head(*r, a);
+    ovr_response response{};  // a caller of an older header knows fewer fields
+    std::memcpy(&response, r, std::min(r->struct_size, sizeof response));
+    f->filter.head(response, a);
     return OVR_OK;
 }
 int ovr_filter_body(ovr_filter* f, const void* data, size_t size, ovr_action* a) {

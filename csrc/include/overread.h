@@ -106,6 +106,7 @@ typedef struct ovr_response {
     const ovr_header* headers;
     size_t header_count;
     const ovr_request* request; /* NULL when unknown */
+    uint64_t unix_ms;           /* time of day, milliseconds; 0, or a struct_size that ends before it: unknown */
 } ovr_response;
 
 typedef struct ovr_scanner_options {
@@ -202,6 +203,14 @@ OVR_API int ovr_ruleset_candidates(const ovr_ruleset*, const void* body, size_t 
 OVR_API int ovr_scanner_new(const ovr_ruleset*, const ovr_scanner_options*, ovr_scanner** out, ovr_error* err);
 OVR_API void ovr_scanner_free(ovr_scanner*);
 OVR_API const char* ovr_scanner_kernel(const ovr_scanner*);
+/* What a scanner's filters share: counts of what they saw. A scanner has memory of its own for it. An adapter with several processes
+ * gives every scanner the same: ovr_shared_size() bytes, aligned as malloc does, zeroed once, before the scanner's first filter is opened;
+ * it must outlive the scanner. It holds no lock and no scanned byte. OVR_E_ARGUMENT: too small, or another build's. */
+OVR_API size_t ovr_shared_size(void);
+OVR_API int ovr_scanner_share(ovr_scanner*, void* memory, size_t size);
+/* What responses of mode monitor showed, k of n by class, group and level, as the file that `overread calibrate --site` takes
+ * (docs/evidence.md), NUL-terminated. OVR_E_SPACE when capacity is too small (131072 is always enough). */
+OVR_API int ovr_scanner_site_counts(const ovr_scanner*, char* buffer, size_t capacity, size_t* size);
 /* Whether the scanner's filters only monitor, because they stopped more than policy.most_blocked; and how to end that by hand. */
 OVR_API int ovr_scanner_breaker_open(const ovr_scanner*);
 OVR_API void ovr_scanner_breaker_close(const ovr_scanner*);

@@ -15,8 +15,13 @@ constexpr size_t WATCHED = 16384;  // bytes of a chunk that are looked through a
 
 }  // namespace
 
-Filter::Filter(const Scanner& scanner, Breaker& breaker, const ovr_policy& policy)
-    : stream_(scanner), breaker_(breaker), policy_(policy), plan_(policy), redacts_(policy.mode == OVR_MODE_ENFORCE && plan_.takes(OVR_DO_REDACT)) {
+Filter::Filter(const Scanner& scanner, Breaker& breaker, Shared& shared, const ovr_policy& policy)
+    : stream_(scanner),
+      breaker_(breaker),
+      shared_(shared),
+      policy_(policy),
+      plan_(policy),
+      redacts_(policy.mode == OVR_MODE_ENFORCE && plan_.takes(OVR_DO_REDACT)) {
     if (policy.test_key.size) test_key_ = overread::test_key(policy.test_key.data);
     policy_.test_key.data = nullptr;  // the caller's
     if (redacts_) before_.reset(new (std::nothrow) Stream(scanner));
@@ -35,6 +40,8 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     done_ = OVR_DO_LOG;
     released_ = 0;
     status_ = response.status;
+    has_fields_ = response.header_count > 0;
+    seconds_ = response.unix_ms / 1000;
     take_ids(response.request);
     const uint32_t hold = policy_.hold == OVR_HOLD_DEFAULT ? DEFAULT_HOLD : policy_.hold;
     redaction_.reset();
@@ -142,6 +149,8 @@ void Filter::end(ovr_action* action) {
         ovr_verdict v;
         stream_.finish(&v);
         if (below && stream_.bits() >= plan_.from(OVR_DO_REDACT)) redaction_.begin(from, stream_.text());
+        // Where responses are stopped, what they would have shown is not counted: the rest must not pass for all.
+        if (policy_.mode == OVR_MODE_MONITOR) stream_.count_in(shared_.site, has_fields_, seconds_);
     }
     ended_ = true;
     act(action, true);

@@ -6,6 +6,7 @@
 #include "policy/breaker.h"
 #include "policy/plan.h"
 #include "policy/redaction.h"
+#include "policy/shared.h"
 #include "policy/test_token.h"
 #include "stream/stream.h"
 
@@ -13,7 +14,7 @@ namespace overread {
 
 class Filter {
   public:
-    Filter(const Scanner& scanner, Breaker& breaker, const ovr_policy& policy);
+    Filter(const Scanner& scanner, Breaker& breaker, Shared& shared, const ovr_policy& policy);
     // Whether memory was there for all that the policy asks for.
     bool ready() const { return !redacts_ || before_; }
     void head(const ovr_response& response, ovr_action* action);
@@ -46,6 +47,7 @@ class Filter {
 
     Stream stream_;
     Breaker& breaker_;
+    Shared& shared_;
     ovr_policy policy_;
     Plan plan_;
     bool redacts_;  // the policy does
@@ -63,6 +65,8 @@ class Filter {
     int done_ = OVR_DO_LOG;             // enum ovr_do; OVR_DO_BLOCK for a cut as well
     uint64_t released_ = 0;
     uint32_t status_ = 0;
+    bool has_fields_ = false;  // the head
+    uint64_t seconds_ = 0;     // when it came, since 1970; 0: unknown
     char trace_id_[33] = "", request_id_[41] = "";
     char id_[17] = "";
 };

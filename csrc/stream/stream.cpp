@@ -668,6 +668,10 @@ void Stream::add_native_findings() {
                     GROUP_PLACE, PLACE_HTML_TAIL);
 }
 
+void Stream::count_in(SiteCounts& counts, bool head, uint64_t seconds) const {
+    counts.add({content_.cls, total_ > 0 && !encoded_, head, seconds}, levels_, assessment_);
+}
+
 void Stream::conclude() {
     if (content_.sniff) {
         choose_class();

@@ -4,6 +4,7 @@
 
 #include "content/decoder.h"
 #include "evidence/evidence.h"
+#include "evidence/site_counts.h"
 #include "kernel/kernel.h"
 #include "overread.h"
 #include "stream/digest.h"
@@ -46,6 +47,8 @@ class Stream {
     bool holds() const { return !finished_ && !frozen_ && (content_.sniff ? released_ < sniffed_ : (hold_ > 0 || spans_) && released_ < total_); }
     uint32_t hold() const { return hold_; }
     double bits() const { return assessment_.bits; }
+    // The finished response, in an operator's counts.
+    void count_in(SiteCounts& counts, bool head, uint64_t seconds) const;
     // From here on nothing more is released, in place of what reset() was told.
     void freeze_from(double bits) {
         freeze_bits_ = bits;

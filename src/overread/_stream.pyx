@@ -2,6 +2,7 @@
 """What is called per chunk: Scanner.scan and Stream.feed, through the table _core exports."""
 
 import os
+import time
 from types import MemberDescriptorType
 
 cimport cython
@@ -61,6 +62,7 @@ cdef extern from "_capi.h":
         const ovr_header *headers
         size_t header_count
         const ovr_request *request
+        uint64_t unix_ms
     ctypedef struct ovr_scanner_options:
         size_t struct_size
         double threshold
@@ -140,6 +142,7 @@ cdef extern from "_capi.h":
         int (*scanner_new)(const ovr_ruleset *, const ovr_scanner_options *, ovr_scanner **, ovr_error *) noexcept nogil
         void (*scanner_free)(ovr_scanner *) noexcept nogil
         const char *(*scanner_kernel)(const ovr_scanner *) noexcept nogil
+        int (*scanner_site_counts)(const ovr_scanner *, char *, size_t, size_t *) noexcept nogil
         int (*stream_open)(const ovr_scanner *, const ovr_response *, ovr_stream **, ovr_error *) noexcept nogil
         int (*stream_reset)(ovr_stream *, const ovr_response *) noexcept nogil
         int (*stream_feed)(ovr_stream *, const void *, size_t, ovr_progress *) noexcept nogil
@@ -556,6 +559,15 @@ cdef class Scanner:
         """Name of the kernel in use."""
         return (<bytes>api.scanner_kernel(self.handle)).decode()
 
+    def site_counts(self):
+        """What the responses of this scanner's filters in mode monitor showed: the text of a file that :meth:`SiteCounts.load` and
+        ``overread calibrate --site`` take."""
+        cdef size_t size
+        cdef bytes text = bytes(131072)
+        if api.scanner_site_counts(self.handle, PyBytes_AS_STRING(text), <size_t>len(text), &size) != 0:
+            raise OverreadError("the counts do not fit")
+        return text[:size].decode()
+
     def stream(self, content_type=None, *, status=200, reason=None, headers=(), request=None):
         """A stream for one response; its head is scanned at once."""
         cdef _Head head = _Head()
@@ -571,6 +583,7 @@ cdef class Scanner:
         cdef Filter filter = Filter.__new__(Filter)
         fields = list(headers.items() if hasattr(headers, "items") else headers)
         head.fill(content_type, status, reason, fields, request)
+        head.response.unix_ms = time.time_ns() // 1000000
         filter.scanner = self
         filter.policy = policy
         filter.fields = fields
