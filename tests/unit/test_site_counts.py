@@ -66,8 +66,10 @@ def test_the_core_counts_as_this_does(tmp_path: Path) -> None:
     scanner, counts = overread.Scanner(), SiteCounts()
     gif = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
     allow = [("Allow", "GET,HEAD,,:09:44 GMT")]
-    bodies = [(PAGE, HTML), (LEAK, HTML), (b"", HTML), (b"\x01\x02", "application/octet-stream"), (b'{"a": 1}\r\nCookie: a=b\r\n\\x00\\x00\\x01\\x02\\x03' * 9, "application/json")]
-    bodies += [(gif + b"text behind the image, " * 40 + b"\x00\x01\xff\xfe" * 8, "image/gif"), (b"{\"a\":1}\n" + LEAK, "application/json"), (PAGE + b"\xff\xfe\x00", HTML)]
+    escaped = b'{"a": 1}\r\nCookie: a=b\r\n\\x00\\x00\\x01\\x02\\x03' * 9
+    bodies = [(PAGE, HTML), (LEAK, HTML), (b"", HTML), (b"\x01\x02", "application/octet-stream"), (escaped, "application/json")]
+    bodies += [(gif + b"text behind the image, " * 40 + b"\x00\x01\xff\xfe" * 8, "image/gif")]
+    bodies += [(b'{"a":1}\n' + LEAK, "application/json"), (PAGE + b"\xff\xfe\x00", HTML)]
     for headers in (allow, [("Server", "x"), ("Content-Encoding", "compress")], [("Server", "x")]):
         for body, content_type in bodies:
             f = scanner.filter(overread.Policy("monitor"), content_type, headers=headers)
