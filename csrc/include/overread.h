@@ -64,6 +64,13 @@ enum ovr_decode {
     OVR_DECODE_UNKNOWN = 6    /* a coding this build does not decode, more than three, or no memory for a decoder */
 };
 enum ovr_on_error { OVR_ON_ERROR_PASS = 0, OVR_ON_ERROR_BLOCK = 1 };
+/* What filters compare with other responses, as bits of ovr_policy.watch; docs/evidence.md. It takes the request's host and target, and
+ * ovr_response.unix_ms. */
+enum ovr_watch {
+    OVR_WATCH_REPETITION = 1, /* signs on one path that are too many for chance: an event, no action */
+    OVR_WATCH_SAMENESS = 2,   /* the same raw bytes in every fetch of a path are published text, and no more than logged */
+    OVR_WATCH_TWINS = 4       /* bytes that the same object (URL and strong ETag) did not have; takes a digest of every byte */
+};
 enum ovr_mode { OVR_MODE_OFF = 0, OVR_MODE_MONITOR = 1, OVR_MODE_ENFORCE = 2 };
 
 typedef struct ovr_ruleset ovr_ruleset;
@@ -261,6 +268,7 @@ typedef struct ovr_policy {
                            is stopped as a leak is, and its event is marked. Empty, or a struct_size that ends before it: none */
     double most_blocked; /* share of responses that enforce may stop, of every 1,000 of a scanner; above it the scanner's filters only
                             monitor, until a whole 1,000 has fewer that it would stop. 0, or a struct_size that ends before it: any */
+    uint32_t watch;      /* bits of enum ovr_watch. A struct_size that ends before it is accepted and means none */
 } ovr_policy;
 
 enum ovr_verb {
@@ -278,6 +286,7 @@ typedef struct ovr_action {
     uint8_t no_store;     /* 1: the head goes out without ovr_no_store_strips() and with ovr_no_store_sets(); no cache may store it */
     uint8_t test;         /* 1: the response echoes a test token; what is stopped or reported is no alarm and to be counted apart */
     uint8_t redact;       /* 1: the bytes that leave from now on must pass ovr_filter_redact, each once, in order */
+    uint8_t repeated;     /* 1, beside wants_event: signs on this path are too many for chance; an alarm of its own, once a day */
     uint32_t hold_ms;     /* non-zero while body bytes are held that a flush would release */
     uint64_t released;    /* bytes from the start of the body that may go out */
 } ovr_action;

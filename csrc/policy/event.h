@@ -1,6 +1,8 @@
 // One response as one line of JSON: what was found and done, with no scanned byte and no query string.
 #pragma once
 #include "overread.h"
+#include "policy/repetition.h"
+#include "policy/twin.h"
 
 namespace overread {
 
@@ -17,6 +19,9 @@ struct Event {
     const char* request_id;  // or ""
     uint64_t released;
     ovr_verdict verdict;
+    uint32_t same;  // fetches in which the path showed the same bytes there, where that is why no more is done; else 0
+    Repeated repeated;
+    Twin::Difference twin;
 };
 
 // Returns the length of the JSON, which may exceed capacity (nothing is cut: the caller is told).

@@ -24,6 +24,7 @@ Filter::Filter(const Scanner& scanner, Breaker& breaker, Shared& shared, const o
       redacts_(policy.mode == OVR_MODE_ENFORCE && plan_.takes(OVR_DO_REDACT)) {
     if (policy.test_key.size) test_key_ = overread::test_key(policy.test_key.data);
     policy_.test_key.data = nullptr;  // the caller's
+    if (policy_.watch) shared_key_ = shared_.key.get();
     if (redacts_) before_.reset(new (std::nothrow) Stream(scanner));
 }
 
@@ -42,6 +43,12 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     status_ = response.status;
     has_fields_ = response.header_count > 0;
     seconds_ = response.unix_ms / 1000;
+    same_ = noted_ = false;
+    repeated_ = {};
+    difference_ = {};
+    const uint32_t watch = policy_.mode == OVR_MODE_OFF ? 0 : policy_.watch;
+    repetition_.head(tables(), response, watch);
+    twin_.head(shared_.twins, shared_key_, response, watch);
     take_ids(response.request);
     const uint32_t hold = policy_.hold == OVR_HOLD_DEFAULT ? DEFAULT_HOLD : policy_.hold;
     redaction_.reset();
@@ -87,8 +94,10 @@ void Filter::look_for_token(const ovr_request& request) {
 void Filter::body(const uint8_t* data, size_t size, ovr_action* action) {
     if (policy_.mode == OVR_MODE_OFF)
         released_ += size;
-    else if (!stopped())
+    else if (!stopped()) {
+        twin_.feed(data, size);
         feed(data, size);
+    }
     act(action, false);
 }
 
@@ -146,6 +155,8 @@ void Filter::end(ovr_action* action) {
     if (!ended_ && !stopped() && policy_.mode != OVR_MODE_OFF) {
         const bool below = watches() && stream_.bits() < plan_.from(OVR_DO_REDACT);
         const uint64_t from = std::max(released_, stream_.undelayed());
+        difference_ = twin_.end(shared_.twins);
+        if (difference_.is != Twin::Is::none) stream_.differs_from_twin(difference_.sign);
         ovr_verdict v;
         stream_.finish(&v);
         if (below && stream_.bits() >= plan_.from(OVR_DO_REDACT)) redaction_.begin(from, stream_.text());
@@ -156,9 +167,18 @@ void Filter::end(ovr_action* action) {
     act(action, true);
 }
 
+// Where the policy redacts, a page's published bytes are masked as any.
+void Filter::look_around() {
+    if (noted_) return;
+    const bool same = !redacts_ && repetition_.same(tables(), stream_);
+    if (same && enforces()) stream_.thaw();
+    if (same_ && !same && enforces()) stream_.freeze_from(plan_.from(OVR_DO_TRIM));
+    same_ = same;
+}
+
 void Filter::decide(bool at_end) {
     const ovr_progress p = stream_.progress();
-    int action = plan_.action(stream_.bits());
+    int action = plan_.action(bits());
     if (policy_.on_error == OVR_ON_ERROR_BLOCK && p.decode >= OVR_DECODE_TRUNCATED) action = OVR_DO_BLOCK;
     if (stream_.sighting().seen()) action = OVR_DO_BLOCK;
     // Of coded bytes none can be masked or left out, and a head or trailers that leak leave as they are.
@@ -209,6 +229,7 @@ void Filter::act(ovr_action* action, bool at_end) {
         action->released = released_;
         return;
     }
+    if (policy_.watch && !stopped()) look_around();
     if (enforces() && !stopped()) decide(at_end);
     if (!enforces()) {
         // A byte is never delayed, not even one of an open match.
@@ -224,9 +245,15 @@ void Filter::act(ovr_action* action, bool at_end) {
     action->release_head = head_out_;
     action->test = is_test();
     if (stopped() || at_end) count();
-    if (!reported_ && (stopped() || (at_end && (stream_.bits() >= WEAK_BITS || stream_.sighting().seen())))) {
+    if ((stopped() || at_end) && !noted_) {
+        noted_ = true;
+        if (!stream_.sighting().seen()) repeated_ = repetition_.end(tables(), stream_);
+    }
+    const bool told = stream_.bits() >= WEAK_BITS || stream_.sighting().seen() || repeated_.bits || difference_.is != Twin::Is::none;
+    if (!reported_ && (stopped() || (at_end && told))) {
         reported_ = true;
         action->wants_event = 1;
+        action->repeated = repeated_.bits > 0;
     }
 }
 
@@ -239,15 +266,28 @@ void Filter::verdict(ovr_verdict* out) {
 void Filter::count() {
     if (counted_ || policy_.mode != OVR_MODE_ENFORCE || policy_.most_blocked <= 0 || stream_.sighting().seen()) return;
     counted_ = true;
-    breaker_.count(enforces() ? stopped() : plan_.action(stream_.bits()) >= OVR_DO_TRIM, policy_.most_blocked);
+    breaker_.count(enforces() ? stopped() : plan_.action(bits()) >= OVR_DO_TRIM, policy_.most_blocked);
 }
 
 size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     const bool test = is_test();
-    Event e{id_,        enforces(), done(),    nullptr,     test,      policy_.mode == OVR_MODE_ENFORCE && !enforces(),
-            head_sent_, status_,    trace_id_, request_id_, released_, {}};
+    Event e{id_,
+            enforces(),
+            done(),
+            nullptr,
+            test,
+            policy_.mode == OVR_MODE_ENFORCE && !enforces(),
+            head_sent_,
+            status_,
+            trace_id_,
+            request_id_,
+            released_,
+            {},
+            same_ ? repetition_.times() : 0,
+            repeated_,
+            difference_};
     verdict(&e.verdict);
-    if (!enforces()) e.would = action_name(stream_.sighting().seen() ? int(OVR_DO_BLOCK) : std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
+    if (!enforces()) e.would = action_name(stream_.sighting().seen() ? int(OVR_DO_BLOCK) : std::max<int>(plan_.action(bits()), OVR_DO_LOG));
     return write_event(e, x, buffer, capacity);
 }
 

@@ -1,5 +1,6 @@
 // A stream under a policy: what a proxy obeys, and the one event it writes.
 #pragma once
+#include <algorithm>
 #include <memory>
 
 #include "overread.h"
@@ -34,6 +35,10 @@ class Filter {
   private:
     bool enforces() const { return enforces_; }
     void count();
+    void look_around();
+    // What acts: less than was found where the page publishes it.
+    double bits() const { return same_ ? std::min(stream_.bits(), WEAK_BITS) : stream_.bits(); }
+    Repetition::Tables tables() const { return {shared_.paths, shared_.signs, shared_key_, uint32_t(stream_.scanner().key.k0)}; }
     bool stopped() const { return verb_ != OVR_PASS; }
     bool watches() const { return may_redact_ && !redaction_.active() && !stopped(); }
     void feed(const uint8_t* data, size_t size);
@@ -48,6 +53,12 @@ class Filter {
     Stream stream_;
     Breaker& breaker_;
     Shared& shared_;
+    DigestKey shared_key_{};
+    Repetition repetition_;
+    Repeated repeated_{};
+    Twin twin_;
+    Twin::Difference difference_;
+    bool same_ = false, noted_ = false;
     ovr_policy policy_;
     Plan plan_;
     bool redacts_;  // the policy does

@@ -6,6 +6,9 @@
 #include <new>
 
 #include "evidence/site_counts.h"
+#include "policy/repetition.h"
+#include "policy/shared_key.h"
+#include "policy/twin.h"
 
 namespace overread {
 
@@ -13,7 +16,11 @@ struct Shared {
     // Of this layout; another build's memory is not used.
     static constexpr uint64_t LAYOUT = 0x6f76722d73686101;
     std::atomic<uint64_t> layout;
+    SharedKey key;
     SiteCounts site;
+    Paths paths;
+    Signs signs;
+    Twins twins;
 
     // Memory that was zeroed, or that an equal build used before; nullptr: another one did. Zeroed memory holds a Shared: none of its
     // members has anything to construct.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
 
 #include "verify/head.h"
@@ -666,6 +667,20 @@ void Stream::add_native_findings() {
     else if (html_end_ && last_text_ > html_end_)
         add_finding(builtin(Builtin::html_tail), OVR_PART_BODY, html_end_, uint32_t(std::min<uint64_t>(total_ - html_end_, UINT32_MAX)), {nullptr, 0}, nullptr,
                     GROUP_PLACE, PLACE_HTML_TAIL);
+}
+
+RawSign Stream::raw_sign() const {
+    const RawState raw = content_.sniff ? RawState() : raw_state();
+    if (!raw.level) return {0, nullptr, 0, 0, false};
+    const bool alone = !levels_.http && !levels_.escaped && !levels_.head && (!levels_.place || is_container(content_.cls));
+    const double bits = levels_.typed ? 0 : level_bits(*scanner_->rules, content_.cls, GROUP_RAW, raw.level);
+    return {raw.first, raw_.sign(), raw_.sign_size(), bits, alone};
+}
+
+void Stream::thaw() {
+    freeze_bits_ = std::numeric_limits<double>::infinity();
+    frozen_ = false;
+    release(false);
 }
 
 void Stream::count_in(SiteCounts& counts, bool head, uint64_t seconds) const {

@@ -27,6 +27,15 @@ struct Scanner {
     DigestKey key;
 };
 
+// What raw bytes of a body begin with, for what compares responses.
+struct RawSign {
+    uint64_t first;        // offset of the first
+    const uint8_t* bytes;  // those before and behind it
+    size_t size;           // 0: none, or too little is seen yet
+    double bits;           // what the raw group alone weighs; 0 where a visitor could have typed it
+    bool alone;            // no other group shows anything
+};
+
 constexpr uint32_t DEFAULT_HOLD = 16384;
 constexpr size_t MAX_FINDINGS = 16;  // the first of each rule, by offset; further ones are counted
 constexpr uint8_t MAX_FINDINGS_PER_RULE = 4;
@@ -47,6 +56,12 @@ class Stream {
     bool holds() const { return !finished_ && !frozen_ && (content_.sniff ? released_ < sniffed_ : (hold_ > 0 || spans_) && released_ < total_); }
     uint32_t hold() const { return hold_; }
     double bits() const { return assessment_.bits; }
+    RawSign raw_sign() const;
+    // Before finish().
+    void differs_from_twin(const TwinSign& sign) { levels_.twin = sign, dirty_ = true; }
+    bool has_body() const { return total_ > 0; }
+    // What was found does not stop the body any more, whatever its bits.
+    void thaw();
     // The finished response, in an operator's counts.
     void count_in(SiteCounts& counts, bool head, uint64_t seconds) const;
     // From here on nothing more is released, in place of what reset() was told.
