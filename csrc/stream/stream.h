@@ -29,8 +29,9 @@ struct Scanner {
 
 // What raw bytes of a body begin with, for what compares responses.
 struct RawSign {
+    static constexpr size_t BEFORE = 16;
     uint64_t first;        // offset of the first
-    const uint8_t* bytes;  // those before and behind it
+    const uint8_t* bytes;  // BEFORE bytes before it, and what follows
     size_t size;           // 0: none, or too little is seen yet
     double bits;           // what the raw group alone weighs; 0 where a visitor could have typed it
     bool alone;            // no other group shows anything

@@ -119,6 +119,7 @@ cdef extern from "_capi.h":
         int on_error
         ovr_bytes test_key
         double most_blocked
+        uint32_t watch
     ctypedef struct ovr_action:
         int verb
         uint8_t release_head
@@ -126,6 +127,7 @@ cdef extern from "_capi.h":
         uint8_t no_store
         uint8_t test
         uint8_t redact
+        uint8_t repeated
         uint32_t hold_ms
         uint64_t released
     ctypedef struct ovr_exchange:
@@ -666,9 +668,10 @@ cdef class Scanner:
         return f"<overread.Scanner, kernel {self.kernel}, threshold {self.threshold:g} bits>"
 
 
-# enum ovr_mode, ovr_do, ovr_on_error and ovr_verb of overread.h.
+# enum ovr_mode, ovr_do, ovr_watch, ovr_on_error and ovr_verb of overread.h.
 cdef dict _MODE = {"off": 0, "monitor": 1, "enforce": 2}
 cdef dict _DO = {"log": 1, "no-store": 2, "redact": 3, "trim": 4, "truncate": 5, "block": 6}
+cdef dict _WATCH = {"repetition": 1, "sameness": 2, "twins": 4}
 cdef dict _ON_ERROR = {"pass": 0, "block": 1}
 cdef tuple _VERBS = ("pass", "block", "cut", "end")
 
@@ -714,6 +717,8 @@ cdef class Filter:
         p.block_bits = 0.0 if policy.budget is None else policy.block_bits
         p.on_error = _ON_ERROR[policy.on_error]
         p.most_blocked = policy.most_blocked
+        for name in policy.watch:
+            p.watch |= <uint32_t>_WATCH[name]
         if policy.test_key is not None:
             p.test_key = _view(policy.test_key, "test_key", None)
         if api.filter_open(self.scanner.handle, &p, &self.handle, &error) != 0:
@@ -830,6 +835,11 @@ cdef class Filter:
     def wants_event(self):
         """Whether :meth:`event` is due: once a response, at its end or when it is stopped."""
         return bool(self.due)
+
+    @property
+    def repeated(self):
+        """Whether signs on this path are too many for chance: an alarm of its own, once a day."""
+        return self.action.repeated != 0
 
     @property
     def id(self):

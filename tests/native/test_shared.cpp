@@ -461,6 +461,10 @@ void sameness() {
     // Other bytes there: nothing is published any more.
     EXPECT(suite, fetch(4, 5000, raw_page(2), published).verb == OVR_BLOCK);
     EXPECT(suite, fetch(4, 5001, page, published).verb == OVR_BLOCK);
+    // Too little to know a text by.
+    const Example nuls = {HTML, text_of(3000, 9) + BYTES("\xff\x01") + std::string(200, '\0') + BYTES("\x01\xfe\xff") + text_of(900, 10)};
+    const auto unvaried = [](Sent& s) { s.target = "/nuls"; };
+    for (int i = 0; i < 20; i++) EXPECT(suite, fetch(i, uint64_t(i) * 600, nuls, unvaried).verb == OVR_BLOCK);
     // A day without it.
     const auto daily = [](Sent& s) { s.target = "/daily"; };
     for (int i = 0; i < 8; i++) fetch(i, uint64_t(i) * 600, page, daily);
