@@ -25,6 +25,7 @@
 #include "control_file.h"
 #include "envoy_abi.h"
 #include "overread.h"
+#include "site_counts_file.h"
 
 namespace {
 
@@ -34,6 +35,9 @@ constexpr uint64_t kEventFlush = 1;     // the delay line's time is up
 constexpr uint64_t kEventTrailers = 2;  // the body ended with trailers while bytes were held
 
 ovr_bytes bytes(std::string_view s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
+uint64_t unix_ms() {
+    return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
+}
 envoy_buffer buffer(std::string_view s) { return {s.data(), s.size()}; }
 
 struct Config {
@@ -41,13 +45,15 @@ struct Config {
     ovr_scanner* scanner = nullptr;
     ovr_policy policy{};
     mutable overread_envoy::ControlFile control;
+    mutable overread_envoy::SiteCountsFile site_counts;
     uint8_t test_key[16] = {};
     bool alters = false;  // bodies may be masked or shortened
     int events_fd = -1;
-    std::vector<std::string_view> decoded;                                                         // codings
-    size_t responses = 0, blocked = 0, cut = 0, shortened = 0, tests = 0, alarms = 0, errors = 0;  // counter ids
+    std::vector<std::string_view> decoded;                                                                          // codings
+    size_t responses = 0, blocked = 0, cut = 0, shortened = 0, tests = 0, alarms = 0, errors = 0, repetitions = 0;  // counter ids
     ~Config() {
         if (events_fd >= 0) close(events_fd);
+        if (scanner) site_counts.write(scanner);
         ovr_scanner_free(scanner);
         ovr_ruleset_free(ruleset);
     }
@@ -187,6 +193,7 @@ void Timer::run() {
 
 void Filter::write_event(const ovr_action& action) {
     if (!action.wants_event) return;
+    if (action.repeated) count(config->repetitions);
     ovr_verdict verdict{};
     if (action.test) {
         count(config->tests);
@@ -208,8 +215,7 @@ void Filter::write_event(const ovr_action& action) {
     exchange.method = bytes(method);
     exchange.host = bytes(host);
     exchange.target = bytes(target);
-    exchange.unix_ms =
-        static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
+    exchange.unix_ms = unix_ms();
     char line[kEventCapacity + 1];
     size_t size = 0;
     if (ovr_filter_event(scan, &exchange, line, kEventCapacity, &size) != OVR_OK) {
@@ -401,6 +407,20 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
             for (size_t i = 0; error.empty() && i < sizeof config.test_key; i++)
                 config.test_key[i] = static_cast<uint8_t>(std::stoul(digits.substr(2 * i, 2), nullptr, 16));
             config.policy.test_key = {config.test_key, sizeof config.test_key};
+        } else if (key == "watch") {
+            for (size_t at = 0; at <= value.size() && error.empty();) {
+                const size_t comma = std::min(value.find(',', at), value.size());
+                const std::string word = value.substr(at, comma - at);
+                const uint32_t bit = word == "repetition" ? OVR_WATCH_REPETITION
+                                     : word == "sameness" ? OVR_WATCH_SAMENESS
+                                     : word == "twins"    ? OVR_WATCH_TWINS
+                                                          : 0;
+                if (!bit) error = "watch: expected some of repetition, sameness, twins, found '" + word + "'";
+                config.policy.watch |= bit;
+                at = comma + 1;
+            }
+        } else if (key == "site_counts") {
+            config.site_counts.open_at(value);
         } else if (key == "control") {
             config.control.watch(value);
         } else if (key == "events") {
@@ -488,6 +508,7 @@ const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_bu
     counter("overread_shortened_total", nullptr, config->shortened);
     counter("overread_alarms_total", "tier", config->alarms);
     counter("overread_errors_total", nullptr, config->errors);
+    counter("overread_repetitions_total", nullptr, config->repetitions);
     return config;
 }
 
@@ -585,6 +606,8 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
     response.headers = headers.data();
     response.header_count = headers.size();
     response.request = &request;
+    response.unix_ms = unix_ms();
+    f->settings->site_counts.in_time(f->settings->scanner);
 
     ovr_action action{};
     ovr_error why{};
