@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -10,12 +11,15 @@
 
 #include "overread.h"
 #include "policy/filter.h"
+#include "policy/shared.h"
 #include "ruleset/ruleset.h"
 #include "stream/stream.h"
 
 struct ovr_ruleset : overread::Ruleset {};
 struct ovr_scanner : overread::Scanner {
-    mutable overread::Shared shared;  // of its filters
+    overread::Shared* shared = nullptr;  // of its filters
+    void* own = nullptr;                 // its memory, unless the caller gave some
+    ~ovr_scanner() { std::free(own); }
 };
 struct ovr_ignores {
     std::unique_ptr<overread::Ignores> list;
@@ -32,7 +36,7 @@ struct ovr_stream {
 struct ovr_filter {
     overread::Filter filter;
     ovr_filter(const ovr_scanner& s, const ovr_policy& p)
-        : filter(s, s.shared, p, p.ignores ? p.ignores->list.get() : nullptr, p.control ? &p.control->control : nullptr) {}
+        : filter(s, *s.shared, p, p.ignores ? p.ignores->list.get() : nullptr, p.control ? &p.control->control : nullptr) {}
 };
 
 namespace {
@@ -208,14 +212,20 @@ int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options
         if (!use) return fail(err, OVR_E_INTERNAL, "ovr_scanner_new: the embedded ruleset does not load");
         auto* s = new (std::nothrow) ovr_scanner;
         if (!s) return fail(err, OVR_E_MEMORY, "ovr_scanner_new: out of memory");
+        s->own = std::calloc(1, sizeof(overread::Shared));
+        if (!s->own) {
+            delete s;
+            return fail(err, OVR_E_MEMORY, "ovr_scanner_new: out of memory");
+        }
+        s->shared = overread::Shared::in(s->own);
         s->rules = use;
         s->kernel = kernel;
         s->threshold = threshold;
         s->hold = hold;
         s->key = overread::random_key();
-        s->shared.keyed = key.size != 0;
+        s->keyed = key.size != 0;
         s->digest_key = key.size ? overread::derived_key(key.data, "digest") : s->key;
-        if (key.size) s->shared.owner_key = overread::derived_key(key.data, "owner");
+        if (key.size) s->owner_key = overread::derived_key(key.data, "owner");
         *out = s;
         return ok(err);
     } catch (const std::bad_alloc&) {
@@ -227,9 +237,26 @@ int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options
 void ovr_scanner_free(ovr_scanner* s) { delete s; }
 const char* ovr_scanner_kernel(const ovr_scanner* s) { return s ? s->kernel->name : nullptr; }
 
-int ovr_scanner_breaker_open(const ovr_scanner* s) { return s && s->shared.breaker.open(); }
+size_t ovr_shared_size(void) { return sizeof(overread::Shared); }
+int ovr_scanner_share(ovr_scanner* s, void* memory, size_t size) {
+    if (!s || !memory || size < sizeof(overread::Shared) || reinterpret_cast<uintptr_t>(memory) % alignof(overread::Shared)) return OVR_E_ARGUMENT;
+    overread::Shared* shared = overread::Shared::in(memory);
+    if (!shared) return OVR_E_ARGUMENT;
+    s->shared = shared;
+    std::free(s->own);
+    s->own = nullptr;
+    return OVR_OK;
+}
+int ovr_scanner_site_counts(const ovr_scanner* s, char* buffer, size_t capacity, size_t* size) {
+    if (!s || (!buffer && capacity)) return OVR_E_ARGUMENT;
+    const size_t n = s->shared->site.write(*s->rules, buffer, capacity);
+    if (size) *size = n;
+    return n < capacity ? OVR_OK : OVR_E_SPACE;
+}
+
+int ovr_scanner_breaker_open(const ovr_scanner* s) { return s && s->shared->breaker.open(); }
 void ovr_scanner_breaker_close(const ovr_scanner* s) {
-    if (s) s->shared.breaker.close();
+    if (s) s->shared->breaker.close();
 }
 
 int ovr_stream_open(const ovr_scanner* s, const ovr_response* r, ovr_stream** out, ovr_error* err) {
@@ -296,8 +323,10 @@ int ovr_filter_open(const ovr_scanner* s, const ovr_policy* p, ovr_filter** out,
 }
 int ovr_filter_head(ovr_filter* f, const ovr_response* r, ovr_action* a) {
     if (!f || !r || !a || !good_response(r)) return OVR_E_ARGUMENT;
+    ovr_response response{};  // a caller of an older header knows fewer fields
+    std::memcpy(&response, r, std::min(r->struct_size, sizeof response));
     return guarded([&] {
-        f->filter.head(*r, a);
+        f->filter.head(response, a);
         return OVR_OK;
     });
 }

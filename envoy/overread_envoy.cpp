@@ -25,6 +25,7 @@
 #include "accept_encoding.h"
 #include "envoy_abi.h"
 #include "overread.h"
+#include "site_counts_file.h"
 
 namespace {
 
@@ -46,17 +47,19 @@ struct Config {
     ovr_policy policy{};
     ovr_control* control = nullptr;  // NULL: none
     ovr_ignores* ignores = nullptr;
+    mutable overread_envoy::SiteCountsFile site_counts;
     std::string control_path, feature, feature_header, owner;  // owner: "header:NAME" or "cookie:NAME"
     std::vector<std::string> ignore_lines;
     uint8_t key[16] = {};
     bool alters = false;  // bodies may be masked or shortened
     int events_fd = -1;
-    std::vector<std::string_view> decoded;                                                                                    // codings
-    size_t responses = 0, blocked = 0, cut = 0, shortened = 0, tests = 0, alarms = 0, errors = 0, left_out = 0, ignored = 0;  // counter ids
-    size_t agent_age = 0, feature_tripped = 0, ignore_expired = 0;                                                            // gauge ids
-    mutable std::atomic<uint64_t> shown{0};                                                                                   // the second they were set last
+    std::vector<std::string_view> decoded;                                                                                                     // codings
+    size_t responses = 0, blocked = 0, cut = 0, shortened = 0, tests = 0, alarms = 0, errors = 0, left_out = 0, ignored = 0, repetitions = 0;  // counter ids
+    size_t agent_age = 0, feature_tripped = 0, ignore_expired = 0;                                                                             // gauge ids
+    mutable std::atomic<uint64_t> shown{0};  // the second they were set last
     ~Config() {
         if (events_fd >= 0) close(events_fd);
+        if (scanner) site_counts.write(scanner);
         ovr_control_close(control);
         ovr_ignores_free(ignores);
         ovr_scanner_free(scanner);
@@ -268,6 +271,7 @@ void Filter::take_owner(std::string_view name, std::string_view value) {
 void Filter::write_event(const ovr_action& action) {
     count_ignored();
     if (!action.wants_event) return;
+    if (action.repeated) count(config->repetitions);
     ovr_verdict verdict{};
     if (action.test) {
         count(config->tests);
@@ -516,6 +520,20 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
             for (size_t i = 0; error.empty() && i < sizeof config.key; i++)
                 config.key[i] = static_cast<uint8_t>(std::stoul(digits.substr(2 * i, 2), nullptr, 16));
             config.policy.test_key = {config.key, sizeof config.key};
+        } else if (key == "watch") {
+            for (size_t at = 0; at <= value.size() && error.empty();) {
+                const size_t comma = std::min(value.find(',', at), value.size());
+                const std::string word = value.substr(at, comma - at);
+                const uint32_t bit = word == "repetition" ? OVR_WATCH_REPETITION
+                                     : word == "sameness" ? OVR_WATCH_SAMENESS
+                                     : word == "twins"    ? OVR_WATCH_TWINS
+                                                          : 0;
+                if (!bit) error = "watch: expected some of repetition, sameness, twins, found '" + word + "'";
+                config.policy.watch |= bit;
+                at = comma + 1;
+            }
+        } else if (key == "site_counts") {
+            config.site_counts.open_at(value);
         } else if (key == "control") {
             config.control_path = value;
         } else if (key == "events") {
@@ -629,6 +647,7 @@ const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_bu
     gauge("overread_agent_age_seconds", nullptr, config->agent_age);
     gauge("overread_feature_tripped", "feature", config->feature_tripped);
     gauge("overread_ignore_expired", "ignore", config->ignore_expired);
+    counter("overread_repetitions_total", nullptr, config->repetitions);
     return config;
 }
 
@@ -730,6 +749,7 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
     response.header_count = headers.size();
     response.request = &request;
     response.unix_ms = unix_ms();
+    f->settings->site_counts.in_time(f->settings->scanner);
 
     ovr_action action{};
     ovr_error why{};

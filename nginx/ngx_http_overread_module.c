@@ -31,17 +31,21 @@ enum {
     STATUS_LINE = 1024,
     COUNTED_IGNORES = 256, /* of a configuration: further ones work as well, and are not counted */
     KEY_SIZE = 16,
-    ZONE_SIZE = 65536, /* the counters take one page of it */
-    LOOK_LIMIT = 1000, /* ms: how long a client that reads again may wait for the next look at its socket */
+    ZONE_SIZE = 65536,             /* the counters take one page of it */
+    SITE_COUNTS_CAPACITY = 131072, /* always enough for ovr_scanner_site_counts */
+    SITE_COUNTS_EVERY = 60 * 1000, /* ms */
+    LOOK_LIMIT = 1000,             /* ms: how long a client that reads again may wait for the next look at its socket */
     HOLD_LIMIT = 64 * 1024 * 1024
 };
 
 /* In shared memory: no lock is ever held, so a worker may end anywhere. */
 typedef struct {
-    ngx_atomic_t responses, blocked, cut, shortened, tests, errors, left_out, body_bytes;
+    ngx_atomic_t responses, blocked, cut, shortened, tests, errors, left_out, body_bytes, repetitions;
     ngx_atomic_t alarms[OVR_TIER_CERTAIN + 1]; /* by tier */
     ngx_atomic_t ignored[COUNTED_IGNORES];     /* responses, by the line's place in the configuration */
     ngx_atomic_t ignores_are;                  /* a digest of these lines: another configuration counts anew */
+    void* shared;                              /* what the core's filters share, in the same zone */
+    time_t since;
 } overread_counters_t;
 
 typedef struct overread_loc_conf_s overread_loc_conf_t;
@@ -52,6 +56,7 @@ typedef struct {
     ngx_flag_t used;      /* some location scans */
     ngx_shm_zone_t* zone; /* NULL: nothing to count, and nobody who asks */
     overread_counters_t* counters;
+    ngx_str_t site_counts;     /* path of the file of counts, to which the zone's time is added, or empty */
     overread_loc_conf_t* idle; /* the locations that keep filters */
     ngx_str_t control_path;
     ovr_control* control; /* NULL: none */
@@ -76,6 +81,7 @@ struct overread_loc_conf_s {
     ngx_msec_t hold_ms;
     size_t max_body;
     ngx_flag_t status;       /* the location shows the counters */
+    ngx_uint_t watch;        /* bits of enum ovr_watch */
     ngx_array_t* types;      /* of ngx_str_t; NULL: the default list */
     ngx_open_file_t* events; /* NULL: off */
     ngx_uint_t events_limit, weak_sample;
@@ -179,6 +185,11 @@ static ovr_bytes bytes(ngx_str_t s) {
     return b;
 }
 
+static ovr_bytes literal(const char* s) {
+    ovr_bytes b = {(const uint8_t*)s, ngx_strlen(s)};
+    return b;
+}
+
 static size_t count_fields(ngx_list_t* list) {
     size_t n = 0;
     for (ngx_list_part_t* part = &list->part; part; part = part->next) n += part->nelts;
@@ -243,7 +254,8 @@ static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
     ovr_request request;
     ovr_response response;
     size_t own_count = count_fields(&r->headers_in.headers);
-    ovr_header* own = ngx_palloc(r->pool, (own_count + count_fields(&r->headers_out.headers)) * sizeof(ovr_header) + 1);
+    ovr_header* own = ngx_palloc(r->pool, (own_count + count_fields(&r->headers_out.headers) + 2) * sizeof(ovr_header));
+    u_char length[NGX_OFF_T_LEN];
 
     if (own == NULL) return NGX_ERROR;
     ngx_memzero(&request, sizeof request);
@@ -264,6 +276,18 @@ static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
     if (content_type(r, &response.content_type) != NGX_OK) return NGX_ERROR;
     response.headers = own + own_count;
     response.header_count = copy_fields(&r->headers_out.headers, own + own_count);
+    /* What nginx keeps apart, and the core compares by. */
+    if (ctx->conf->watch && r->headers_out.content_length_n >= 0) {
+        ovr_header* field = own + own_count + response.header_count++;
+        field->name = literal("Content-Length");
+        field->value.data = length;
+        field->value.size = ngx_sprintf(length, "%O", r->headers_out.content_length_n) - length;
+    }
+    if (ctx->conf->watch && r->cached) {
+        ovr_header* field = own + own_count + response.header_count++;
+        field->name = literal("Cache-Status");
+        field->value = literal("nginx; hit");
+    }
     response.request = &request;
     response.unix_ms = unix_ms();
     return ovr_filter_head(ctx->filter, &response, action) == OVR_OK ? NGX_OK : NGX_DECLINED;
@@ -289,6 +313,7 @@ static void report(overread_ctx_t* ctx, const ovr_action* action) {
     count_ignored(ctx);
     if (!action->wants_event) return;
     ctx->reported = 1;
+    if (action->repeated) count(&ctx->counters->repetitions, 1);
     if (action->test)
         count(&ctx->counters->tests, 1);
     else if (ovr_filter_verdict(ctx->filter, &verdict) == OVR_OK && verdict.tier != OVR_TIER_NONE)
@@ -653,11 +678,6 @@ static void forget_stored(ngx_http_request_t* r) {
     if (part && part != r && part->main == r) forget_part(part);
 }
 
-static ovr_bytes literal(const char* s) {
-    ovr_bytes b = {(const uint8_t*)s, ngx_strlen(s)};
-    return b;
-}
-
 static ngx_int_t add_field(ngx_http_request_t* r, ovr_bytes name, ovr_bytes value) {
     ngx_table_elt_t* field = ngx_list_push(&r->headers_out.headers);
     if (field == NULL) return NGX_ERROR;
@@ -963,6 +983,7 @@ static ovr_policy policy_of(const overread_main_conf_t* main, const overread_loc
     policy.mode = (int)conf->mode;
     for (ngx_uint_t tier = OVR_TIER_WEAK; tier <= OVR_TIER_CERTAIN; tier++) policy.action[tier] = (int)conf->action[tier];
     policy.on_error = (int)conf->on_error;
+    policy.watch = (uint32_t)conf->watch;
     policy.hold = (uint32_t)conf->hold;
     policy.hold_ms = (uint32_t)conf->hold_ms;
     policy.threshold = conf->threshold;
@@ -1420,6 +1441,7 @@ static ngx_int_t show_status(ngx_http_request_t* r) {
     b->last = put_counter(b->last, "overread_alarms_total", NULL, "{tier=\"certain\"}", c->alarms[OVR_TIER_CERTAIN]);
     b->last = put_counter(b->last, "overread_tests_total", "Echoes of test tokens: no alarms.", "", c->tests);
     b->last = put_counter(b->last, "overread_events_left_out_total", "Events that a limit or a sample left out.", "", c->left_out);
+    b->last = put_counter(b->last, "overread_repetitions_total", "Paths on which signs were too many for chance, once a day each.", "", c->repetitions);
     b->last = put_counter(b->last, "overread_errors_total", "Failures of the scanner and events not written.", "", c->errors);
     b->last = put_counter(b->last, "overread_body_bytes_total", "Body bytes scanned, as they came.", "", c->body_bytes);
     b->last = put_ignores(b->last, main);
@@ -1452,8 +1474,13 @@ static ngx_int_t init_zone(ngx_shm_zone_t* zone, void* old) {
     ngx_slab_pool_t* pool = (ngx_slab_pool_t*)zone->shm.addr;
 
     main->counters = old ? ((overread_main_conf_t*)old)->counters : pool->data;
-    if (main->counters == NULL) main->counters = pool->data = ngx_slab_calloc(pool, sizeof *main->counters);
-    if (main->counters == NULL) return NGX_ERROR;
+    if (main->counters == NULL) {
+        main->counters = pool->data = ngx_slab_calloc(pool, sizeof *main->counters);
+        if (main->counters == NULL) return NGX_ERROR;
+        main->counters->shared = ngx_slab_calloc(pool, ovr_shared_size());
+        main->counters->since = ngx_time();
+        if (main->counters->shared == NULL) return NGX_ERROR;
+    }
     if (main->counters->ignores_are != digest_of_ignores(main)) {
         ngx_memzero((void*)main->counters->ignored, sizeof main->counters->ignored);
         main->counters->ignores_are = digest_of_ignores(main);
@@ -1461,7 +1488,9 @@ static ngx_int_t init_zone(ngx_shm_zone_t* zone, void* old) {
     return NGX_OK;
 }
 
+/* The size is that of the counters; what the core shares comes on top, with what nginx keeps of each page. */
 static ngx_int_t add_zone(ngx_conf_t* cf, overread_main_conf_t* main, ngx_str_t name, size_t size) {
+    size += ovr_shared_size() + ovr_shared_size() / 64 + ngx_pagesize;
     main->zone = ngx_shared_memory_add(cf, &name, size, &ngx_http_overread_module);
     if (main->zone == NULL) return NGX_ERROR;
     main->zone->init = init_zone;
@@ -1910,6 +1939,41 @@ static char* set_rules(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     return NGX_CONF_OK;
 }
 
+static char* set_watch(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    static const overread_word_t words[] = {{ngx_string("repetition"), OVR_WATCH_REPETITION},
+                                            {ngx_string("sameness"), OVR_WATCH_SAMENESS},
+                                            {ngx_string("twins"), OVR_WATCH_TWINS},
+                                            {ngx_null_string, 0}};
+    overread_loc_conf_t* conf = data;
+    ngx_str_t* value = cf->args->elts;
+    ngx_uint_t watch = 0;
+
+    if (conf->watch != NGX_CONF_UNSET_UINT) return "is duplicate";
+    conf->watch = 0;
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) return NGX_CONF_OK;
+    for (ngx_uint_t i = 1; i < cf->args->nelts; i++) {
+        const overread_word_t* word = words;
+        while (word->name.len && ngx_strcmp(word->name.data, value[i].data) != 0) word++;
+        if (word->name.len == 0 || watch & word->value) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected off, or repetition, sameness and twins once each, found \"%V\"", &value[0], &value[i]);
+            return NGX_CONF_ERROR;
+        }
+        watch |= word->value;
+    }
+    conf->watch = watch;
+    return NGX_CONF_OK;
+}
+
+static char* set_site_counts(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_main_conf_t* main = data;
+    ngx_str_t* value = cf->args->elts;
+
+    if (main->site_counts.len) return "is duplicate";
+    if (value[1].len == 0) return "needs the path of a file";
+    main->site_counts = value[1];
+    return ngx_conf_full_name(cf->cycle, &main->site_counts, 0) == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
 static char* set_control(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     overread_main_conf_t* main = data;
     ngx_str_t* value = cf->args->elts;
@@ -1983,7 +2047,7 @@ static void* create_main_conf(ngx_conf_t* cf) {
 static void* create_loc_conf(ngx_conf_t* cf) {
     overread_loc_conf_t* conf = ngx_pcalloc(cf->pool, sizeof *conf);
     if (conf == NULL) return NULL;
-    conf->mode = conf->block_from = conf->on_error = NGX_CONF_UNSET_UINT;
+    conf->mode = conf->block_from = conf->on_error = conf->watch = NGX_CONF_UNSET_UINT;
     for (ngx_uint_t tier = 0; tier <= OVR_TIER_CERTAIN; tier++) conf->action[tier] = NGX_CONF_UNSET_UINT;
     conf->hold = conf->max_body = NGX_CONF_UNSET_SIZE;
     conf->hold_ms = NGX_CONF_UNSET_MSEC;
@@ -2015,6 +2079,7 @@ static char* merge_loc_conf(ngx_conf_t* cf, void* parent, void* child) {
         ngx_conf_merge_uint_value(to->action[tier], from->action[tier], OVR_DO_DEFAULT);
     }
     ngx_conf_merge_uint_value(to->on_error, from->on_error, OVR_ON_ERROR_PASS);
+    ngx_conf_merge_uint_value(to->watch, from->watch, 0);
     ngx_conf_merge_size_value(to->hold, from->hold, OVR_HOLD_DEFAULT);
     ngx_conf_merge_msec_value(to->hold_ms, from->hold_ms, 50);
     ngx_conf_merge_size_value(to->max_body, from->max_body, 0);
@@ -2062,6 +2127,45 @@ static ngx_int_t install_filters(ngx_conf_t* cf) {
     return NGX_OK;
 }
 
+/* ---- the file of counts ---- */
+
+/* In the zone the counts are of all workers, and outlive each; the file is replaced at once, never half. A zone's file has its time in
+ * its name: after a restart another one is begun, and all of them add up. */
+static void write_site_counts(ngx_cycle_t* cycle, overread_main_conf_t* main) {
+    u_char path[NGX_MAX_PATH], part[NGX_MAX_PATH];
+    size_t size = 0;
+    char* text = ngx_alloc(SITE_COUNTS_CAPACITY, cycle->log);
+    ngx_fd_t fd;
+    ngx_int_t bad;
+
+    if (text == NULL) return;
+    *ngx_snprintf(path, sizeof path - 1, "%V.%T", &main->site_counts, main->counters->since) = '\0';
+    *ngx_snprintf(part, sizeof part - 1, "%s.%P", path, ngx_pid) = '\0';
+    bad = ovr_scanner_site_counts(main->scanner, text, SITE_COUNTS_CAPACITY, &size) != OVR_OK;
+    fd = bad ? NGX_INVALID_FILE : ngx_open_file(part, NGX_FILE_WRONLY, NGX_FILE_CREATE_OR_OPEN | NGX_FILE_TRUNCATE, NGX_FILE_DEFAULT_ACCESS);
+    if (fd != NGX_INVALID_FILE) {
+        bad = ngx_write_fd(fd, text, size) != (ssize_t)size;
+        bad |= ngx_close_file(fd) == NGX_FILE_ERROR;
+        if (bad || ngx_rename_file(part, path) == NGX_FILE_ERROR) fd = NGX_INVALID_FILE;
+    }
+    if (fd == NGX_INVALID_FILE) {
+        ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno, "overread: cannot write \"%s\"", path);
+        count(&main->counters->errors, 1);
+    }
+    ngx_free(text);
+}
+
+static ngx_event_t write_timer;
+
+static void write_in_time(ngx_event_t* event) {
+    write_site_counts((ngx_cycle_t*)ngx_cycle, event->data);
+    ngx_add_timer(event, SITE_COUNTS_EVERY);
+}
+
+static ngx_uint_t writes_site_counts(const overread_main_conf_t* main) {
+    return main->site_counts.len && main->scanner && ngx_worker == 0 && ngx_process != NGX_PROCESS_HELPER;
+}
+
 /* After the fork: the scanner's keys differ from worker to worker, and none is in the master. */
 static ngx_int_t start_worker(ngx_cycle_t* cycle) {
     overread_main_conf_t* main = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_overread_module);
@@ -2077,12 +2181,23 @@ static ngx_int_t start_worker(ngx_cycle_t* cycle) {
     /* A worker that ends here is never started again: responses then go as overread_on_error says. */
     if (ovr_scanner_new(main->ruleset, &options, &main->scanner, &why) != OVR_OK)
         ngx_log_error(NGX_LOG_ALERT, cycle->log, 0, "overread: no scanner: %s", why.message);
+    if (main == NULL || main->scanner == NULL) return NGX_OK;
+    if (ovr_scanner_share(main->scanner, main->counters->shared, ovr_shared_size()) != OVR_OK)
+        ngx_log_error(NGX_LOG_ALERT, cycle->log, 0, "overread: each worker counts for itself: the zone is another build's");
+    if (writes_site_counts(main)) {
+        write_timer.handler = write_in_time;
+        write_timer.data = main;
+        write_timer.log = cycle->log;
+        write_timer.cancelable = 1;
+        ngx_add_timer(&write_timer, SITE_COUNTS_EVERY);
+    }
     return NGX_OK;
 }
 
 static void stop_worker(ngx_cycle_t* cycle) {
     overread_main_conf_t* main = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_overread_module);
     if (main == NULL) return;
+    if (writes_site_counts(main)) write_site_counts(cycle, main);
     for (overread_loc_conf_t* conf = main->idle; conf; conf = conf->next_idle)
         while (conf->idle_count) ovr_filter_close(conf->idle[--conf->idle_count]);
     ovr_scanner_free(main->scanner);
@@ -2109,6 +2224,8 @@ static ngx_command_t commands[] = {
     {ngx_string("overread_feature_header"), ANYWHERE | NGX_CONF_TAKE1, set_feature_header, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_trip"), ANYWHERE | NGX_CONF_TAKE123, set_trip, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_key"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_key, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_watch"), ANYWHERE | NGX_CONF_1MORE, set_watch, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_site_counts"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_site_counts, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_status, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_zone"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE12, set_zone, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_control"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_control, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},

@@ -23,6 +23,7 @@ const char* const PLACE_LEVEL[] = {"",
                                    "Allow is no list of methods",
                                    "control, escaped or encoded bytes in the head"};
 const char* const ESCAPED_LEVEL[] = {"", "run of U+FFFD", "run of escaped NULs and bytes"};
+const char* const TWIN_LEVEL[] = {"", "more inside than the same object had", "more behind than the same object had"};
 const char* const GROUP_NAME[] = {"raw", "http", "place", "http given raw", "escaped"};
 
 constexpr uint8_t RAW_AFTER_TEXT = 3;
@@ -103,6 +104,21 @@ Assessment assess(const Ruleset& rs, ContentClass cls, const Levels& levels) {
     if (levels.place && !(is_container(cls) && levels.raw)) {
         const double sum = pair(bits, level_bits(rs, cls, GROUP_PLACE, levels.place));
         term(GROUP_PLACE, cls, levels.place, sum - bits, bits > 0 ? OVR_BASIS_CAPPED : OVR_BASIS_COUNTED);
+        bits = sum;
+    }
+    if (levels.twin.level) {
+        const TwinSign& twin = levels.twin;
+        const double sum = pair(bits, twin.bits);
+        r.terms[r.term_count++] = {"framing",
+                                   TWIN_LEVEL[twin.level],
+                                   content_class_name(cls),
+                                   uint8_t(bits > 0 ? OVR_BASIS_CAPPED : OVR_BASIS_COUNTED),
+                                   twin.level,
+                                   float(sum - bits),
+                                   twin.k,
+                                   twin.n,
+                                   /* sources */ 1,
+                                   float(twin.bits)};
         bits = sum;
     }
     if (levels.typed) bits = std::min(bits, PLANTED_CAP);

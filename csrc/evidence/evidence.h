@@ -14,7 +14,9 @@ constexpr double HTTP_CAP = 17;  // http and secret together, whatever is found
 // Escaped bytes pass through formatters (JetLeak, CVE-2015-2080), but scripts and documentation are full of them; U+FFFD is
 // what any lossy decoding leaves. docs/evidence.md, caps.
 constexpr double ESCAPED_CAP = 8, REPLACED_CAP = 3;
-constexpr double PLANTED_CAP = 21.9;   // raw evidence that visitors could have typed
+constexpr double PLANTED_CAP = 21.9;  // raw evidence that visitors could have typed
+// Below tier weak: visitors choose the objects that are counted, and a file that grows under its ETag is no leak.
+constexpr double TWIN_CAP = 13.9;
 constexpr double UNRESOLVED_BITS = 8;  // a group above this keeps the delay line through a flush
 
 // Levels of the http group (credentials included), weakest first.
@@ -25,15 +27,24 @@ enum EscapedLevel : uint8_t { ESCAPED_NONE, ESCAPED_REPLACED, ESCAPED_BYTES };
 enum PlaceLevel : uint8_t { PLACE_NONE, PLACE_HTML_TAIL, PLACE_BROKEN, PLACE_CONTAINER_TAIL, PLACE_HEAD_FIELD, PLACE_HEAD_LIST, PLACE_HEAD_BYTES };
 static_assert(PLACE_HEAD_BYTES <= MAX_LEVEL, "a weight has a slot");
 
+// More bytes than the same object had: 1 inside it, 2 behind its end. Of n objects that were compared k did not keep their ETag's
+// promise; `bits` is what these support.
+struct TwinSign {
+    uint8_t level = 0;
+    double bits = 0;
+    uint32_t k = 0, n = 0;
+};
+
 struct Levels {
     uint8_t raw = 0, http = 0, escaped = 0, place = 0, head = 0;
     bool typed = true;      // the raw evidence could be text that a visitor typed
     bool embedded = false;  // the raw bytes are a file of a known format: header lines beside it are its envelope
+    TwinSign twin;
 };
 
 struct Assessment {
     double bits = 0;
-    ovr_term terms[5];
+    ovr_term terms[6];
     uint8_t term_count = 0;
 };
 

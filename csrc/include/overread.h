@@ -64,6 +64,13 @@ enum ovr_decode {
     OVR_DECODE_UNKNOWN = 6    /* a coding this build does not decode, more than three, or no memory for a decoder */
 };
 enum ovr_on_error { OVR_ON_ERROR_PASS = 0, OVR_ON_ERROR_BLOCK = 1 };
+/* What filters compare with other responses, as bits of ovr_policy.watch; docs/evidence.md. It takes the request's host and target, and
+ * ovr_response.unix_ms. */
+enum ovr_watch {
+    OVR_WATCH_REPETITION = 1, /* signs on one path that are too many for chance: an event, no action */
+    OVR_WATCH_SAMENESS = 2,   /* the same raw bytes in every fetch of a path are published text, and no more than logged */
+    OVR_WATCH_TWINS = 4       /* bytes that the same object (URL and strong ETag) did not have; takes a digest of every byte */
+};
 enum ovr_mode { OVR_MODE_OFF = 0, OVR_MODE_MONITOR = 1, OVR_MODE_ENFORCE = 2 };
 
 typedef struct ovr_ruleset ovr_ruleset;
@@ -208,6 +215,14 @@ OVR_API int ovr_ruleset_candidates(const ovr_ruleset*, const void* body, size_t 
 OVR_API int ovr_scanner_new(const ovr_ruleset*, const ovr_scanner_options*, ovr_scanner** out, ovr_error* err);
 OVR_API void ovr_scanner_free(ovr_scanner*);
 OVR_API const char* ovr_scanner_kernel(const ovr_scanner*);
+/* What a scanner's filters share: counts of what they saw. A scanner has memory of its own for it. An adapter with several processes
+ * gives every scanner the same: ovr_shared_size() bytes, aligned as malloc does, zeroed once, before the scanner's first filter is opened;
+ * it must outlive the scanner. It holds no lock and no scanned byte. OVR_E_ARGUMENT: too small, or another build's. */
+OVR_API size_t ovr_shared_size(void);
+OVR_API int ovr_scanner_share(ovr_scanner*, void* memory, size_t size);
+/* What responses of mode monitor showed, k of n by class, group and level, as the file that `overread calibrate --site` takes
+ * (docs/evidence.md), NUL-terminated. OVR_E_SPACE when capacity is too small (131072 is always enough). */
+OVR_API int ovr_scanner_site_counts(const ovr_scanner*, char* buffer, size_t capacity, size_t* size);
 /* Whether the scanner's filters only monitor, because they stopped more than policy.most_blocked; and how to end that by hand. */
 OVR_API int ovr_scanner_breaker_open(const ovr_scanner*);
 OVR_API void ovr_scanner_breaker_close(const ovr_scanner*);
@@ -270,6 +285,7 @@ typedef struct ovr_policy {
     uint64_t rearm_ms;          /* after so long it is armed again; 0: by hand (ovr_control_rearm) */
     uint32_t events_per_second; /* of a scanner, half of them for tier weak: further events are counted and left out. 0: any number */
     uint32_t weak_sample;       /* of the events of tier weak one in so many is written; 0: all */
+    uint32_t watch;             /* bits of enum ovr_watch; 0: nothing */
 } ovr_policy;
 
 enum ovr_verb {
@@ -287,6 +303,7 @@ typedef struct ovr_action {
     uint8_t no_store;     /* 1: the head goes out without ovr_no_store_strips() and with ovr_no_store_sets(); no cache may store it */
     uint8_t test;         /* 1: the response echoes a test token; what is stopped or reported is no alarm and to be counted apart */
     uint8_t redact;       /* 1: the bytes that leave from now on must pass ovr_filter_redact, each once, in order */
+    uint8_t repeated;     /* 1, beside wants_event: signs on this path are too many for chance; an alarm of its own, once a day */
     uint32_t hold_ms;     /* non-zero while body bytes are held that a flush would release */
     uint64_t released;    /* bytes from the start of the body that may go out */
 } ovr_action;

@@ -91,6 +91,13 @@ size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t c
     t.decimal(v.probability, 6);
     t.format(",\"content_class\":\"%s\",\"decode\":\"%s\",\"body_bytes\":%llu,\"released\":%llu", v.content_class, ovr_decode_name(v.decode),
              static_cast<unsigned long long>(v.body_bytes), static_cast<unsigned long long>(e.released));
+    if (e.same) t.format(",\"same\":%u", e.same);
+    if (e.repeated.bits)
+        t.format(",\"repetition\":{\"bits\":%d,\"count\":%llu,\"responses\":%llu}", e.repeated.bits, static_cast<unsigned long long>(e.repeated.count),
+                 static_cast<unsigned long long>(e.repeated.responses));
+    if (e.twin.is != Twin::Is::none)
+        t.format(",\"twin\":{\"is\":\"%s\",\"offset\":%llu,\"length\":%llu}", e.twin.is == Twin::Is::tail ? "tail" : "insertion",
+                 static_cast<unsigned long long>(e.twin.offset), static_cast<unsigned long long>(e.twin.length));
     t.raw(",\"terms\":[");
     for (size_t i = 0; i < v.term_count; i++) {
         t.format("%s{\"group\":\"%s\",\"level\":", i ? "," : "", v.terms[i].group);

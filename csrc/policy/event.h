@@ -2,6 +2,8 @@
 #pragma once
 #include "overread.h"
 #include "policy/control.h"
+#include "policy/repetition.h"
+#include "policy/twin.h"
 
 namespace overread {
 
@@ -18,6 +20,9 @@ struct Event {
     const char* request_id;  // or ""
     uint64_t released;
     ovr_verdict verdict;
+    uint32_t same = 0;  // fetches in which the path showed the same bytes there, where that is why no more is done; else 0
+    Repeated repeated{};
+    Twin::Difference twin{};
     uint64_t left_out = 0;  // events that were not written before this one
     unsigned ignored = 0;   // lines of the operator's that took something out of the response
     Control* control = nullptr;

@@ -36,6 +36,7 @@ Filter::Filter(const Scanner& scanner, Shared& shared, const ovr_policy& policy,
     if (policy.feature_header.size) std::memcpy(feature_header_, policy.feature_header.data, policy.feature_header.size);
     if (control && policy.feature.size) feature_ = control->feature(text_of(policy.feature));
     policy_.test_key.data = policy_.feature.data = policy_.feature_header.data = nullptr;  // the caller's
+    if (policy_.watch) shared_key_ = shared_.key.get();
     if (redacts_) before_.reset(new (std::nothrow) Stream(scanner));
 }
 
@@ -55,7 +56,14 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     trips_ = false;
     features_ = tripped_ = left_out_ = 0;
     told_ = Told::open;
-    unix_ms_ = response.struct_size >= sizeof response ? response.unix_ms : 0;
+    unix_ms_ = response.unix_ms;
+    has_fields_ = response.header_count > 0;
+    same_ = noted_ = false;
+    repeated_ = {};
+    difference_ = {};
+    const uint32_t watch = policy_.mode == OVR_MODE_OFF ? 0 : policy_.watch;
+    repetition_.head(tables(), response, watch);
+    twin_.head(shared_.twins, shared_key_, response, watch);
     take_ids(response.request);
     if (control_) take_features(response);
     stream_.ignore(ignores_ ? ignores_->of(response.request ? response.request->target : ovr_bytes{}, unix_ms_) : Ignoring());
@@ -103,8 +111,10 @@ void Filter::look_for_token(const ovr_request& request) {
 void Filter::body(const uint8_t* data, size_t size, ovr_action* action) {
     if (policy_.mode == OVR_MODE_OFF)
         released_ += size;
-    else if (!stopped())
+    else if (!stopped()) {
+        twin_.feed(data, size);
         feed(data, size);
+    }
     act(action, false);
 }
 
@@ -162,17 +172,30 @@ void Filter::end(ovr_action* action) {
     if (!ended_ && !stopped() && policy_.mode != OVR_MODE_OFF) {
         const bool below = watches() && stream_.bits() < plan_.from(OVR_DO_REDACT);
         const uint64_t from = std::max(released_, stream_.undelayed());
+        difference_ = twin_.end(shared_.twins);
+        if (difference_.is != Twin::Is::none) stream_.differs_from_twin(difference_.sign);
         ovr_verdict v;
         stream_.finish(&v);
         if (below && stream_.bits() >= plan_.from(OVR_DO_REDACT)) redaction_.begin(from, stream_.text());
+        // Where responses are stopped, what they would have shown is not counted: the rest must not pass for all.
+        if (policy_.mode == OVR_MODE_MONITOR) stream_.count_in(shared_.site, has_fields_, unix_ms_ / 1000);
     }
     ended_ = true;
     act(action, true);
 }
 
+// Where the policy redacts, a page's published bytes are masked as any.
+void Filter::look_around() {
+    if (noted_) return;
+    const bool same = !redacts_ && repetition_.same(tables(), stream_);
+    if (same && enforces()) stream_.thaw();
+    if (same_ && !same && enforces()) stream_.freeze_from(plan_.from(OVR_DO_TRIM));
+    same_ = same;
+}
+
 void Filter::decide(bool at_end) {
     const ovr_progress p = stream_.progress();
-    int action = plan_.action(stream_.bits());
+    int action = plan_.action(bits());
     if (action == OVR_DO_TRIP) {
         trips_ = true;
         action = OVR_DO_BLOCK;
@@ -227,6 +250,7 @@ void Filter::act(ovr_action* action, bool at_end) {
         action->released = released_;
         return;
     }
+    if (policy_.watch && !stopped()) look_around();
     if (enforces() && !stopped()) decide(at_end);
     if (!enforces()) {
         // A byte is never delayed, not even one of an open match.
@@ -242,9 +266,15 @@ void Filter::act(ovr_action* action, bool at_end) {
     action->release_head = head_out_;
     action->test = is_test();
     if (stopped() || at_end) count();
-    if (!reported_ && (stopped() || (at_end && (stream_.bits() >= WEAK_BITS || stream_.sighting().seen())))) {
+    if ((stopped() || at_end) && !noted_) {
+        noted_ = true;
+        if (!stream_.sighting().seen()) repeated_ = repetition_.end(tables(), stream_);
+    }
+    const bool told = stream_.bits() >= WEAK_BITS || stream_.sighting().seen() || repeated_.bits || difference_.is != Twin::Is::none;
+    if (!reported_ && (stopped() || (at_end && told))) {
         reported_ = true;
         action->wants_event = 1;
+        action->repeated = repeated_.bits > 0;
         alarm();
     }
 }
@@ -272,7 +302,7 @@ void Filter::take_features(const ovr_response& response) {
 
 // Tells an alarm of the response's features. Monitor changes nothing, so it trips nothing.
 void Filter::alarm() {
-    if (!features_ || !unix_ms_ || !enforces() || is_test() || !(stopped() || stream_.bits() >= plan_.threshold())) return;
+    if (!features_ || !unix_ms_ || !enforces() || is_test() || !(stopped() || bits() >= plan_.threshold())) return;
     const Tripping tripping{policy_.trip_alarms, policy_.trip_ms ? policy_.trip_ms : 60000, policy_.rearm_ms};
     for (uint64_t left = features_; left; left &= left - 1) {
         const int feature = __builtin_ctzll(left);
@@ -292,13 +322,26 @@ void Filter::verdict(ovr_verdict* out) {
 void Filter::count() {
     if (counted_ || policy_.mode != OVR_MODE_ENFORCE || policy_.most_blocked <= 0 || stream_.sighting().seen()) return;
     counted_ = true;
-    shared_.breaker.count(enforces() ? stopped() : plan_.action(stream_.bits()) >= OVR_DO_TRIM, policy_.most_blocked);
+    shared_.breaker.count(enforces() ? stopped() : plan_.action(bits()) >= OVR_DO_TRIM, policy_.most_blocked);
 }
 
 size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     const bool test = is_test();
-    Event e{id_,        enforces(), done(),    nullptr,     test,      policy_.mode == OVR_MODE_ENFORCE && !enforces(),
-            head_sent_, status_,    trace_id_, request_id_, released_, {}};
+    Event e{id_,
+            enforces(),
+            done(),
+            nullptr,
+            test,
+            policy_.mode == OVR_MODE_ENFORCE && !enforces(),
+            head_sent_,
+            status_,
+            trace_id_,
+            request_id_,
+            released_,
+            {},
+            same_ ? repetition_.times() : 0,
+            repeated_,
+            difference_};
     verdict(&e.verdict);
     if (told_ == Told::open) {
         const bool weak = !stopped() && !test && e.verdict.bits < plan_.threshold();
@@ -311,11 +354,11 @@ size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     e.control = control_;
     e.features = features_;
     e.tripped = tripped_;
-    const bool owned = shared_.keyed && x.struct_size >= sizeof x && x.owner.size;
-    if (owned) e.owner = keyed_digest(shared_.owner_key, x.owner.data, x.owner.size);
+    const bool owned = stream_.scanner().keyed && x.struct_size >= sizeof x && x.owner.size;
+    if (owned) e.owner = keyed_digest(stream_.scanner().owner_key, x.owner.data, x.owner.size);
     e.owned = owned;
-    e.keyed = shared_.keyed;
-    if (!enforces()) e.would = action_name(stream_.sighting().seen() ? int(OVR_DO_BLOCK) : std::max<int>(plan_.action(e.verdict.bits), OVR_DO_LOG));
+    e.keyed = stream_.scanner().keyed;
+    if (!enforces()) e.would = action_name(stream_.sighting().seen() ? int(OVR_DO_BLOCK) : std::max<int>(plan_.action(bits()), OVR_DO_LOG));
     return write_event(e, x, buffer, capacity);
 }
 

@@ -1,26 +1,18 @@
 // A stream under a policy: what a proxy obeys, and the one event it writes.
 #pragma once
+#include <algorithm>
 #include <memory>
 
 #include "overread.h"
-#include "policy/breaker.h"
 #include "policy/control.h"
-#include "policy/event_limit.h"
 #include "policy/ignores.h"
 #include "policy/plan.h"
 #include "policy/redaction.h"
+#include "policy/shared.h"
 #include "policy/test_token.h"
 #include "stream/stream.h"
 
 namespace overread {
-
-// What the filters of a scanner share.
-struct Shared {
-    Breaker breaker;
-    EventLimit events;
-    DigestKey owner_key{};
-    bool keyed = false;  // by the operator: only then digests of owners are of use
-};
 
 class Filter {
   public:
@@ -47,6 +39,10 @@ class Filter {
   private:
     bool enforces() const { return enforces_; }
     void count();
+    void look_around();
+    // What acts: less than was found where the page publishes it.
+    double bits() const { return same_ ? std::min(stream_.bits(), WEAK_BITS) : stream_.bits(); }
+    Repetition::Tables tables() const { return {shared_.paths, shared_.signs, shared_key_, uint32_t(stream_.scanner().key.k0)}; }
     bool stopped() const { return verb_ != OVR_PASS; }
     bool watches() const { return may_redact_ && !redaction_.active() && !stopped(); }
     void feed(const uint8_t* data, size_t size);
@@ -64,6 +60,12 @@ class Filter {
     Shared& shared_;
     const Ignores* ignores_;
     Control* control_;
+    DigestKey shared_key_{};
+    Repetition repetition_;
+    Repeated repeated_{};
+    Twin twin_;
+    Twin::Difference difference_;
+    bool same_ = false, noted_ = false;
     ovr_policy policy_;
     Plan plan_;
     bool redacts_;  // the policy does
@@ -87,6 +89,7 @@ class Filter {
     int done_ = OVR_DO_LOG;             // enum ovr_do; OVR_DO_BLOCK for a cut as well
     uint64_t released_ = 0;
     uint32_t status_ = 0;
+    bool has_fields_ = false;  // the head
     char trace_id_[33] = "", request_id_[41] = "";
     char id_[17] = "";
 };

@@ -40,6 +40,7 @@ const char* Plan::fault(const ovr_policy& p) {
     if (!(p.block_bits >= 0 && p.block_bits <= MAX_BLOCK_BITS)) return "policy.block_bits must be 0, or bits up to 1000";
     if (!(p.most_blocked >= 0 && p.most_blocked <= 1)) return "policy.most_blocked must be a share, 0 to 1";
     if (p.test_key.size != 0 && (p.test_key.size != 16 || !p.test_key.data)) return "policy.test_key must have 16 bytes, or none";
+    if (p.watch & ~uint32_t(OVR_WATCH_REPETITION | OVR_WATCH_SAMENESS | OVR_WATCH_TWINS)) return "policy.watch has unknown bits";
     if (p.on_error < OVR_ON_ERROR_PASS || p.on_error > OVR_ON_ERROR_BLOCK) return "policy.on_error is out of range";
     if (!(p.threshold == 0 || (p.threshold >= WEAK_BITS && p.threshold <= MAX_BLOCK_BITS))) return "policy.threshold must be 0, or 14 to 1000 bits";
     if (p.trip_alarms > Control::MAX_ALARMS) return "policy.trip_alarms must be at most 64";

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
 
 #include "verify/head.h"
@@ -568,13 +569,13 @@ void Stream::add_finding(uint16_t rule, ovr_part part, uint64_t offset, uint32_t
 }
 
 // Raw bytes of a container count behind its end only, and not when that is a part of the file.
-RawState Stream::raw_state() {
+RawState Stream::raw_state() const {
     if (!is_text(content_.cls) && place_.state().level != PLACE_CONTAINER_TAIL) return RawState();
     const RawState& raw = raw_.state();
     return ignoring_.active && raw.level ? without_ignored(raw) : raw;
 }
 
-bool Stream::ignores(uint16_t rule, ovr_bytes value) {
+bool Stream::ignores(uint16_t rule, ovr_bytes value) const {
     if (!ignoring_.active || rule == UINT16_MAX) return false;
     const uint64_t digest = ignoring_.digests && value.data ? keyed_digest(scanner_->digest_key, value.data, value.size) : 0;
     const uint64_t hit = ignoring_.of(scanner_->rules->rules[rule], digest);
@@ -583,7 +584,7 @@ bool Stream::ignores(uint16_t rule, ovr_bytes value) {
 }
 
 // A level stands as long as the kinds of bytes are there that it is made of (docs/evidence.md, the raw group).
-RawState Stream::without_ignored(RawState raw) {
+RawState Stream::without_ignored(RawState raw) const {
     static constexpr struct {
         uint8_t kinds;
         Builtin rule;
@@ -603,7 +604,7 @@ RawState Stream::without_ignored(RawState raw) {
 }
 
 // Of the body; what stands in the head is counted apart.
-uint8_t Stream::place_level() {
+uint8_t Stream::place_level() const {
     const PlaceState& place = place_.state();
     const uint8_t level = place.level && !ignores(builtin(place.sign)) ? place.level : uint8_t(PLACE_NONE);
     const bool page_goes_on = html_end_ && last_text_ > html_end_ && level < PLACE_HTML_TAIL;
@@ -708,6 +709,24 @@ void Stream::add_native_findings() {
     else
         add_finding(builtin(Builtin::html_tail), OVR_PART_BODY, html_end_, uint32_t(std::min<uint64_t>(total_ - html_end_, UINT32_MAX)), {nullptr, 0}, nullptr,
                     GROUP_PLACE, PLACE_HTML_TAIL);
+}
+
+RawSign Stream::raw_sign() const {
+    const RawState raw = content_.sniff ? RawState() : raw_state();
+    if (!raw.level) return {0, nullptr, 0, 0, false};
+    const bool alone = !levels_.http && !levels_.escaped && !levels_.head && (!levels_.place || is_container(content_.cls));
+    const double bits = levels_.typed ? 0 : level_bits(*scanner_->rules, content_.cls, GROUP_RAW, raw.level);
+    return {raw.first, raw_.sign(), raw_.sign_size(), bits, alone};
+}
+
+void Stream::thaw() {
+    freeze_bits_ = std::numeric_limits<double>::infinity();
+    frozen_ = false;
+    release(false);
+}
+
+void Stream::count_in(SiteCounts& counts, bool head, uint64_t seconds) const {
+    counts.add({content_.cls, total_ > 0 && !encoded_, head, seconds}, levels_, assessment_);
 }
 
 void Stream::conclude() {

@@ -4,6 +4,7 @@
 
 #include "content/decoder.h"
 #include "evidence/evidence.h"
+#include "evidence/site_counts.h"
 #include "kernel/kernel.h"
 #include "overread.h"
 #include "stream/digest.h"
@@ -26,6 +27,18 @@ struct Scanner {
     uint32_t hold;
     DigestKey key;         // of the client's own values
     DigestKey digest_key;  // of findings
+    DigestKey owner_key;   // of whose response it is
+    bool keyed = false;    // these two are the operator's
+};
+
+// What raw bytes of a body begin with, for what compares responses.
+struct RawSign {
+    static constexpr size_t BEFORE = 16;
+    uint64_t first;        // offset of the first
+    const uint8_t* bytes;  // BEFORE bytes before it, and what follows
+    size_t size;           // 0: none, or too little is seen yet
+    double bits;           // what the raw group alone weighs; 0 where a visitor could have typed it
+    bool alone;            // no other group shows anything
 };
 
 constexpr uint32_t DEFAULT_HOLD = 16384;
@@ -48,6 +61,14 @@ class Stream {
     bool holds() const { return !finished_ && !frozen_ && (content_.sniff ? released_ < sniffed_ : (hold_ > 0 || spans_) && released_ < total_); }
     uint32_t hold() const { return hold_; }
     double bits() const { return assessment_.bits; }
+    RawSign raw_sign() const;
+    // Before finish().
+    void differs_from_twin(const TwinSign& sign) { levels_.twin = sign, dirty_ = true; }
+    bool has_body() const { return total_ > 0; }
+    // What was found does not stop the body any more, whatever its bits.
+    void thaw();
+    // The finished response, in an operator's counts.
+    void count_in(SiteCounts& counts, bool head, uint64_t seconds) const;
     // From here on nothing more is released, in place of what reset() was told.
     void freeze_from(double bits) {
         freeze_bits_ = bits;
@@ -113,10 +134,10 @@ class Stream {
     bool resolve_start(const View& view);
     void accept(const Anchor& anchor, const View& view, const Match& match, uint64_t start, uint64_t end);
     void save_carry(const uint8_t* data, size_t size);
-    bool ignores(uint16_t rule, ovr_bytes value = {});
-    RawState raw_state();
-    RawState without_ignored(RawState raw);
-    uint8_t place_level();
+    bool ignores(uint16_t rule, ovr_bytes value = {}) const;
+    RawState raw_state() const;
+    RawState without_ignored(RawState raw) const;
+    uint8_t place_level() const;
     void reassess();
     void release(bool flushing);
     void release_scanned(bool flushing);
@@ -171,7 +192,7 @@ class Stream {
     static constexpr int64_t NOT_WAITING = -2;
     OwnRequest own_;
     Ignoring ignoring_;
-    uint64_t ignored_ = 0;
+    mutable uint64_t ignored_ = 0;  // what was asked and hit
     Levels levels_;
     bool dirty_ = false;
     uint16_t escaped_[2] = {};  // signs of escaped text that count: runs, header lines

@@ -116,6 +116,8 @@ void RawTracker::judge() {
         best_.file = file_;
         best_.open = !seen;
         best_.last = last_raw_;
+        sign_size_ = seen ? head_size_ : 0;
+        std::memcpy(sign_, head_, sign_size_);
     }
 }
 

@@ -59,6 +59,9 @@ class RawTracker {
     // The body is over: a region too short to show a format's magic is judged as it is.
     void finish();
     const RawState& state() const { return best_; }
+    // 16 bytes before the best region's first raw byte, and what follows; 0 until as many are seen, or the body is over.
+    const uint8_t* sign() const { return sign_; }
+    size_t sign_size() const { return sign_size_; }
     bool region_open() const { return in_region_ && at_ - last_raw_ < TEXT_RUN; }
 
   private:
@@ -111,6 +114,8 @@ class RawTracker {
     } pointers_[4];
     uint8_t pointer_count_ = 0;
     RawState best_;
+    uint8_t sign_[sizeof head_];  // head_ of the best region
+    uint8_t sign_size_ = 0;
 };
 
 }  // namespace overread

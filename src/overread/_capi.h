@@ -11,6 +11,7 @@ typedef struct overread_capi {
     int (*scanner_new)(const ovr_ruleset*, const ovr_scanner_options*, ovr_scanner**, ovr_error*);
     void (*scanner_free)(ovr_scanner*);
     const char* (*scanner_kernel)(const ovr_scanner*);
+    int (*scanner_site_counts)(const ovr_scanner*, char*, size_t, size_t*);
     int (*stream_open)(const ovr_scanner*, const ovr_response*, ovr_stream**, ovr_error*);
     int (*stream_reset)(ovr_stream*, const ovr_response*);
     int (*stream_feed)(ovr_stream*, const void*, size_t, ovr_progress*);

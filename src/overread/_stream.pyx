@@ -134,6 +134,7 @@ cdef extern from "_capi.h":
         uint64_t rearm_ms
         uint32_t events_per_second
         uint32_t weak_sample
+        uint32_t watch
     ctypedef struct ovr_action:
         int verb
         uint8_t release_head
@@ -141,6 +142,7 @@ cdef extern from "_capi.h":
         uint8_t no_store
         uint8_t test
         uint8_t redact
+        uint8_t repeated
         uint32_t hold_ms
         uint64_t released
     ctypedef struct ovr_exchange:
@@ -158,6 +160,7 @@ cdef extern from "_capi.h":
         int (*scanner_new)(const ovr_ruleset *, const ovr_scanner_options *, ovr_scanner **, ovr_error *) noexcept nogil
         void (*scanner_free)(ovr_scanner *) noexcept nogil
         const char *(*scanner_kernel)(const ovr_scanner *) noexcept nogil
+        int (*scanner_site_counts)(const ovr_scanner *, char *, size_t, size_t *) noexcept nogil
         int (*stream_open)(const ovr_scanner *, const ovr_response *, ovr_stream **, ovr_error *) noexcept nogil
         int (*stream_reset)(ovr_stream *, const ovr_response *) noexcept nogil
         int (*stream_feed)(ovr_stream *, const void *, size_t, ovr_progress *) noexcept nogil
@@ -583,6 +586,15 @@ cdef class Scanner:
         """Name of the kernel in use."""
         return (<bytes>api.scanner_kernel(self.handle)).decode()
 
+    def site_counts(self):
+        """What the responses of this scanner's filters in mode monitor showed: the text of a file that :meth:`SiteCounts.load` and
+        ``overread calibrate --site`` take."""
+        cdef size_t size
+        cdef bytes text = bytes(131072)
+        if api.scanner_site_counts(self.handle, PyBytes_AS_STRING(text), <size_t>len(text), &size) != 0:
+            raise OverreadError("the counts do not fit")
+        return text[:size].decode()
+
     def stream(self, content_type=None, *, status=200, reason=None, headers=(), request=None):
         """A stream for one response; its head is scanned at once."""
         cdef _Head head = _Head()
@@ -681,9 +693,10 @@ cdef class Scanner:
         return f"<overread.Scanner, kernel {self.kernel}, threshold {self.threshold:g} bits>"
 
 
-# enum ovr_mode, ovr_do, ovr_on_error and ovr_verb of overread.h.
+# enum ovr_mode, ovr_do, ovr_watch, ovr_on_error and ovr_verb of overread.h.
 cdef dict _MODE = {"off": 0, "monitor": 1, "enforce": 2}
 cdef dict _DO = {"log": 1, "no-store": 2, "redact": 3, "trim": 4, "truncate": 5, "block": 6, "trip": 7}
+cdef dict _WATCH = {"repetition": 1, "sameness": 2, "twins": 4}
 cdef dict _ON_ERROR = {"pass": 0, "block": 1}
 cdef tuple _VERBS = ("pass", "block", "cut", "end")
 
@@ -730,6 +743,8 @@ cdef class Filter:
         p.block_bits = 0.0 if policy.budget is None else policy.block_bits
         p.on_error = _ON_ERROR[policy.on_error]
         p.most_blocked = policy.most_blocked
+        for name in policy.watch:
+            p.watch |= <uint32_t>_WATCH[name]
         if policy.test_key is not None:
             p.test_key = _view(policy.test_key, "test_key", None)
         p.threshold = 0.0 if policy.threshold is None else policy.threshold
@@ -864,6 +879,11 @@ cdef class Filter:
     def wants_event(self):
         """Whether :meth:`event` is due: once a response, at its end or when it is stopped."""
         return bool(self.due)
+
+    @property
+    def repeated(self):
+        """Whether signs on this path are too many for chance: an alarm of its own, once a day."""
+        return self.action.repeated != 0
 
     @property
     def id(self):

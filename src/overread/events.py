@@ -143,6 +143,13 @@ def explain(event: Event) -> str:
     what = f"action: {event['action']}" + (f", {left}" if event["action"] not in ("log", "block", "cut") else "")
     if "would" in event:
         what += f"; the mode is monitor, enforce would: {event['would']}"
+    if "same" in event:
+        what += f"\npublished: the path showed the same bytes there in {event['same']} fetches, so the action is that of tier weak"
+    if (r := event.get("repetition")) is not None:
+        what += f"\nrepetition: {r['count']} of {r['responses']:,} responses of this folder reached {r['bits']} bits, too many for chance"
+    if (t := event.get("twin")) is not None:
+        where_more = f"behind byte {t['offset']:,}" if t["is"] == "tail" else f"in the block at {t['offset']:,}"
+        what += f"\ntwin: the same object had {t['length']:,} bytes less, {where_more}"
     ids = "".join(f"\n{key}: {event[key]}" for key in ("trace_id", "request_id", "owner") if key in event)
     ids += "".join(f"\n{key}: {', '.join(event[key])}" for key in ("features", "tripped") if key in event)
     if "left_out" in event:

@@ -20,6 +20,7 @@ Text = str | bytes
 Headers = Sequence[tuple[Text, Text]]
 
 BITS = {"weak": 14.0, "strong": 22.0, "certain": 30.0}
+WATCH = ("repetition", "sameness", "twins")  # by what is compared; docs/evidence.md
 ACTIONS = ("log", "no-store", "redact", "trim", "truncate", "block", "trip")  # by rising strength
 _DEFAULT = {"weak": "log", "strong": "no-store", "certain": "block"}
 
@@ -79,6 +80,10 @@ class Policy:
     most_blocked
         Share of responses that ``enforce`` may stop, of every 1,000 of a scanner; above it the scanner's filters only monitor,
         until a whole 1,000 has fewer that they would stop. 0: any.
+    watch
+        What is compared with other responses of the scanner, by name: ``repetition`` (signs on one path that are too many for
+        chance are an event), ``sameness`` (the same raw bytes in every fetch of a path are published text: logged, no more) and
+        ``twins`` (bytes that the same object, by URL and strong ETag, did not have). Each wants a request with a host.
     budget, responses_per_day
         False blocks a year that are bearable, at this traffic. Together they say from where a response is blocked, in place of
         ``action``.
@@ -123,6 +128,7 @@ class Policy:
     rearm_ms: int = 0
     events_per_second: int = 0
     weak_sample: int = 0
+    watch: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -132,6 +138,9 @@ class Policy:
                 raise ConfigError(f"action: found tier {tier!r}, expected one of {', '.join(BITS)}")
             if name not in ACTIONS:
                 raise ConfigError(f"action of {tier}: found {name!r}, expected one of {', '.join(ACTIONS)}")
+        for name in self.watch:
+            if name not in WATCH:
+                raise ConfigError(f"watch: found {name!r}, expected some of {', '.join(WATCH)}")
         if not 0 <= self.most_blocked <= 1:
             raise ConfigError(f"most_blocked: found {self.most_blocked}, expected a share, 0 to 1")
         if self.test_key is not None and not isinstance(self.test_key, bytes):

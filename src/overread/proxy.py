@@ -25,7 +25,7 @@ from types import FrameType
 from urllib.parse import urlsplit
 
 from .errors import ConfigError
-from .policy import ACTIONS, BITS, block_bits
+from .policy import ACTIONS, BITS, WATCH, block_bits
 from .selftest import read_key
 
 READY_SECONDS = 30.0
@@ -330,6 +330,15 @@ def _start_envoy(
     if not 0 <= args.most_blocked <= 1:
         raise UsageError(f"--most-blocked {args.most_blocked}: expected a share, 0 to 1")
     config.append(f"most_blocked={args.most_blocked}")
+    for name in args.watch:
+        if name not in WATCH:
+            raise UsageError(f"--watch {name}: expected some of {', '.join(WATCH)}")
+    if args.watch:
+        config.append(f"watch={','.join(args.watch)}")
+    if args.site_counts:
+        if "\n" in args.site_counts:
+            raise UsageError("--site-counts: a line break in the name")
+        config.append(f"site_counts={os.path.abspath(args.site_counts)}")
     if args.control:
         config.append(f"control={os.path.abspath(args.control)}")
     if args.key:
@@ -517,6 +526,8 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
     parser.add_argument("--budget", type=float, metavar="N", help="false blocks a year that are bearable; with --per-day, in place of --block-from")
     parser.add_argument("--per-day", type=float, metavar="N", help="responses a day, for --budget")
     parser.add_argument("--on-error", choices=("pass", "block"), default="pass", help="what enforce does with a body that cannot be decoded (default pass)")
+    parser.add_argument("--watch", action="append", default=[], metavar="WHAT", help=f"compare with other responses: {', '.join(WATCH)}; docs/evidence.md")
+    parser.add_argument("--site-counts", metavar="FILE", help="count what mode monitor shows, for overread calibrate --site; a time is added to the name")
     parser.add_argument("--most-blocked", type=float, default=0.0, metavar="SHARE", help="above this share of stopped responses only monitor")
     parser.add_argument("--control", default=None, metavar="FILE", help="file of overread control: turns the filter down at run time")
     parser.add_argument(

@@ -39,6 +39,16 @@ def test_no_stream_of_one_is_frozen_on_the_way(scanner: overread.Scanner, negati
         assert stream.finish() == scan(scanner, r)
 
 
+def test_a_second_head_is_worth_what_its_lines_are(scanner: overread.Scanner) -> None:
+    # Documentation and saved exchanges show both: a level of its own would count one cause twice.
+    page = "<!DOCTYPE html><p>A page of text that goes on for a while.</p>\r\n%s<p>More of it.</p>"
+    lines = "Server: nginx\r\nContent-Type: text/html\r\nSet-Cookie: theme=dark\r\n"
+    with_lines = scanner.scan((page % lines).encode(), HTML)
+    with_head = scanner.scan((page % f"HTTP/1.1 200 OK\r\n{lines}\r\n<html>").encode(), HTML)
+    assert with_lines.bits == with_head.bits
+    assert with_head.tier == "weak"
+
+
 def test_kinds_are_named_once_and_differ_from_seed_to_seed() -> None:
     assert len({n.id for n in NEGATIVES}) == len(NEGATIVES) > 60
     for n in NEGATIVES:

@@ -181,6 +181,21 @@ def test_websocket_upgrade_passes(demo: Demo) -> None:
         assert stream.read(2 + len(text)) == bytes([0x81, len(text)]) + text
 
 
+def test_counts_of_monitor_and_twins(tmp_path: Path) -> None:
+    demo = start_demo(tmp_path, "--mode", "monitor", "--watch", "repetition", "--watch", "twins", "--site-counts", str(tmp_path / "counts"))
+    try:
+        for path in ("/about", "/about", "/leak"):
+            assert curl(demo.filtered + path)[0] == 200
+    finally:
+        stop_demo(demo.process)
+    assert "cannot write" not in (tmp_path / "log").read_text()
+    (file,) = tmp_path.glob("counts.*")
+    counts = overread.SiteCounts.load(file)
+    assert counts.responses == 3
+    assert counts.cells()["html", "raw", 3] == (1, 3)
+    assert counts.span
+
+
 def test_monitor_passes_the_page_but_reports_it(tmp_path: Path) -> None:
     demo = start_demo(tmp_path, "--mode", "monitor")
     try:
@@ -242,6 +257,7 @@ def test_stopping_leaves_nothing_running(tmp_path: Path) -> None:
         (["--upstream", "ftp://example.org"], "expected http://"),
         (["--upstream", "http://127.0.0.1:1"], "cannot be reached"),
         (["--upstream", "http://127.0.0.1:1", "--port", "70000"], "expected 0 to 65535"),
+        (["--upstream", "http://127.0.0.1:{}", "--watch", "twin"], "--watch twin: expected some of repetition, sameness, twins"),
         (["--upstream", "http://127.0.0.1:{}", "--budget", "1"], "--budget and --per-day go together"),
         (["--upstream", "http://127.0.0.1:{}", "--budget", "0", "--per-day", "9"], "budget: found 0.0, expected a number above 0"),
         (["--upstream", "http://127.0.0.1:{}", "--ruleset", "/absent"], "ruleset: cannot read '/absent'"),

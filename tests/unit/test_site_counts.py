@@ -62,6 +62,31 @@ def test_counting() -> None:
     assert set(cells) <= set(known_cells())
 
 
+def test_the_core_counts_as_this_does(tmp_path: Path) -> None:
+    scanner, counts = overread.Scanner(), SiteCounts()
+    gif = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+    allow = [("Allow", "GET,HEAD,,:09:44 GMT")]
+    escaped = b'{"a": 1}\r\nCookie: a=b\r\n\\x00\\x00\\x01\\x02\\x03' * 9
+    bodies = [(PAGE, HTML), (LEAK, HTML), (b"", HTML), (b"\x01\x02", "application/octet-stream"), (escaped, "application/json")]
+    bodies += [(gif + b"text behind the image, " * 40 + b"\x00\x01\xff\xfe" * 8, "image/gif")]
+    bodies += [(b'{"a":1}\n' + LEAK, "application/json"), (PAGE + b"\xff\xfe\x00", HTML)]
+    for headers in (allow, [("Server", "x"), ("Content-Encoding", "compress")], [("Server", "x")]):
+        for body, content_type in bodies:
+            f = scanner.filter(overread.Policy("monitor"), content_type, headers=headers)
+            f.body(body)
+            f.end()
+            counts.add(f.verdict(), head=True)
+    (tmp_path / "native").write_text(scanner.site_counts())
+    counts.save(tmp_path / "here")
+    native, here = SiteCounts.load(tmp_path / "native"), SiteCounts.load(tmp_path / "here")
+    assert native.cells() == here.cells()
+    assert any(group == "pair" and k for (_, group, _), (k, _) in here.cells().items())
+    assert (native.responses, native.versions) == (here.responses, here.versions)
+    assert native.span
+    assert here.span
+    assert abs(native.span[0] - here.span[0]) <= 1 >= abs(native.span[1] - here.span[1])
+
+
 def test_raw_bytes_behind_a_container_reach_its_place_level() -> None:
     counts = SiteCounts()
     gif = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
