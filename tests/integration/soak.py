@@ -45,7 +45,7 @@ HTML = "text/html; charset=utf-8"
 PAGES = 120
 LARGEST = 300_000  # bytes
 LEAK_EVERY = 1000  # requests
-MAY_GROW = 4 << 10  # KiB between two moments without a request, of any process; allocators settle late
+MAY_GROW = 8 << 10  # KiB between two moments without a request, of any process; allocators settle late
 CLIENTS = 6
 TEXT_BEFORE = 100  # bytes of a page before what leaks in it
 CODERS: dict[str, Callable[[bytes], bytes]] = {

@@ -81,8 +81,8 @@ class Http2:
             if kind == 0:
                 if payload:
                     yield payload
-                if flags & 1:
-                    return
+            if kind in (0, 1) and flags & 1:
+                return
         raise AssertionError("the connection was closed before the end")
 
 
