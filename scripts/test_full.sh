@@ -13,5 +13,8 @@ echo "== the whole grid with AVX-512"
 timeout --kill-after=10 1200 bash scripts/avx512.sh --full
 echo "== every combination of nginx"
 OVERREAD_NGINX_FULL=1 timeout --kill-after=10 600 .venv/bin/python -m pytest -q -p no:cacheprovider tests/integration/test_nginx*.py
+echo "== every cell of docs/compatibility.md"
+OVERREAD_NGINX_FULL=1 timeout --kill-after=10 600 .venv/bin/python -m pytest -q -p no:cacheprovider tests/integration/test_compatibility.py
 echo "== soak"
 timeout --kill-after=10 240 .venv/bin/python scripts/soak.py 60
+for proxy in nginx envoy; do timeout --kill-after=10 240 .venv/bin/python -m tests.integration.soak $proxy 60; done

@@ -64,6 +64,17 @@ def free_ports(count: int) -> list[int]:
             s.close()
 
 
+def make_certificate(folder: Path) -> None:
+    """cert.pem and key.pem."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=demo", "-keyout", "key.pem", "-out", "cert.pem"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+
+
 def command(*args: str) -> list[str]:
     """The CLI as installed; the module's own entry where the package is not complete yet."""
     script = Path(sys.executable).with_name("overread")

@@ -32,13 +32,20 @@ rng = random.Random(seed)
 SECRET = "".join(rng.choices("ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz23456789", k=32)).encode()
 POINTER = 0x7F0000000000 + rng.randrange(1 << 36) * 16
 OWN = "".join(rng.choices("abcdefghjkmnpqrstuvwxyz23456789", k=32))  # the client's own session
-MEMORY = (
-    b"".join((POINTER + 16 * i).to_bytes(8, "little") for i in (0, 3, 9, 12))
-    + b"\xff\xfe\x03\0\0\0"
-    + b"\r\nCookie: session="
-    + SECRET
-    + b"\r\nReferer: https://shop.example/cart\r\nUser-Agent: Mozilla/5.0\r\n\r\n"
-)
+
+
+def memory(secret: bytes, pointer: int) -> bytes:
+    """Another client's request as it lies in a buffer that is sent too far."""
+    return (
+        b"".join((pointer + 16 * i).to_bytes(8, "little") for i in (0, 3, 9, 12))
+        + b"\xff\xfe\x03\0\0\0"
+        + b"\r\nCookie: session="
+        + secret
+        + b"\r\nReferer: https://shop.example/cart\r\nUser-Agent: Mozilla/5.0\r\n\r\n"
+    )
+
+
+MEMORY = memory(SECRET, POINTER)
 PAGE = b"<html><body>" + b"<p>An ordinary paragraph of an ordinary page.</p>\n" * 40
 LONG = b"<html><body>" + b"".join(b"<p>Paragraph %d of a long page.</p>\n" % i for i in range(60_000)) + b"</body></html>\n"
 LEAK = PAGE + MEMORY + PAGE
@@ -294,13 +301,7 @@ def started(folder: Path, origin: str, site: str = SITE, head: str = HEAD, expec
     assert MODULE.is_file(), "build the module first: make nginx"
     port, port2, tls_port = free_ports(3)
     values = {"module": MODULE, "folder": folder, "origin": origin, "port": port, "port2": port2, "tls_port": tls_port}
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=demo", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
+    conftest.make_certificate(folder)
     for name in ("site/static", "site/ssi", "stored"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "nginx.conf").write_text((head + site).format(**values))

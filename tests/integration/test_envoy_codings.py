@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import http.client
-import json
 import os
 import random
 import signal
@@ -24,6 +23,7 @@ from overread import proxy
 from tests.unit.test_api import LEAK, PAGE, SECRET
 
 from .conftest import Proxy, free_ports, start_proxy, stop_demo
+from .envoy_site import launch
 from .test_envoy import PROTOCOLS, curl, until
 
 
@@ -250,17 +250,7 @@ def test_mode_off_leaves_the_request_alone(origin: Origin, tmp_path: Path) -> No
 
 
 def start_envoy(origin: Origin, folder: Path, filter_config: str, port: int, admin_port: int) -> subprocess.Popen[bytes]:
-    settings = proxy.bootstrap(proxy.parse_upstream(origin.url), port=port, admin_port=admin_port, filter_config=filter_config)
-    (folder / "envoy.json").write_text(json.dumps(settings))
-    with (folder / "log").open("wb") as log:
-        return subprocess.Popen(
-            [proxy.find_envoy(), "-c", str(folder / "envoy.json"), "--disable-hot-restart", "--log-level", "warning", "--concurrency", "1"],
-            env={**os.environ, "ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(proxy.find_module())},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    return launch(folder, proxy.bootstrap(proxy.parse_upstream(origin.url), port=port, admin_port=admin_port, filter_config=filter_config))
 
 
 DECODE = {"not coded": "broken", "four": "unknown"}

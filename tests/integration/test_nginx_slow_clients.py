@@ -78,11 +78,10 @@ class Http2:
             assert kind != 3, "the stream was reset"
             if kind == 4 and not flags & 1:
                 self.send(4, 1, 0, b"")
-            if kind == 0:
-                if payload:
-                    yield payload
-                if flags & 1:
-                    return
+            if kind == 0 and payload:
+                yield payload
+            if kind in (0, 1) and flags & 1:
+                return
         raise AssertionError("the connection was closed before the end")
 
 
