@@ -65,6 +65,8 @@ class Filter {
     uint32_t status_ = 0;
     char trace_id_[33] = "", request_id_[41] = "";
     char id_[17] = "";
+    const DigestKey id_key_ = random_key();
+    uint64_t responses_ = 0;
 };
 
 }  // namespace overread
