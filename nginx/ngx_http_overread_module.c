@@ -21,7 +21,7 @@
 enum {
     HELD_BLOCK = 4096,         /* bytes of one block of the delay line */
     READ_SIZE = 65536,         /* bytes of a file that are read and scanned at a time: they stay in a core's own cache */
-    BATCH = 262144,            /* bytes of a file that are looked at before those that may go are sent, in one call */
+    BATCH = 1048576,           /* bytes of a file that are looked at before those that may go are sent, in one call */
     TURN = 2 * 1024 * 1024,    /* and before other connections have their turn: sendfile_max_chunk's default */
     SMALL_FILE = 16384,        /* goes out of the memory that it was scanned in: with the head, in one call instead of four */
     IDLE_FILTERS = 16,         /* of a location that a worker keeps for the next responses */
@@ -739,7 +739,10 @@ static void cut(ngx_http_request_t* r) {
     struct linger reset = {1, 0};
 
 #if (NGX_HTTP_V2)
-    if (r->stream) return; /* nginx resets the stream */
+    if (r->stream) { /* nginx resets it behind the frames that wait, which a thread that sent a file may have left to this call */
+        ngx_post_event(r->stream->connection->connection->write, &ngx_posted_events);
+        return;
+    }
 #endif
     c->timedout = 1;                                                 /* no TLS close_notify */
     if (r->chunked || r->headers_out.content_length_n != -1) return; /* the end is missing */

@@ -1,7 +1,6 @@
 #include "policy/filter.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstring>
 #include <limits>
 #include <new>
@@ -41,11 +40,10 @@ Filter::Filter(const Scanner& scanner, Shared& shared, const ovr_policy& policy,
 }
 
 void Filter::head(const ovr_response& response, ovr_action* action) {
-    const uint64_t id = [] {
-        const DigestKey k = random_key();
-        return k.k0 ^ k.k1;
-    }();
-    std::snprintf(id_, sizeof id_, "%016llx", static_cast<unsigned long long>(id));
+    // The kernel is asked for chance once a filter: once a response would cost more than the scan of a short page.
+    const uint64_t n = responses_++;
+    const uint64_t id = keyed_digest(id_key_, reinterpret_cast<const uint8_t*>(&n), sizeof n);
+    for (int i = 0; i < 16; i++) id_[i] = "0123456789abcdef"[id >> (60 - 4 * i) & 15];
     started_ = true;
     enforces_ = policy_.mode == OVR_MODE_ENFORCE && !(policy_.most_blocked > 0 && shared_.breaker.open());
     counted_ = ended_ = head_out_ = reported_ = no_store_ = head_sent_ = false;

@@ -92,6 +92,8 @@ class Filter {
     bool has_fields_ = false;  // the head
     char trace_id_[33] = "", request_id_[41] = "";
     char id_[17] = "";
+    const DigestKey id_key_ = random_key();
+    uint64_t responses_ = 0;
 };
 
 }  // namespace overread
