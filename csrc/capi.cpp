@@ -189,13 +189,16 @@ int ovr_ruleset_candidates(const ovr_ruleset* r, const void* body, size_t size, 
     return OVR_OK;
 }
 
-int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options, ovr_scanner** out, ovr_error* err) {
+int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* given, ovr_scanner** out, ovr_error* err) {
     if (!out) return fail(err, OVR_E_ARGUMENT, "ovr_scanner_new: out is NULL");
     *out = nullptr;
     try {
-        if (options && options->struct_size < offsetof(ovr_scanner_options, key))
+        if (given && given->struct_size < offsetof(ovr_scanner_options, key))
             return fail(err, OVR_E_ARGUMENT, "ovr_scanner_new: options.struct_size is not that of this header");
-        const ovr_bytes key = options && options->struct_size >= sizeof *options ? options->key : ovr_bytes{};
+        ovr_scanner_options known{};  // a caller of an older header knows fewer fields
+        if (given) std::memcpy(&known, given, std::min(given->struct_size, sizeof known));
+        const ovr_scanner_options* options = given ? &known : nullptr;
+        const ovr_bytes key = known.key;
         if (key.size && (!key.data || key.size != overread::OPERATOR_KEY_SIZE))
             return fail(err, OVR_E_ARGUMENT, "ovr_scanner_new: options.key must have 16 bytes, or none");
         const char* wanted = options ? options->kernel : nullptr;
@@ -217,6 +220,8 @@ int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* options
             delete s;
             return fail(err, OVR_E_MEMORY, "ovr_scanner_new: out of memory");
         }
+        if (known.max_decoded) s->bounds.decoded = known.max_decoded;
+        if (known.max_ratio) s->bounds.ratio = known.max_ratio;
         s->shared = overread::Shared::in(s->own);
         s->rules = use;
         s->kernel = kernel;

@@ -51,6 +51,8 @@ struct Config {
     std::string control_path, feature, feature_header, owner;  // owner: "header:NAME" or "cookie:NAME"
     std::vector<std::string> ignore_lines;
     uint8_t key[16] = {};
+    uint64_t max_decoded = 0;  // 0: the core's
+    uint32_t max_ratio = 0;
     bool alters = false;  // bodies may be masked or shortened
     int events_fd = -1;
     std::vector<std::string_view> decoded;                                                                                                     // codings
@@ -464,6 +466,12 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
                 error = "threshold: expected bits from 14 to 1000, found '" + value + "'";
         } else if (key == "ignore") {
             config.ignore_lines.push_back(value);
+        } else if (key == "max_ratio") {
+            number(key, value, config.max_ratio);
+        } else if (key == "max_decoded") {
+            char* end = nullptr;
+            config.max_decoded = std::strtoull(value.c_str(), &end, 10);
+            if (value.empty() || value[0] < '0' || value[0] > '9' || *end) error = "max_decoded: expected bytes, found '" + value + "'";
         } else if (key == "feature") {
             config.feature = value;
         } else if (key == "feature_header") {
@@ -594,6 +602,8 @@ Config* new_config(envoy_buffer text) {
         options.struct_size = sizeof options;
         options.hold = OVR_HOLD_DEFAULT;
         options.key = config->policy.test_key;
+        options.max_decoded = config->max_decoded;
+        options.max_ratio = config->max_ratio;
         std::vector<const char*> lines;
         for (const std::string& line : config->ignore_lines) lines.push_back(line.c_str());
         config->policy.feature = bytes(config->feature);

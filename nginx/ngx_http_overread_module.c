@@ -65,7 +65,8 @@ typedef struct {
     ngx_array_t* ignores; /* of overread_ignore_t: all lines, each once */
     ngx_flag_t keyed;
     u_char key[KEY_SIZE];
-    ovr_scanner* probe; /* while a configuration is read: knows what a policy may be */
+    size_t max_decoded, max_ratio; /* 0: the core's */
+    ovr_scanner* probe;            /* while a configuration is read: knows what a policy may be */
 } overread_main_conf_t;
 
 typedef struct {
@@ -2022,6 +2023,27 @@ static char* set_key(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
     return NGX_CONF_OK;
 }
 
+static char* set_decode(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_main_conf_t* main = data;
+    ngx_str_t *value = cf->args->elts, text;
+
+    if (main->max_decoded || main->max_ratio) return "is duplicate";
+    for (ngx_uint_t i = 1; i < cf->args->nelts; i++) {
+        ngx_uint_t size = ngx_strncmp(value[i].data, "max=", 4) == 0, ratio = ngx_strncmp(value[i].data, "ratio=", 6) == 0;
+        off_t n = NGX_ERROR;
+        text.data = value[i].data + (size ? 4 : 6);
+        text.len = size || ratio ? value[i].data + value[i].len - text.data : 0;
+        if (size && text.len) n = ngx_parse_offset(&text);
+        if (ratio && text.len) n = ngx_atoi(text.data, text.len);
+        if (n < 1 || (ratio && n > 0x7fffffff)) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: expected max=SIZE or ratio=N, found \"%V\"", &value[0], &value[i]);
+            return NGX_CONF_ERROR;
+        }
+        *(size ? &main->max_decoded : &main->max_ratio) = (size_t)n;
+    }
+    return NGX_CONF_OK;
+}
+
 static void close_control(void* data) { ovr_control_close(data); }
 
 static ngx_int_t open_control(ngx_conf_t* cf, overread_main_conf_t* main) {
@@ -2181,6 +2203,8 @@ static ngx_int_t start_worker(ngx_cycle_t* cycle) {
     options.hold = OVR_HOLD_DEFAULT;
     options.key.data = main->key;
     options.key.size = main->keyed ? KEY_SIZE : 0;
+    options.max_decoded = main->max_decoded;
+    options.max_ratio = (uint32_t)main->max_ratio;
     /* A worker that ends here is never started again: responses then go as overread_on_error says. */
     if (ovr_scanner_new(main->ruleset, &options, &main->scanner, &why) != OVR_OK)
         ngx_log_error(NGX_LOG_ALERT, cycle->log, 0, "overread: no scanner: %s", why.message);
@@ -2226,6 +2250,7 @@ static ngx_command_t commands[] = {
     {ngx_string("overread_feature"), ANYWHERE | NGX_CONF_TAKE1, set_feature, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_feature_header"), ANYWHERE | NGX_CONF_TAKE1, set_feature_header, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_trip"), ANYWHERE | NGX_CONF_TAKE123, set_trip, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_decode"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE12, set_decode, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_key"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_key, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_watch"), ANYWHERE | NGX_CONF_1MORE, set_watch, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_site_counts"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_site_counts, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},

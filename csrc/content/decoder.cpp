@@ -91,9 +91,10 @@ bool Decoder::add(Coding coding) {
     return coding == Coding::deflate || s->engage();
 }
 
-std::unique_ptr<Decoder> Decoder::open(const Codings& codings) {
+std::unique_ptr<Decoder> Decoder::open(const Codings& codings, const Bounds& bounds) {
     if (codings.unknown) return nullptr;
     std::unique_ptr<Decoder> d(new (std::nothrow) Decoder);
+    if (d) d->bounds_ = bounds;
     for (size_t i = codings.count; d && i-- > 0;)
         if (!d->add(codings.applied[i])) return nullptr;
     return d;
@@ -118,7 +119,8 @@ size_t Decoder::feed(const uint8_t* data, size_t size, Sink& sink) {
     // The bound must not depend on how the body is cut: it is that of the piece's end.
     const uint64_t end = (coded_ / PIECE + 1) * PIECE;
     const size_t n = size_t(std::min<uint64_t>(size, end - coded_));
-    limit_ = std::min(MAX_DECODED, std::max(MIN_BOMB, MAX_RATIO * end));
+    const uint64_t grown = end > bounds_.decoded / bounds_.ratio ? bounds_.decoded : bounds_.ratio * end;
+    limit_ = std::min(bounds_.decoded, std::max(MIN_BOMB, grown));
     coded_ += n;
     push(0, data, n, sink);
     return n;

@@ -8,9 +8,12 @@
 namespace overread {
 
 // Work and time are bounded by the coded bytes, which the origin must send: behind the first MIN_BOMB decoded bytes a
-// stream that is more than MAX_RATIO times its coded size is a bomb. Pages and data stay below 100 to 1; deflate reaches
+// stream that is more than `ratio` times its coded size is a bomb. Pages and data stay below 100 to 1; deflate reaches
 // 1,032, br and zstd a million. The size alone ends what no client would keep.
-constexpr uint64_t MIN_BOMB = uint64_t(16) << 20, MAX_RATIO = 200, MAX_DECODED = uint64_t(4) << 30;
+constexpr uint64_t MIN_BOMB = uint64_t(16) << 20;
+struct Bounds {
+    uint64_t ratio = 200, decoded = uint64_t(4) << 30;
+};
 
 enum class Decoded : uint8_t {
     none,       // nothing is coded
@@ -33,7 +36,7 @@ class Decoder {
     };
     ~Decoder();
     // nullptr: none of `codings` may be unknown here, and there must be memory.
-    static std::unique_ptr<Decoder> open(const Codings& codings);
+    static std::unique_ptr<Decoder> open(const Codings& codings, const Bounds& bounds = Bounds());
     // Decodes the next bytes, and all that comes of them; returns how many it took, which are all where none is undone any
     // more. What the sink gets does not depend on how the coded bytes are cut.
     size_t feed(const uint8_t* data, size_t size, Sink& sink);
@@ -64,6 +67,7 @@ class Decoder {
 
     Stage* stages_[MAX_CODINGS] = {};  // in the order they are undone
     size_t count_ = 0;
+    Bounds bounds_;
     uint64_t coded_ = 0;
     uint64_t limit_ = 0;  // bytes that may have come out of any stage before the piece ends
     Decoded state_ = Decoded::ok;

@@ -60,7 +60,7 @@ enum ovr_decode {
     OVR_DECODE_TRAILING = 2,  /* decoded, and bytes stand behind the coded data: they were scanned as they are */
     OVR_DECODE_TRUNCATED = 3, /* the body ends inside the coded data */
     OVR_DECODE_BROKEN = 4,    /* from some byte on it is no such coded data */
-    OVR_DECODE_BOMB = 5,      /* beyond 4 GiB, behind 16 MiB more than 200 times the coded bytes, or a zstd window above 8 MiB */
+    OVR_DECODE_BOMB = 5,      /* beyond options.max_decoded or max_ratio, or a zstd window above 8 MiB */
     OVR_DECODE_UNKNOWN = 6    /* a coding this build does not decode, more than three, or no memory for a decoder */
 };
 enum ovr_on_error { OVR_ON_ERROR_PASS = 0, OVR_ON_ERROR_BLOCK = 1 };
@@ -126,6 +126,9 @@ typedef struct ovr_scanner_options {
     const char* kernel; /* NULL: OVERREAD_KERNEL, else the best this CPU has */
     ovr_bytes key;      /* 16 bytes of the operator's, copied: findings and owners get digests under it, which are the same in every
                            process. Empty, or a struct_size that ends before it: under a random key of this scanner */
+    /* A coded body that grows beyond these is a bomb (OVR_DECODE_BOMB). 0, or a struct_size that ends before them: the default. */
+    uint64_t max_decoded; /* bytes after decoding; 4 GiB */
+    uint32_t max_ratio;   /* times the coded bytes, behind the first 16 MiB; 200 */
 } ovr_scanner_options;
 #define OVR_HOLD_DEFAULT UINT32_MAX
 
@@ -277,7 +280,7 @@ typedef struct ovr_policy {
     /* A struct_size that ends before any of these is accepted: they are then 0. */
     double threshold;           /* bits from which a response is `leaked` and the action of tier strong is taken; 0: 22 */
     const ovr_ignores* ignores; /* what is known and harmless; NULL: nothing. Must outlive the filter */
-    ovr_control* control;       /* where alarms of features are told, in enforce; NULL: nowhere. Must outlive the filter */
+    ovr_control* control;       /* says which mode is the most, and takes alarms of features; NULL: neither. Must outlive the filter */
     ovr_bytes feature;          /* the feature that makes these responses, copied: 1 to 32 letters, digits, '-', '_' or '.' */
     ovr_bytes feature_header;   /* a field of the response that names more of them, with commas between; copied */
     uint32_t trip_alarms;       /* so many alarms (events of tier strong or more, and whatever was stopped) trip a feature: 1 to 64. 0: never */

@@ -45,7 +45,12 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     const uint64_t id = keyed_digest(id_key_, reinterpret_cast<const uint8_t*>(&n), sizeof n);
     for (int i = 0; i < 16; i++) id_[i] = "0123456789abcdef"[id >> (60 - 4 * i) & 15];
     started_ = true;
-    enforces_ = policy_.mode == OVR_MODE_ENFORCE && !(policy_.most_blocked > 0 && shared_.breaker.open());
+    mode_ = policy_.mode;
+    if (control_ && response.unix_ms) {
+        control_->look(response.unix_ms);
+        mode_ = std::min(mode_, control_->mode());
+    }
+    enforces_ = mode_ == OVR_MODE_ENFORCE && !(policy_.most_blocked > 0 && shared_.breaker.open());
     counted_ = ended_ = head_out_ = reported_ = no_store_ = head_sent_ = false;
     verb_ = OVR_PASS;
     done_ = OVR_DO_LOG;
@@ -59,7 +64,7 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     same_ = noted_ = false;
     repeated_ = {};
     difference_ = {};
-    const uint32_t watch = policy_.mode == OVR_MODE_OFF ? 0 : policy_.watch;
+    const uint32_t watch = mode_ == OVR_MODE_OFF ? 0 : policy_.watch;
     repetition_.head(tables(), response, watch);
     twin_.head(shared_.twins, shared_key_, response, watch);
     take_ids(response.request);
@@ -107,7 +112,7 @@ void Filter::look_for_token(const ovr_request& request) {
 }
 
 void Filter::body(const uint8_t* data, size_t size, ovr_action* action) {
-    if (policy_.mode == OVR_MODE_OFF)
+    if (mode_ == OVR_MODE_OFF)
         released_ += size;
     else if (!stopped()) {
         twin_.feed(data, size);
@@ -162,12 +167,12 @@ void Filter::flush(ovr_action* action) {
 }
 
 void Filter::trailers(const ovr_header* fields, size_t count, ovr_action* action) {
-    if (policy_.mode != OVR_MODE_OFF && !stopped()) stream_.trailers(fields, count);
+    if (mode_ != OVR_MODE_OFF && !stopped()) stream_.trailers(fields, count);
     act(action, false);
 }
 
 void Filter::end(ovr_action* action) {
-    if (!ended_ && !stopped() && policy_.mode != OVR_MODE_OFF) {
+    if (!ended_ && !stopped() && mode_ != OVR_MODE_OFF) {
         const bool below = watches() && stream_.bits() < plan_.from(OVR_DO_REDACT);
         const uint64_t from = std::max(released_, stream_.undelayed());
         difference_ = twin_.end(shared_.twins);
@@ -176,7 +181,7 @@ void Filter::end(ovr_action* action) {
         stream_.finish(&v);
         if (below && stream_.bits() >= plan_.from(OVR_DO_REDACT)) redaction_.begin(from, stream_.text());
         // Where responses are stopped, what they would have shown is not counted: the rest must not pass for all.
-        if (policy_.mode == OVR_MODE_MONITOR) stream_.count_in(shared_.site, has_fields_, unix_ms_ / 1000);
+        if (mode_ == OVR_MODE_MONITOR) stream_.count_in(shared_.site, has_fields_, unix_ms_ / 1000);
     }
     ended_ = true;
     act(action, true);
@@ -243,7 +248,7 @@ void Filter::shorten(int action) {
 
 void Filter::act(ovr_action* action, bool at_end) {
     std::memset(action, 0, sizeof *action);
-    if (policy_.mode == OVR_MODE_OFF) {
+    if (mode_ == OVR_MODE_OFF) {
         action->release_head = 1;
         action->released = released_;
         return;
@@ -318,27 +323,15 @@ void Filter::verdict(ovr_verdict* out) {
 }
 
 void Filter::count() {
-    if (counted_ || policy_.mode != OVR_MODE_ENFORCE || policy_.most_blocked <= 0 || stream_.sighting().seen()) return;
+    if (counted_ || mode_ != OVR_MODE_ENFORCE || policy_.most_blocked <= 0 || stream_.sighting().seen()) return;
     counted_ = true;
     shared_.breaker.count(enforces() ? stopped() : plan_.action(bits()) >= OVR_DO_TRIM, policy_.most_blocked);
 }
 
 size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     const bool test = is_test();
-    Event e{id_,
-            enforces(),
-            done(),
-            nullptr,
-            test,
-            policy_.mode == OVR_MODE_ENFORCE && !enforces(),
-            head_sent_,
-            status_,
-            trace_id_,
-            request_id_,
-            released_,
-            {},
-            same_ ? repetition_.times() : 0,
-            repeated_,
+    Event e{id_,        enforces(), done(),      nullptr,   test, mode_ == OVR_MODE_ENFORCE && !enforces(), head_sent_,
+            status_,    trace_id_,  request_id_, released_, {},   same_ ? repetition_.times() : 0,          repeated_,
             difference_};
     verdict(&e.verdict);
     if (told_ == Told::open) {

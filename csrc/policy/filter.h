@@ -68,7 +68,8 @@ class Filter {
     bool same_ = false, noted_ = false;
     ovr_policy policy_;
     Plan plan_;
-    bool redacts_;  // the policy does
+    int mode_ = OVR_MODE_OFF;  // of this response: the policy's, or less where the control file says so
+    bool redacts_;             // the policy does
     DigestKey test_key_{};
     std::unique_ptr<Stream> before_;  // the stream before the chunk that may bring it to redact
     Redaction redaction_;

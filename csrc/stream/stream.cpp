@@ -145,7 +145,7 @@ struct Stream::Scan final : Decoder::Sink {
 
 void Stream::open_codings(const Codings& codings) {
     std::unique_ptr<Coded> coded(new (std::nothrow) Coded);
-    if (coded) coded->decoder = Decoder::open(codings);
+    if (coded) coded->decoder = Decoder::open(codings, scanner_->bounds);
     if (coded && coded->decoder) {
         coded_ = std::move(coded);
         counts_coded_ = true;

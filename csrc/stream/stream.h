@@ -29,6 +29,7 @@ struct Scanner {
     DigestKey digest_key;  // of findings
     DigestKey owner_key;   // of whose response it is
     bool keyed = false;    // these two are the operator's
+    Bounds bounds;         // of what is decoded
 };
 
 // What raw bytes of a body begin with, for what compares responses.

@@ -48,7 +48,15 @@ class Scanner:
     threshold: float
     hold: int
     def __init__(
-        self, ruleset: Ruleset | None = None, *, threshold: float = 22.0, hold: int = 16384, kernel: str | None = None, key: bytes | None = None
+        self,
+        ruleset: Ruleset | None = None,
+        *,
+        threshold: float = 22.0,
+        hold: int = 16384,
+        kernel: str | None = None,
+        key: bytes | None = None,
+        max_decoded: int = 0,
+        max_ratio: int = 0,
     ) -> None: ...
     @property
     def kernel(self) -> str: ...

@@ -69,6 +69,8 @@ cdef extern from "_capi.h":
         uint32_t hold
         const char *kernel
         ovr_bytes key
+        uint64_t max_decoded
+        uint32_t max_ratio
     ctypedef struct ovr_progress:
         uint64_t released
         float bits
@@ -506,6 +508,8 @@ cdef class Scanner:
     key
         16 bytes of the operator's: digests of findings and owners are the same in every process then. By default they are under a
         random key of this scanner.
+    max_decoded, max_ratio
+        A coded body that decodes to more bytes (4 GiB), or behind 16 MiB to more than so many times its own (200), is a bomb.
 
     Raises
     ------
@@ -521,7 +525,7 @@ cdef class Scanner:
     cdef ovr_stream *pool[16]
     cdef int pooled
 
-    def __cinit__(self, ruleset=None, *, double threshold=22.0, hold=16384, kernel=None, key=None):
+    def __cinit__(self, ruleset=None, *, double threshold=22.0, hold=16384, kernel=None, key=None, max_decoded=0, max_ratio=0):
         cdef ovr_scanner_options options
         cdef ovr_error error
         cdef const ovr_ruleset *rules = NULL
@@ -537,12 +541,16 @@ cdef class Scanner:
         self.hold = hold
         if ruleset is not None:
             rules = <const ovr_ruleset *><size_t>ruleset._address
+        if not 0 <= max_decoded < 2**63 or not 0 <= max_ratio < 2**32:
+            raise ValueError("max_decoded must be 0 (the default) to 2**63 - 1 bytes, max_ratio 0 to 4294967295")
         if key is not None and (not isinstance(key, bytes) or len(key) != 16):
             raise ValueError("key must be 16 bytes")
         memset(&options, 0, sizeof(options))
         options.struct_size = sizeof(options)
         if key is not None:
             options.key = _view(key, "key", None)
+        options.max_decoded = max_decoded
+        options.max_ratio = max_ratio
         options.threshold = threshold
         options.hold = hold
         options.kernel = NULL

@@ -347,7 +347,19 @@ def _start_envoy(
         except ConfigError as error:
             raise UsageError(f"--key {error}") from None
         config.append(f"key_file={os.path.abspath(args.key)}")
-    for name in ("threshold", "owner", "feature", "feature_header", "trip_alarms", "trip_ms", "rearm_ms", "events_per_second", "weak_sample"):
+    for name in (
+        "threshold",
+        "owner",
+        "feature",
+        "feature_header",
+        "trip_alarms",
+        "trip_ms",
+        "rearm_ms",
+        "events_per_second",
+        "weak_sample",
+        "max_decoded",
+        "max_ratio",
+    ):
         if (value := getattr(args, name)) is not None:
             config.append(f"{name}={value}")
     config += [f"ignore={line}" for line in args.ignore]
@@ -546,6 +558,8 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
     parser.add_argument("--trip-ms", type=int, default=None, metavar="MS", help="if they come within so long (default a minute)")
     parser.add_argument("--rearm-ms", type=int, default=None, metavar="MS", help="and on again after so long; by default by hand")
     parser.add_argument("--events-per-second", type=int, default=None, metavar="N", help="further events are counted and left out")
+    parser.add_argument("--max-decoded", type=int, default=None, metavar="BYTES", help="a coded body that decodes to more is a bomb (default 4 GiB)")
+    parser.add_argument("--max-ratio", type=int, default=None, metavar="N", help="or, behind 16 MiB, to more than so many times its bytes (default 200)")
     parser.add_argument("--weak-sample", type=int, default=None, metavar="N", help="of the events of tier weak one in so many is written")
     parser.add_argument("--ruleset", default=None, metavar="BLOB", help="compiled rules and weights, e.g. of overread calibrate; the shipped ones by default")
     parser.add_argument("--hold", type=_hold, metavar="BYTES", help="delay line in enforce (default 16384)")

@@ -242,6 +242,7 @@ SWITCHED = """
   overread_block_from strong;
   overread_control control;
   overread_key key;
+  overread_decode max=20m ratio=1000;
   overread_events {folder}/events.jsonl;
   overread_owner $cookie_session;
   server {{
@@ -383,6 +384,9 @@ def test_a_test_token_proves_the_filter(origin: str, tmp_path: Path) -> None:
         ("overread_ignore rule=raw.nul until=soon;", "until: expected a day as YYYY-MM-DD"),
         ("overread_events e.jsonl limit=0;", 'expected limit=N (events a second) or weak_sample=N, found "limit=0"'),
         ("overread_events off limit=1 weak_sample;", 'found "weak_sample"'),
+        ("overread_decode max=0;", 'overread_decode: expected max=SIZE or ratio=N, found "max=0"'),
+        ("overread_decode ratio=many;", 'found "ratio=many"'),
+        ("overread_decode 4g;", 'found "4g"'),
         ("overread_key no-such;", "overread_key: cannot read"),
         ("overread_owner a; overread_owner b;", '"overread_owner" directive is duplicate'),
         ("server { overread_key key; }", '"overread_key" directive is not allowed here'),

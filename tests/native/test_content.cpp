@@ -42,10 +42,12 @@ struct Answer {
 struct Stream {
     ovr_scanner* scanner = nullptr;
     ovr_stream* stream = nullptr;
-    explicit Stream(uint32_t hold = OVR_HOLD_DEFAULT) {
+    explicit Stream(uint32_t hold = OVR_HOLD_DEFAULT, uint64_t max_decoded = 0, uint32_t max_ratio = 0) {
         ovr_scanner_options o{};
         o.struct_size = sizeof o;
         o.hold = hold;
+        o.max_decoded = max_decoded;
+        o.max_ratio = max_ratio;
         if (ovr_scanner_new(nullptr, &o, &scanner, nullptr) != OVR_OK || ovr_stream_open(scanner, nullptr, &stream, nullptr) != OVR_OK) std::abort();
     }
     ~Stream() {
@@ -243,6 +245,18 @@ void bombs() {
     EXPECT(suite, seconds < 120);
 }
 
+void bounds_are_options() {
+    const std::string much = encoded(std::string(64 << 20, '\0'), "gzip");  // 1,030 times its bytes
+    EXPECT(suite, Stream().run("gzip", much, 0).decode == OVR_DECODE_BOMB);
+    EXPECT(suite, Stream(OVR_HOLD_DEFAULT, 0, 2000).run("gzip", much, 0).decode == OVR_DECODE_OK);
+    EXPECT(suite, Stream(OVR_HOLD_DEFAULT, 64 << 20, UINT32_MAX).run("gzip", much, 0).decode == OVR_DECODE_OK);
+    const Answer cut = Stream(OVR_HOLD_DEFAULT, (64 << 20) - 1, UINT32_MAX).run("gzip", much, 0);
+    EXPECT(suite, cut.decode == OVR_DECODE_BOMB && cut.size < 64 << 20);
+    const std::string page = encoded(std::string(5000, 'x'), "gzip");
+    EXPECT(suite, Stream(OVR_HOLD_DEFAULT, 4999).run("gzip", page, 0).decode == OVR_DECODE_BOMB);
+    EXPECT(suite, Stream(OVR_HOLD_DEFAULT, 5000).run("gzip", page, 0).decode == OVR_DECODE_OK);
+}
+
 // What a client can decode of the first `released` bytes was decided: it stands before what may not leave.
 void released() {
     Stream plain(0), s;
@@ -368,6 +382,7 @@ int main(int argc, char** argv) {
     suite.run("a body cut at every byte", truncated);
     suite.run("flipped bits and heads that lie", damaged);
     suite.run("bombs end in bounded time", bombs);
+    suite.run("bounds are options", bounds_are_options);
     suite.run("released never runs ahead of what is decided", released);
     suite.run("events flow", events_flow);
     suite.run("on_error blocks what could not be decoded", on_error);

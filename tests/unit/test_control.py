@@ -117,6 +117,28 @@ def test_alarms_trip_a_feature(tmp_path: Path) -> None:
     assert control.look(time.time_ns() // 1_000_000 + 200).tripped == ["rewriter", "images"]
 
 
+def test_the_file_is_the_most_that_a_filter_does(tmp_path: Path) -> None:
+    control = overread.Control(tmp_path / "control", create=True)
+    policy = overread.Policy("enforce", control=control, block_from="strong")
+    scanner = overread.Scanner()
+    now = time.time_ns() // 1_000_000
+
+    def what(at: int) -> tuple[str, bool, str]:
+        one = scanner.filter(policy, HTML, unix_ms=now + at)
+        sent = one.body(PAGE + LEAK)
+        if one.verb == "pass":
+            sent += one.end()
+        return one.verb, sent == PAGE + LEAK, json.loads(one.event("test"))["mode"] if one.wants_event else ""
+
+    assert what(0) == ("block", False, "enforce")
+    control.set_mode("monitor")
+    assert what(200) == ("pass", True, "monitor")
+    control.set_mode("off")
+    assert what(400) == ("pass", True, "")
+    control.set_mode("enforce")
+    assert what(600) == ("block", False, "enforce")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

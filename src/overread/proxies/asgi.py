@@ -252,11 +252,12 @@ class _Response:
         if not self.filter.wants_event:
             return
         hosts = [bytes(v) for n, v in self.scope.get("headers", ()) if bytes(n).lower() == b"host"]
-        event = json.loads(
-            self.filter.event("asgi", self.scope["method"], hosts[0] if hosts else b"", self.scope["path"].encode(), unix_ms=int(time.time() * 1000))
-        )
+        path = self.scope["path"].encode()
+        line = self.filter.event("asgi", self.scope["method"], hosts[0] if hosts else b"", path, unix_ms=int(time.time() * 1000))
+        if not line:
+            return  # left out, as the policy says
         try:
-            self.m.on_event(event)
+            self.m.on_event(json.loads(line))
         except Exception:
             # A broken event sink must not take the site down.
             log.exception("overread: the event of response %s could not be delivered", self.filter.id)
