@@ -208,7 +208,8 @@ def cost() -> None:
             respond(scanner, policy, o, headers)
             best[watch] = min(best.get(watch, 1e9), time.perf_counter() - begin)
     plain = best[()]
-    print("cost: " + "; ".join(f"{'+'.join(w)} {(s - plain) / len(body) * 1e9:+.3f} ns a byte" for w, s in best.items() if w))
+    added = [f"{'+'.join(w)} {(s - plain) / len(body) * 1e9:+.3f} ns a byte" for w, s in best.items() if w]
+    print(f"cost: scanning {plain / len(body) * 1e9:.3f} ns a byte;", "; ".join(added))
 
 
 def main() -> int:

@@ -131,12 +131,16 @@ void Twin::open_block(size_t block) {
     next_ = block * block_size_;
     left_ = std::min(block_size_, object_.length - next_);
     if (looks_ == Looks::behind) next_ += more_;
-    state_ = key_.k0;
+    for (uint64_t& lane : lanes_) lane = key_.k0;
+    lane_ = 0;
     held_ = 0;
     held_size_ = 0;
 }
 
-void Twin::word(uint64_t w) { state_ = multiplied(state_ ^ w, key_.k1 | 1) + w; }
+void Twin::word(uint64_t w) {
+    lanes_[lane_] = multiplied(lanes_[lane_] ^ w, key_.k1 | 1) + w;
+    lane_ = (lane_ + 1) % LANES;
+}
 
 void Twin::take(const uint8_t* p, size_t n) {
     for (; n && held_size_; p++, n--) {
@@ -144,17 +148,32 @@ void Twin::take(const uint8_t* p, size_t n) {
         held_size_ = uint8_t((held_size_ + 1) % 8);
         if (held_size_ == 0) word(held_), held_ = 0;
     }
+    uint64_t w[LANES];
+    for (; n >= 8 && (lane_ || n < sizeof w); p += 8, n -= 8) {
+        std::memcpy(w, p, 8);
+        word(w[0]);
+    }
+    if (lane_ == 0) {
+        const uint64_t factor = key_.k1 | 1;
+        uint64_t lanes[LANES];
+        std::memcpy(lanes, lanes_, sizeof lanes);
+        for (; n >= sizeof w; p += sizeof w, n -= sizeof w) {
+            std::memcpy(w, p, sizeof w);
+            for (size_t i = 0; i < LANES; i++) lanes[i] = multiplied(lanes[i] ^ w[i], factor) + w[i];
+        }
+        std::memcpy(lanes_, lanes, sizeof lanes);
+    }
     for (; n >= 8; p += 8, n -= 8) {
-        uint64_t w;
-        std::memcpy(&w, p, sizeof w);
-        word(w);
+        std::memcpy(w, p, 8);
+        word(w[0]);
     }
     for (; n; p++, n--) held_ |= uint64_t(*p) << 8 * held_size_++;
 }
 
 void Twin::close_block() {
     if (held_size_) word(held_);
-    const uint64_t whole = multiplied(state_ ^ key_.k1, key_.k0 | 1);
+    uint64_t whole = 0;
+    for (const uint64_t lane : lanes_) whole = multiplied(whole ^ lane, key_.k0 | 1) + lane;
     const uint32_t digest = uint32_t(whole ^ whole >> 32);
     if (looks_ == Looks::own) {
         object_.blocks[block_] = digest;

@@ -71,7 +71,10 @@ class Twin {
     uint64_t at_ = 0, next_ = 0;  // bytes seen; where the open block goes on
     uint64_t block_size_ = 0, left_ = 0;
     size_t block_ = 0, blocks_ = 0, differs_at_ = 0;
-    uint64_t state_ = 0, held_ = 0;
+    // Words take the lanes in turn: one multiplication need not wait for the other's result.
+    static constexpr size_t LANES = 4;
+    uint64_t lanes_[LANES] = {}, held_ = 0;
+    uint8_t lane_ = 0;
     uint8_t held_size_ = 0;
 };
 

@@ -104,8 +104,9 @@ def main(argv: list[str] | None = None) -> int:
     what = site.add_mutually_exclusive_group(required=True)
     what.add_argument("--count", nargs="+", type=Path, metavar="PATH", help="scan clean files, folders or saved responses and write their counts to --out")
     what.add_argument("--site", nargs="+", type=Path, metavar="FILE", help="lower the weights that these counts contradict; --out takes the compiled ruleset")
-    what.add_argument("--budget", type=float, metavar="N", help="false blocks a year; with --per-day, prints the bits to block from")
+    what.add_argument("--budget", type=float, metavar="N", help="false blocks a year; with --per-day or --measured, prints the bits to block from")
     site.add_argument("--per-day", type=float, metavar="N", help="responses a day")
+    site.add_argument("--measured", nargs="+", type=Path, metavar="FILE", help="with --budget: take the responses a day from these counts")
     site.add_argument("--content-type", help="with --count: taken for every input")
     site.add_argument("--ruleset", type=Path, metavar="BLOB", help="with --site: the compiled ruleset to start from; the shipped one by default")
     site.add_argument("--report", action="store_true", help="with --site: only print what would be lowered")
@@ -183,10 +184,11 @@ def _bench(args: argparse.Namespace) -> int:
 
 def _calibrate(args: argparse.Namespace) -> int:
     if args.budget is not None:
-        if args.per_day is None:
-            args.parser.error("--budget wants --per-day")
-        bits = block_bits(args.budget, args.per_day)
-        print(f"block from {bits:.1f} bits: {args.budget:g} false blocks a year at {args.per_day:,.0f} responses a day")
+        if (args.per_day is None) == (args.measured is None):
+            args.parser.error("--budget wants --per-day or --measured")
+        per_day = SiteCounts.load(args.measured).per_day() if args.measured else args.per_day
+        bits = block_bits(args.budget, per_day)
+        print(f"block from {bits:.1f} bits: {args.budget:g} false blocks a year at {per_day:,.0f} responses a day")
         most = site_counts.strongest(ruleset.decode_weights(_core.default_blob())[0])
         if bits > most:
             print(f"the shipped weights reach at most {most:.1f} bits: with this budget nothing is blocked, alarms stay")

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _core
 from .bounds import bits_of, lower_bound
-from .errors import RulesetError
+from .errors import ConfigError, RulesetError
 from .ruleset import GROUPS, Ruleset, Weight, decode_weights, replace_weights
 
 if TYPE_CHECKING:
@@ -134,6 +134,19 @@ class SiteCounts:
     def span(self) -> tuple[float, float] | None:
         """Time of the first and the last response, seconds since 1970; None when nothing was counted."""
         return (self._first, self._last) if self._first else None
+
+    def per_day(self) -> float:
+        """Responses a day, as they were counted between the first and the last.
+
+        Raises
+        ------
+        ConfigError
+            When that is less than an hour: too little to speak of days.
+        """
+        first, last = self.span or (0.0, 0.0)
+        if last - first < 3600:
+            raise ConfigError(f"{last - first:.0f} s from the first response to the last, expected an hour or more")
+        return self.responses * 86400 / (last - first)
 
     def cells(self) -> dict[Cell, tuple[int, int]]:
         """(k, n) of every cell with n above 0."""

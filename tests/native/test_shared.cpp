@@ -380,6 +380,10 @@ void repetition() {
     EXPECT(suite, near(overread::Paths::log2_tail(1, 3), std::log2(0.080301)) && near(overread::Paths::log2_tail(1, 10), std::log2(1.11425e-7)));
     EXPECT(suite, near(overread::Paths::log2_tail(0.01, 2), std::log2(4.96679e-5)));
 
+    // After a million clean pages the eighth of 22 bits alarms, the seventh does not.
+    const double mean = 1e6 / (1 << 22), most = -22 - 3;
+    EXPECT(suite, overread::Paths::log2_tail(mean, 7) > most - std::log2(7 * 8) && overread::Paths::log2_tail(mean, 8) < most - std::log2(8 * 9));
+
     auto first_alarm = [](uint64_t clean, const std::function<Example(uint32_t)>& page, const std::function<void(Sent&, int)>& change = {}) {
         ovr_scanner* s = new_scanner();
         for (uint64_t i = 0; i < clean; i++) send(s, CLEAN, watched(OVR_WATCH_REPETITION));

@@ -336,6 +336,23 @@ def test_wrong_use_of_the_command(tmp_path: Path) -> None:
         assert run("calibrate", *arguments).returncode == 2
 
 
+def test_a_budget_from_the_measured_rate(tmp_path: Path) -> None:
+    head = '{"overread_site_counts": 1, "versions": ["0.1.0"], "first": %d, "last": %d, "responses": 4166667}\n'
+    day = 1767225600
+    (tmp_path / "one").write_text(head % (day, day + 3600))
+    (tmp_path / "two").write_text(head % (day + 5400, day + 7200))
+    (tmp_path / "short").write_text(head % (day, day + 3599))
+    shown = run("calibrate", "--budget", "1", "--measured", str(tmp_path / "one"), str(tmp_path / "two")).stdout.decode()
+    assert shown.startswith("block from 35.1 bits: 1 false blocks a year at 100,000,008 responses a day\n")
+    assert (
+        b"3599 s from the first response to the last, expected an hour or more"
+        in run("calibrate", "--budget", "1", "--measured", str(tmp_path / "short")).stderr
+    )
+    for more in ((), ("--per-day", "9", "--measured", str(tmp_path / "one"))):
+        result = run("calibrate", "--budget", "1", *more)
+        assert (result.returncode, b"--budget wants --per-day or --measured" in result.stderr) == (2, True)
+
+
 def test_budget_on_the_command_line() -> None:
     # Both may change with the weights; what a leak reaches is never more than what is called the most.
     most = site_counts.strongest(SHIPPED)
