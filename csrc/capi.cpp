@@ -303,6 +303,9 @@ int ovr_filter_verdict(ovr_filter* f, ovr_verdict* out) {
     return OVR_OK;
 }
 const char* ovr_filter_id(const ovr_filter* f) { return f ? f->filter.id() : ""; }
+void ovr_filter_unsent(ovr_filter* f) {
+    if (f) f->filter.unsent();
+}
 const char* ovr_filter_done(const ovr_filter* f) { return f ? f->filter.done() : ""; }
 int ovr_filter_event(ovr_filter* f, const ovr_exchange* x, char* buffer, size_t capacity, size_t* size) {
     if (!f || !x || !buffer || x->struct_size < sizeof *x || !f->filter.over()) return OVR_E_ARGUMENT;

@@ -303,6 +303,9 @@ OVR_API int ovr_filter_verdict(ovr_filter*, ovr_verdict* out);
 OVR_API const char* ovr_filter_id(const ovr_filter*);
 /* What was done: a name of enum ovr_do, or "cut". */
 OVR_API const char* ovr_filter_done(const ovr_filter*);
+/* Nothing of a response that is to be cut had left, although earlier actions allowed it: verdict and event say that it was blocked.
+ * To be called before them by an adapter that answers 502. */
+OVR_API void ovr_filter_unsent(ovr_filter*);
 /* Writes one JSON object (no newline, NUL-terminated) with no secret byte and no query string.
  * OVR_E_SPACE when capacity is too small (8192 is always enough); *size is its length without the NUL. */
 OVR_API int ovr_filter_event(ovr_filter*, const ovr_exchange*, char* buffer, size_t capacity, size_t* size);

@@ -25,6 +25,7 @@ class Filter {
     void verdict(ovr_verdict* out);
     const char* id() const { return id_; }
     const char* done() const { return verb_ == OVR_CUT ? "cut" : action_name(done_); }
+    void unsent();
     bool started() const { return started_; }
     bool ended() const { return ended_; }
     bool over() const { return ended_ || stopped(); }
