@@ -37,6 +37,7 @@ bench-proxies:
 	@bash scripts/setup.sh proxies
 	@bash scripts/nginx.sh
 	$(PYTHON) -m benchmarks.proxies
+	$(PYTHON) -m benchmarks.proxies.envoy
 	$(PYTHON) -m benchmarks.report
 
 bench:

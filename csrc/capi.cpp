@@ -382,6 +382,9 @@ int ovr_filter_verdict(ovr_filter* f, ovr_verdict* out) {
 uint64_t ovr_filter_ignored(const ovr_filter* f) { return f ? f->filter.ignored() : 0; }
 uint64_t ovr_filter_tripped(const ovr_filter* f) { return f ? f->filter.tripped() : 0; }
 const char* ovr_filter_id(const ovr_filter* f) { return f ? f->filter.id() : ""; }
+void ovr_filter_unsent(ovr_filter* f) {
+    if (f) f->filter.unsent();
+}
 const char* ovr_filter_done(const ovr_filter* f) { return f ? f->filter.done() : ""; }
 int ovr_filter_event(ovr_filter* f, const ovr_exchange* x, char* buffer, size_t capacity, size_t* size) {
     if (!f || !x || !buffer || x->struct_size < offsetof(ovr_exchange, owner) || !f->filter.over()) return OVR_E_ARGUMENT;

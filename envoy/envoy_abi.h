@@ -13,6 +13,7 @@
 
 #define OVR_ENVOY_HOOK extern "C" __attribute__((visibility("default")))
 
+constexpr const char* kEnvoyVersion = "1.40";
 constexpr const char* kEnvoyAbiVersion = "v0.2.0";
 
 struct envoy_buffer { /* owned by Envoy, or by the module when passed to Envoy: same layout */
@@ -58,6 +59,28 @@ void* envoy_dynamic_module_callback_http_filter_scheduler_new(void* filter);
 void envoy_dynamic_module_callback_http_filter_scheduler_delete(void* scheduler);
 void envoy_dynamic_module_callback_http_filter_scheduler_commit(void* scheduler, uint64_t event);
 }
+
+/* The same by name. Envoy binds a module's symbols when they are first called: one that it lacks would end it with the first response. */
+constexpr const char* kEnvoyCallbacks[] = {
+    "envoy_dynamic_module_callback_http_filter_config_define_counter",
+    "envoy_dynamic_module_callback_http_filter_increment_counter",
+    "envoy_dynamic_module_callback_http_get_headers_size",
+    "envoy_dynamic_module_callback_http_get_headers",
+    "envoy_dynamic_module_callback_http_set_header",
+    "envoy_dynamic_module_callback_http_get_body_size",
+    "envoy_dynamic_module_callback_http_get_body_chunks_size",
+    "envoy_dynamic_module_callback_http_get_body_chunks",
+    "envoy_dynamic_module_callback_http_append_body",
+    "envoy_dynamic_module_callback_http_drain_body",
+    "envoy_dynamic_module_callback_http_send_response",
+    "envoy_dynamic_module_callback_http_set_dynamic_metadata_string",
+    "envoy_dynamic_module_callback_http_set_dynamic_metadata_number",
+    "envoy_dynamic_module_callback_get_most_specific_route_config",
+    "envoy_dynamic_module_callback_http_filter_continue_encoding",
+    "envoy_dynamic_module_callback_http_filter_scheduler_new",
+    "envoy_dynamic_module_callback_http_filter_scheduler_delete",
+    "envoy_dynamic_module_callback_http_filter_scheduler_commit",
+};
 
 /* ---- what Envoy calls: every one must exist, or the configuration is rejected ---- */
 OVR_ENVOY_HOOK const char* envoy_dynamic_module_on_program_init(void);

@@ -1,5 +1,6 @@
 // The overread HTTP filter as an Envoy dynamic module. It only moves bytes: what to hold, release, block or
 // cut is decided by ovr_filter_* of overread.h.
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -374,6 +375,7 @@ void Filter::shorten(const ovr_action& action) {
 void Filter::stop(const ovr_action& action) {
     finished = true;
     timer().disarm(this);
+    if (!head_out) ovr_filter_unsent(scan);
     if (!action.test) count(head_out ? config->cut : action.verb == OVR_END ? config->shortened : config->blocked);
     write_event(action);
     if (action.verb == OVR_END && !head_out) {
@@ -631,7 +633,16 @@ Config* new_config(envoy_buffer text) {
 
 }  // namespace
 
-const char* envoy_dynamic_module_on_program_init(void) { return kEnvoyAbiVersion; }
+// NULL: Envoy refuses the configuration. That of another version with the same callbacks it takes, with a warning of its own.
+const char* envoy_dynamic_module_on_program_init(void) {
+    for (const char* name : kEnvoyCallbacks) {
+        if (dlsym(RTLD_DEFAULT, name)) continue;
+        std::fprintf(stderr, "overread: this module is for Envoy %s (module ABI %s); the Envoy that loads it is another, without %s: use Envoy %s\n",
+                     kEnvoyVersion, kEnvoyAbiVersion, name, kEnvoyVersion);
+        return nullptr;
+    }
+    return kEnvoyAbiVersion;
+}
 
 const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_buffer, envoy_buffer text) {
     Config* config = new_config(text);

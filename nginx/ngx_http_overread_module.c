@@ -777,6 +777,7 @@ static ngx_int_t take(overread_ctx_t* ctx, const ovr_action* action) {
 static ngx_int_t obey(overread_ctx_t* ctx, const ovr_action* action) {
     if (action->verb == OVR_PASS) return take(ctx, action);
     ctx->judged = 1;
+    if (!ctx->head_out) ovr_filter_unsent(ctx->filter);
     report(ctx, action);
     if (action->verb == OVR_END) {
         ctx->ended = 1;

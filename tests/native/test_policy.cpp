@@ -155,6 +155,32 @@ void late() {
     EXPECT(suite, redacted.verb == OVR_PASS && redacted.body.size() == leak.body.size() && !holds_secret(redacted.body));
 }
 
+// Bytes that were allowed to leave but did not, because more was fed before any was sent: the client got a 502, and the event says so.
+void allowed_and_kept() {
+    const Example leak = page(40000, 30000, memory() + memory());
+    const ovr_policy policy = policy_of(0, 0, 0);
+    ovr_filter* f = nullptr;
+    EXPECT(suite, ovr_filter_open(scanner, &policy, &f, nullptr) == OVR_OK);
+    ovr_response r{};
+    r.struct_size = sizeof r;
+    r.content_type = bytes_of(leak.type);
+    ovr_action a;
+    ovr_filter_head(f, &r, &a);
+    ovr_filter_body(f, leak.body.data(), 29000, &a);
+    EXPECT(suite, a.release_head && a.released > 0);
+    ovr_filter_body(f, leak.body.data() + 29000, leak.body.size() - 29000, &a);
+    EXPECT(suite, a.verb == OVR_CUT && std::string(ovr_filter_done(f)) == "cut");
+    ovr_filter_unsent(f);
+    char json[8192];
+    ovr_exchange e{};
+    e.struct_size = sizeof e;
+    EXPECT(suite, ovr_filter_event(f, &e, json, sizeof json, nullptr) == OVR_OK && std::string(ovr_filter_done(f)) == "block");
+    Got got;
+    got.event = json;
+    EXPECT(suite, did(got, "block") && got.event.find("\"head_sent\":false") != got.event.npos && got.event.find("\"released\":0,") != got.event.npos);
+    ovr_filter_close(f);
+}
+
 // Nothing but whole bodies of plain bytes can be masked or shortened.
 void what_cannot_be_altered() {
     const Example leak = page(3000, 800, memory() + memory());
@@ -418,6 +444,7 @@ int main(int argc, char** argv) {
     (void)argc, (void)argv;
     suite.run("each action", each_action);
     suite.run("late", late);
+    suite.run("allowed and kept", allowed_and_kept);
     suite.run("what cannot be altered", what_cannot_be_altered);
     suite.run("monitor alters nothing", monitor_alters_nothing);
     suite.run("budget", budget);
