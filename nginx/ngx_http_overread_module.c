@@ -21,7 +21,7 @@ enum {
     BATCH = 1048576,           /* bytes of a file that are looked at before those that may go are sent, in one call */
     TURN = 2 * 1024 * 1024,    /* and before other connections have their turn: sendfile_max_chunk's default */
     SMALL_FILE = 16384,        /* goes out of the memory that it was scanned in: with the head, in one call instead of four */
-    IDLE_FILTERS = 16,         /* of a location that a worker keeps for the next responses */
+    IDLE_FILTERS = 32,         /* that a worker keeps for the next responses */
     EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
     REQUEST_BODY_KEPT = 65536, /* for own-request exclusion; more is not worth the time */
     STATUS_CAPACITY = 4096,
@@ -37,24 +37,7 @@ typedef struct {
     ngx_atomic_t alarms[OVR_TIER_CERTAIN + 1]; /* by tier */
 } overread_counters_t;
 
-typedef struct overread_loc_conf_s overread_loc_conf_t;
-
 typedef struct {
-    ovr_ruleset* ruleset; /* NULL: the shipped one */
-    ovr_scanner* scanner; /* one a worker, made after the fork */
-    ngx_flag_t used;      /* some location scans */
-    ngx_shm_zone_t* zone; /* NULL: nothing to count, and nobody who asks */
-    overread_counters_t* counters;
-    overread_loc_conf_t* idle; /* the locations that keep filters */
-    ngx_str_t control;         /* path of the control file, or empty */
-    /* What this worker knows of it. */
-    ngx_uint_t most; /* enum ovr_mode: no location does more */
-    time_t looked;   /* the second of the last look */
-    struct stat seen;
-    ngx_flag_t known, faulty; /* `seen` was read; it, or the path, was complained of */
-} overread_main_conf_t;
-
-struct overread_loc_conf_s {
     ngx_uint_t mode, on_error;
     ngx_uint_t block_from;                   /* while a block is read */
     ngx_uint_t action[OVR_TIER_CERTAIN + 1]; /* enum ovr_do by tier */
@@ -64,12 +47,30 @@ struct overread_loc_conf_s {
     ngx_flag_t status;       /* the location shows the counters */
     ngx_array_t* types;      /* of ngx_str_t; NULL: the default list */
     ngx_open_file_t* events; /* NULL: off */
-    /* Filters of ended responses, all of one mode, and the next location that has any. */
-    ovr_filter* idle[IDLE_FILTERS];
-    ngx_uint_t idle_count, idle_mode;
-    overread_loc_conf_t* next_idle;
-    unsigned listed : 1;
-};
+} overread_loc_conf_t;
+
+/* The filter of an ended response. */
+typedef struct {
+    const overread_loc_conf_t* conf;
+    ngx_uint_t mode;
+    ovr_filter* filter;
+} overread_idle_t;
+
+typedef struct {
+    ovr_ruleset* ruleset; /* NULL: the shipped one */
+    ovr_scanner* scanner; /* one a worker, made after the fork */
+    ngx_flag_t used;      /* some location scans */
+    ngx_shm_zone_t* zone; /* NULL: nothing to count, and nobody who asks */
+    overread_counters_t* counters;
+    overread_idle_t idle[IDLE_FILTERS]; /* the longest unused first */
+    ngx_uint_t idle_count;
+    ngx_str_t control; /* path of the control file, or empty */
+    /* What this worker knows of it. */
+    ngx_uint_t most; /* enum ovr_mode: no location does more */
+    time_t looked;   /* the second of the last look */
+    struct stat seen;
+    ngx_flag_t known, faulty; /* `seen` was read; it, or the path, was complained of */
+} overread_main_conf_t;
 
 typedef struct {
     ngx_http_request_t* request;
@@ -883,19 +884,20 @@ static ngx_int_t shorten(overread_ctx_t* ctx, ngx_chain_t* in, const ovr_action*
 
 /* ---- the filters ---- */
 
+static ovr_filter* remove_idle(overread_main_conf_t* main, ngx_uint_t at) {
+    ovr_filter* filter = main->idle[at].filter;
+    main->idle_count--;
+    ngx_memmove(main->idle + at, main->idle + at + 1, (main->idle_count - at) * sizeof *main->idle);
+    return filter;
+}
+
 /* Keeps the filter for the location's next response, but for one that broke off: it may hold a decoder. */
 static void leave_filter(overread_ctx_t* ctx) {
-    overread_loc_conf_t* conf = ctx->conf;
     overread_main_conf_t* main = ngx_http_get_module_main_conf(ctx->request, ngx_http_overread_module);
 
-    if (ctx->filter && ctx->judged && conf->idle_count < IDLE_FILTERS && (conf->idle_count == 0 || conf->idle_mode == ctx->mode)) {
-        conf->idle_mode = ctx->mode;
-        conf->idle[conf->idle_count++] = ctx->filter;
-        if (!conf->listed) {
-            conf->next_idle = main->idle;
-            main->idle = conf;
-            conf->listed = 1;
-        }
+    if (ctx->filter && ctx->judged) {
+        if (main->idle_count == IDLE_FILTERS) ovr_filter_close(remove_idle(main, 0));
+        main->idle[main->idle_count++] = (overread_idle_t){ctx->conf, ctx->mode, ctx->filter};
     } else {
         ovr_filter_close(ctx->filter);
     }
@@ -976,16 +978,13 @@ static overread_ctx_t* new_ctx(ngx_http_request_t* r) {
     return ctx;
 }
 
-static ovr_filter* open_filter(const overread_main_conf_t* main, overread_loc_conf_t* conf, ngx_uint_t mode) {
+static ovr_filter* open_filter(overread_main_conf_t* main, const overread_loc_conf_t* conf, ngx_uint_t mode) {
     ovr_filter* filter = NULL;
     ovr_policy policy;
 
     if (main->scanner == NULL) return NULL;
-    while (conf->idle_count) {
-        filter = conf->idle[--conf->idle_count];
-        if (conf->idle_mode == mode) return filter;
-        ovr_filter_close(filter); /* the control file changed it */
-    }
+    for (ngx_uint_t i = main->idle_count; i-- > 0;)
+        if (main->idle[i].conf == conf && main->idle[i].mode == mode) return remove_idle(main, i);
     ngx_memzero(&policy, sizeof policy);
     policy.struct_size = sizeof policy;
     policy.mode = (int)mode;
@@ -1667,8 +1666,7 @@ static ngx_int_t start_worker(ngx_cycle_t* cycle) {
 static void stop_worker(ngx_cycle_t* cycle) {
     overread_main_conf_t* main = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_overread_module);
     if (main == NULL) return;
-    for (overread_loc_conf_t* conf = main->idle; conf; conf = conf->next_idle)
-        while (conf->idle_count) ovr_filter_close(conf->idle[--conf->idle_count]);
+    while (main->idle_count) ovr_filter_close(remove_idle(main, main->idle_count - 1));
     ovr_scanner_free(main->scanner);
 }
 

@@ -1,7 +1,8 @@
 """Every variant serves the same HTML files from its own worker on one core, wrk asks from the other, in interleaved rounds.
 
 CPU time is the worker's own (/proc/PID/schedstat, ns), over the responses of a round. `plain again` is a second worker without the
-module: what it differs from `plain` by is the noise. The scan alone is measured in the same run, through `Stream.feed`.
+module: what it differs from `plain` by is the noise. In the same run the scan alone is measured, through `Stream.feed`, and the read
+that a scanned file takes besides, as nginx itself sends its bytes without seeing them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ MODULE = ROOT / "build/nginx/ngx_http_overread_module.so"
 MODSECURITY = Path("/usr/lib/nginx/modules/ngx_http_modsecurity_module.so")
 SIZES = {"1 KiB": 1 << 10, "16 KiB": 16 << 10, "256 KiB": 256 << 10, "1 MiB": 1 << 20}
 CONNECTIONS = 16
-PIECE = 32 << 10  # bytes that nginx reads of a file at a time (output_buffers)
+PIECE = 64 << 10  # bytes of a file that the module reads at a time
 CONFIG = """{load}
 daemon off; worker_processes 1; worker_cpu_affinity 01; pid {dir}/nginx.pid; error_log {dir}/error.log; {user}
 events {{ worker_connections 256; }}
@@ -109,6 +110,19 @@ def scan_ns(body: bytes) -> float:
     return (time.thread_time_ns() - started) / rounds
 
 
+def read_ns(path: Path) -> float:
+    """CPU time of reading the file as the module does, ns."""
+    size = path.stat().st_size
+    rounds = max(5, (8 << 20) // size)
+    piece = bytearray(min(PIECE, size))
+    with path.open("rb", buffering=0) as file:
+        started = time.thread_time_ns()
+        for _ in range(rounds):
+            for at in range(0, size, PIECE):
+                os.preadv(file.fileno(), [piece], at)
+        return (time.thread_time_ns() - started) / rounds
+
+
 def page(size: int) -> bytes:
     """HTML of packages, cut to a size."""
     bodies = corpora.unpack(corpora.build()["html"].read_bytes())
@@ -144,14 +158,17 @@ def main() -> int:
         variants = [stack.enter_context(serving(name, *kinds[name], files, folder / name.replace(" ", "-"))) for name in kinds]
         samples: dict[str, dict[str, list[tuple[float, float, float]]]] = {size: {v.name: [] for v in variants} for size in SIZES}
         scans: dict[str, list[float]] = {size: [] for size in SIZES}
+        reads: dict[str, list[float]] = {size: [] for size in SIZES}
         for round_ in range(args.rounds + 1):
             for size in SIZES:
-                for v in variants[round_ % 2 :] + variants[: round_ % 2]:
+                first = round_ % len(variants)
+                for v in variants[first:] + variants[:first]:
                     before = cpu_ns(v.worker)
                     count, median, last = load(v.port, f"{SIZES[size]}.html", args.seconds)
                     if round_:  # the first round warms up
                         samples[size][v.name].append(((cpu_ns(v.worker) - before) / count, median, last))
                 scans[size].append(scan_ns(bodies[size]))
+                reads[size].append(read_ns(files / f"{SIZES[size]}.html"))
             print(f"round {round_} of {args.rounds}", file=sys.stderr)
     out = {}
     for size in SIZES:
@@ -168,7 +185,8 @@ def main() -> int:
             for name in samples[size]
             if name != "plain"
         }
-        out[size] = {"variants": by_variant, "added cpu ns": paired, "scan ns": statistics.median(scans[size]), "bytes": SIZES[size]}
+        alone = {"scan ns": statistics.median(scans[size]), "read ns": statistics.median(reads[size])}
+        out[size] = {"variants": by_variant, "added cpu ns": paired, **alone, "bytes": SIZES[size]}
     results.keep("proxies", out)
     print(json.dumps(out, indent=1))
     return 0
