@@ -18,8 +18,7 @@
 enum {
     HELD_BLOCK = 4096,         /* bytes of one block of the delay line */
     READ_SIZE = 65536,         /* bytes of a file that are read and scanned at a time: they stay in a core's own cache */
-    BATCH = 1048576,           /* bytes of a file that are looked at before those that may go are sent, in one call */
-    TURN = 2 * 1024 * 1024,    /* and before other connections have their turn: sendfile_max_chunk's default */
+    TURN = 524288,             /* bytes of a file that are looked at before what may go is sent and other connections are served */
     SMALL_FILE = 16384,        /* goes out of the memory that it was scanned in: with the head, in one call instead of four */
     IDLE_FILTERS = 32,         /* that a worker keeps for the next responses */
     EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
@@ -1072,7 +1071,7 @@ static ngx_int_t scan(overread_ctx_t* ctx, const u_char* data, size_t size, ovr_
  * is scanned any more, all that is left of it. NGX_DECLINED: there is more of it. */
 static ngx_int_t scan_file(overread_ctx_t* ctx, ngx_buf_t* b, ovr_action* action) {
     static u_char scratch[READ_SIZE];
-    off_t start = ngx_max(ctx->looked, b->file_pos), end = ctx->active ? ngx_min(start + BATCH, b->file_last) : b->file_last, at = start;
+    off_t start = ngx_max(ctx->looked, b->file_pos), end = ctx->active ? ngx_min(start + TURN, b->file_last) : b->file_last, at = start;
     ngx_chain_t* held;
     ngx_int_t rc = NGX_OK;
 
@@ -1176,6 +1175,9 @@ static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     if (ctx == NULL) return next_body_filter(r, in);
     if (!ctx->active && ctx->held == NULL && ctx->unread == NULL && !ctx->redact) return pass_on(ctx, in);
     if (in && ngx_chain_add_copy(r->pool, &ctx->unread, in) != NGX_OK) return NGX_ERROR;
+    if (ctx->timer.posted) { /* this call is the turn that it waits for */
+        ngx_delete_posted_event(&ctx->timer);
+    }
     if (in == NULL || is_full(ctx)) rc = ctx->head_out ? pass_on(ctx, NULL) : NGX_OK;
     if (rc == NGX_ERROR || ctx->unread == NULL) return rc;
 
@@ -1197,7 +1199,7 @@ static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     }
     if (is_full(ctx)) {
         look_again(ctx);
-    } else if (ctx->unread) { /* nginx's buffering producer does not know of these bytes either, so both are woken */
+    } else if (ctx->unread) { /* both are woken: a producer with nothing of its own to send does not come here */
         ngx_post_event(c->write, &ngx_posted_next_events);
         ngx_post_event(&ctx->timer, &ngx_posted_next_events);
     }
