@@ -348,18 +348,19 @@ static void disarm(overread_ctx_t* ctx) {
     mark(ctx, 0);
 }
 
-/* A buffer in memory is a block; of a file, its bytes go as they are in the file. */
 static ngx_uint_t only_in_file(const ngx_buf_t* b) { return b->in_file && !ngx_buf_in_memory(b) && b->file_last > b->file_pos; }
 
+/* Gives a producer its buffers back. One that is in a file only costs nothing, and earlier ranges of it may be on their way. */
 static void use_up(ngx_chain_t* in) {
     for (; in; in = in->next) {
+        if (only_in_file(in->buf)) continue;
         in->buf->pos = in->buf->last;
         in->buf->file_pos = in->buf->file_last;
     }
 }
 
-/* Takes back a block or range that has left, or never will. The producer's buffer is kept until then: it may write its file anew
- * once all is used up. Ranges leave in order, so the farthest tells. */
+/* Takes back a block, or a range of a file, that has left. The producer's buffer is used up no earlier, as its file may be written
+ * anew then. Ranges leave in order, so the farthest tells. */
 static void reclaim(overread_ctx_t* ctx, ngx_chain_t* cl) {
     ngx_buf_t* b = cl->buf;
     ngx_chain_t** list = b->start ? &ctx->free : &ctx->ranges;
@@ -372,6 +373,7 @@ static void drop_waiting(overread_ctx_t* ctx) {
     while (ctx->held) {
         ngx_chain_t* cl = ctx->held;
         ctx->held = cl->next;
+        cl->buf->shadow = NULL;
         reclaim(ctx, cl);
     }
     use_up(ctx->unread);
