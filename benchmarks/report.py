@@ -176,17 +176,22 @@ def worst(machine: Mapping[str, str], result: Any) -> Table:
 def proxies(machine: Mapping[str, str], result: Any) -> Table:
     """Static files through nginx: CPU time of the worker, and latencies as the client sees them."""
     rows, added = [], {}
+    latencies = {"p50 us": "p50 µs", "p99 us": "p99 µs", "p50 us alone": "p50 µs, 1 connection", "p99 us alone": "p99 µs, 1 connection"}
     for size, r in result.items():
         each_byte = r["bytes"]
         added[size] = {name: ns / each_byte for name, ns in r["added cpu ns"].items() if name != "plain again" and ns > 0}
+        dearest = r["added cpu ns"]["ModSecurity + CRS"]
         for name, v in r["variants"].items():
             more = r["added cpu ns"].get(name)
             cost = ["", ""] if more is None else [f"{more / 1000:.1f}", f"{more / each_byte:.3f}"]
-            rows.append([size, name, figure(v["cpu ns"] / 1000), *cost, f"{r['scan ns'] / each_byte:.3f}", figure(v["p50 us"]), figure(v["p99 us"])])
+            parts = ["", "", ""]
+            if name in ("monitor", "enforce"):
+                parts = [f"{r['scan ns'] / each_byte:.3f}", f"{r['read ns'] / each_byte:.3f}", figure(dearest / more) if more and more > 0 else ""]
+            rows.append([size, name, figure(v["cpu ns"] / 1000), *cost, *parts, *(figure(v[k]) for k in latencies)])
     return Table(
         "nginx",
         f"{_on(machine)}; nginx of Debian, one worker, static HTML, sendfile on, 16 connections. CPU time of the worker, medians of interleaved rounds.",
-        ("body", "nginx with", "CPU µs", "added µs", "added ns a byte", "the scan alone, ns a byte", "p50 µs", "p99 µs"),
+        ("body", "nginx with", "CPU µs", "added µs", "added ns a byte", "the scan alone", "the read alone", "ModSecurity ÷ this", *latencies.values()),
         rows,
         Plot("CPU time that is added inside nginx, ns a byte", added, log=True),
     )

@@ -21,10 +21,9 @@
 enum {
     HELD_BLOCK = 4096,         /* bytes of one block of the delay line */
     READ_SIZE = 65536,         /* bytes of a file that are read and scanned at a time: they stay in a core's own cache */
-    BATCH = 1048576,           /* bytes of a file that are looked at before those that may go are sent, in one call */
-    TURN = 2 * 1024 * 1024,    /* and before other connections have their turn: sendfile_max_chunk's default */
+    TURN = 524288,             /* bytes of a file that are looked at before what may go is sent and other connections are served */
     SMALL_FILE = 16384,        /* goes out of the memory that it was scanned in: with the head, in one call instead of four */
-    IDLE_FILTERS = 16,         /* of a location that a worker keeps for the next responses */
+    IDLE_FILTERS = 32,         /* that a worker keeps for the next responses */
     EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
     REQUEST_BODY_KEPT = 65536, /* for own-request exclusion; more is not worth the time */
     STATUS_CAPACITY = 8192,    /* and so much for each ignore and feature: */
@@ -48,33 +47,7 @@ typedef struct {
     time_t since;
 } overread_counters_t;
 
-typedef struct overread_loc_conf_s overread_loc_conf_t;
-
 typedef struct {
-    ovr_ruleset* ruleset; /* NULL: the shipped one */
-    ovr_scanner* scanner; /* one a worker, made after the fork */
-    ngx_flag_t used;      /* some location scans */
-    ngx_shm_zone_t* zone; /* NULL: nothing to count, and nobody who asks */
-    overread_counters_t* counters;
-    ngx_str_t site_counts;     /* path of the file of counts, to which the zone's time is added, or empty */
-    overread_loc_conf_t* idle; /* the locations that keep filters */
-    ngx_str_t control_path;
-    ovr_control* control; /* NULL: none */
-    ngx_flag_t trips;     /* some location may trip a feature */
-    ngx_uint_t most;      /* enum ovr_mode, as this worker said last: no location does more */
-    ngx_array_t* ignores; /* of overread_ignore_t: all lines, each once */
-    ngx_flag_t keyed;
-    u_char key[KEY_SIZE];
-    size_t max_decoded, max_ratio; /* 0: the core's */
-    ovr_scanner* probe;            /* while a configuration is read: knows what a policy may be */
-} overread_main_conf_t;
-
-typedef struct {
-    ngx_str_t text;
-    uint64_t until_ms;
-} overread_ignore_t;
-
-struct overread_loc_conf_s {
     ngx_uint_t mode, on_error;
     ngx_uint_t block_from;                   /* while a block is read */
     ngx_uint_t action[OVR_TIER_CERTAIN + 1]; /* enum ovr_do by tier */
@@ -94,12 +67,40 @@ struct overread_loc_conf_s {
     ngx_array_t* ignore_lines; /* of char* */
     ovr_ignores* ignores;
     ngx_uint_t ignore_place[OVR_IGNORES]; /* of each line among the main configuration's */
-    /* Filters of ended responses, all of one mode, and the next location that has any. */
-    ovr_filter* idle[IDLE_FILTERS];
-    ngx_uint_t idle_count, idle_mode;
-    overread_loc_conf_t* next_idle;
-    unsigned listed : 1;
-};
+} overread_loc_conf_t;
+
+/* The filter of an ended response. */
+typedef struct {
+    const overread_loc_conf_t* conf;
+    ngx_uint_t mode;
+    ovr_filter* filter;
+} overread_idle_t;
+
+/* A line of overread_ignore. */
+typedef struct {
+    ngx_str_t text;
+    uint64_t until_ms;
+} overread_ignore_t;
+
+typedef struct {
+    ovr_ruleset* ruleset; /* NULL: the shipped one */
+    ovr_scanner* scanner; /* one a worker, made after the fork */
+    ngx_flag_t used;      /* some location scans */
+    ngx_shm_zone_t* zone; /* NULL: nothing to count, and nobody who asks */
+    overread_counters_t* counters;
+    ngx_str_t site_counts;              /* path of the file of counts, to which the zone's time is added, or empty */
+    overread_idle_t idle[IDLE_FILTERS]; /* the longest unused first */
+    ngx_uint_t idle_count;
+    ngx_str_t control_path;
+    ovr_control* control; /* NULL: none */
+    ngx_flag_t trips;     /* some location may trip a feature */
+    ngx_uint_t most;      /* enum ovr_mode, as this worker said last: no location does more */
+    ngx_array_t* ignores; /* of overread_ignore_t: all lines, each once */
+    ngx_flag_t keyed;
+    u_char key[KEY_SIZE];
+    size_t max_decoded, max_ratio; /* 0: the core's */
+    ovr_scanner* probe;            /* while a configuration is read: knows what a policy may be */
+} overread_main_conf_t;
 
 typedef struct {
     ngx_http_request_t* request;
@@ -356,18 +357,19 @@ static void disarm(overread_ctx_t* ctx) {
     mark(ctx, 0);
 }
 
-/* A buffer in memory is a block; of a file, its bytes go as they are in the file. */
 static ngx_uint_t only_in_file(const ngx_buf_t* b) { return b->in_file && !ngx_buf_in_memory(b) && b->file_last > b->file_pos; }
 
+/* Gives a producer its buffers back. One that is in a file only costs nothing, and earlier ranges of it may be on their way. */
 static void use_up(ngx_chain_t* in) {
     for (; in; in = in->next) {
+        if (only_in_file(in->buf)) continue;
         in->buf->pos = in->buf->last;
         in->buf->file_pos = in->buf->file_last;
     }
 }
 
-/* Takes back a block or range that has left, or never will. The producer's buffer is kept until then: it may write its file anew
- * once all is used up. Ranges leave in order, so the farthest tells. */
+/* Takes back a block, or a range of a file, that has left. The producer's buffer is used up no earlier, as its file may be written
+ * anew then. Ranges leave in order, so the farthest tells. */
 static void reclaim(overread_ctx_t* ctx, ngx_chain_t* cl) {
     ngx_buf_t* b = cl->buf;
     ngx_chain_t** list = b->start ? &ctx->free : &ctx->ranges;
@@ -380,6 +382,7 @@ static void drop_waiting(overread_ctx_t* ctx) {
     while (ctx->held) {
         ngx_chain_t* cl = ctx->held;
         ctx->held = cl->next;
+        cl->buf->shadow = NULL;
         reclaim(ctx, cl);
     }
     use_up(ctx->unread);
@@ -887,19 +890,20 @@ static ngx_int_t shorten(overread_ctx_t* ctx, ngx_chain_t* in, const ovr_action*
 
 /* ---- the filters ---- */
 
+static ovr_filter* remove_idle(overread_main_conf_t* main, ngx_uint_t at) {
+    ovr_filter* filter = main->idle[at].filter;
+    main->idle_count--;
+    ngx_memmove(main->idle + at, main->idle + at + 1, (main->idle_count - at) * sizeof *main->idle);
+    return filter;
+}
+
 /* Keeps the filter for the location's next response, but for one that broke off: it may hold a decoder. */
 static void leave_filter(overread_ctx_t* ctx) {
-    overread_loc_conf_t* conf = ctx->conf;
     overread_main_conf_t* main = ngx_http_get_module_main_conf(ctx->request, ngx_http_overread_module);
 
-    if (ctx->filter && ctx->judged && conf->idle_count < IDLE_FILTERS && (conf->idle_count == 0 || conf->idle_mode == ctx->mode)) {
-        conf->idle_mode = ctx->mode;
-        conf->idle[conf->idle_count++] = ctx->filter;
-        if (!conf->listed) {
-            conf->next_idle = main->idle;
-            main->idle = conf;
-            conf->listed = 1;
-        }
+    if (ctx->filter && ctx->judged) {
+        if (main->idle_count == IDLE_FILTERS) ovr_filter_close(remove_idle(main, 0));
+        main->idle[main->idle_count++] = (overread_idle_t){ctx->conf, ctx->mode, ctx->filter};
     } else {
         ovr_filter_close(ctx->filter);
     }
@@ -1010,16 +1014,13 @@ static ovr_policy policy_of(const overread_main_conf_t* main, const overread_loc
     return policy;
 }
 
-static ovr_filter* open_filter(const overread_main_conf_t* main, overread_loc_conf_t* conf, ngx_uint_t mode) {
+static ovr_filter* open_filter(overread_main_conf_t* main, const overread_loc_conf_t* conf, ngx_uint_t mode) {
     ovr_filter* filter = NULL;
     ovr_policy policy;
 
     if (main->scanner == NULL) return NULL;
-    while (conf->idle_count) {
-        filter = conf->idle[--conf->idle_count];
-        if (conf->idle_mode == mode) return filter;
-        ovr_filter_close(filter); /* the control file changed it */
-    }
+    for (ngx_uint_t i = main->idle_count; i-- > 0;)
+        if (main->idle[i].conf == conf && main->idle[i].mode == mode) return remove_idle(main, i);
     policy = policy_of(main, conf);
     policy.mode = (int)mode;
     return ovr_filter_open(main->scanner, &policy, &filter, NULL) == OVR_OK ? filter : NULL;
@@ -1102,7 +1103,7 @@ static ngx_int_t scan(overread_ctx_t* ctx, const u_char* data, size_t size, ovr_
  * is scanned any more, all that is left of it. NGX_DECLINED: there is more of it. */
 static ngx_int_t scan_file(overread_ctx_t* ctx, ngx_buf_t* b, ovr_action* action) {
     static u_char scratch[READ_SIZE];
-    off_t start = ngx_max(ctx->looked, b->file_pos), end = ctx->active ? ngx_min(start + BATCH, b->file_last) : b->file_last, at = start;
+    off_t start = ngx_max(ctx->looked, b->file_pos), end = ctx->active ? ngx_min(start + TURN, b->file_last) : b->file_last, at = start;
     ngx_chain_t* held;
     ngx_int_t rc = NGX_OK;
 
@@ -1206,6 +1207,9 @@ static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     if (ctx == NULL) return next_body_filter(r, in);
     if (!ctx->active && ctx->held == NULL && ctx->unread == NULL && !ctx->redact) return pass_on(ctx, in);
     if (in && ngx_chain_add_copy(r->pool, &ctx->unread, in) != NGX_OK) return NGX_ERROR;
+    if (ctx->timer.posted) { /* this call is the turn that it waits for */
+        ngx_delete_posted_event(&ctx->timer);
+    }
     if (in == NULL || is_full(ctx)) rc = ctx->head_out ? pass_on(ctx, NULL) : NGX_OK;
     if (rc == NGX_ERROR || ctx->unread == NULL) return rc;
 
@@ -1227,7 +1231,7 @@ static ngx_int_t body_filter(ngx_http_request_t* r, ngx_chain_t* in) {
     }
     if (is_full(ctx)) {
         look_again(ctx);
-    } else if (ctx->unread) { /* nginx's buffering producer does not know of these bytes either, so both are woken */
+    } else if (ctx->unread) { /* both are woken: a producer with nothing of its own to send does not come here */
         ngx_post_event(c->write, &ngx_posted_next_events);
         ngx_post_event(&ctx->timer, &ngx_posted_next_events);
     }
@@ -2226,8 +2230,7 @@ static void stop_worker(ngx_cycle_t* cycle) {
     overread_main_conf_t* main = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_overread_module);
     if (main == NULL) return;
     if (writes_site_counts(main)) write_site_counts(cycle, main);
-    for (overread_loc_conf_t* conf = main->idle; conf; conf = conf->next_idle)
-        while (conf->idle_count) ovr_filter_close(conf->idle[--conf->idle_count]);
+    while (main->idle_count) ovr_filter_close(remove_idle(main, main->idle_count - 1));
     ovr_scanner_free(main->scanner);
 }
 

@@ -1,7 +1,8 @@
 """Every variant serves the same HTML files from its own worker on one core, wrk asks from the other, in interleaved rounds.
 
 CPU time is the worker's own (/proc/PID/schedstat, ns), over the responses of a round. `plain again` is a second worker without the
-module: what it differs from `plain` by is the noise. The scan alone is measured in the same run, through `Stream.feed`.
+module: what it differs from `plain` by is the noise. In the same run the scan alone is measured, through `Stream.feed`, and the read
+that a scanned file takes besides, as nginx itself sends its bytes without seeing them.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "build/nginx/ngx_http_overread_module.so"
 MODSECURITY = Path("/usr/lib/nginx/modules/ngx_http_modsecurity_module.so")
 SIZES = {"1 KiB": 1 << 10, "16 KiB": 16 << 10, "256 KiB": 256 << 10, "1 MiB": 1 << 20}
-CONNECTIONS = 16
-PIECE = 32 << 10  # bytes that nginx reads of a file at a time (output_buffers)
+CONNECTIONS = 16  # keep the worker busy all the time; latencies of one alone are those of a worker with time to spare
+COLUMNS = ("cpu ns", "p50 us", "p99 us", "p50 us alone", "p99 us alone")
+PIECE = 64 << 10  # bytes of a file that the module reads at a time
 CONFIG = """{load}
 daemon off; worker_processes 1; worker_cpu_affinity 01; pid {dir}/nginx.pid; error_log {dir}/error.log; {user}
 events {{ worker_connections 256; }}
@@ -78,9 +80,9 @@ def serving(name: str, settings: str, load: str, files: Path, folder: Path) -> I
         sys.exit(f"bench-proxies: {error}")
 
 
-def load(port: int, path: str, seconds: float) -> tuple[int, float, float]:
+def load(port: int, path: str, seconds: float, connections: int = CONNECTIONS) -> tuple[int, float, float]:
     """Responses, and the latencies' median and 99th percentile in microseconds."""
-    argv = ["taskset", "-c", "1", "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--latency", f"http://127.0.0.1:{port}/{path}"]
+    argv = ["taskset", "-c", "1", "wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--latency", f"http://127.0.0.1:{port}/{path}"]
     shown = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 60, check=True).stdout
     if re.search(r"Non-2xx|Socket errors", shown):
         sys.exit(f"bench-proxies: {shown}")
@@ -107,6 +109,19 @@ def scan_ns(body: bytes) -> float:
             stream.feed(piece)
         stream.finish()
     return (time.thread_time_ns() - started) / rounds
+
+
+def read_ns(path: Path) -> float:
+    """CPU time of reading the file as the module does, ns."""
+    size = path.stat().st_size
+    rounds = max(5, (8 << 20) // size)
+    piece = bytearray(min(PIECE, size))
+    with path.open("rb", buffering=0) as file:
+        started = time.thread_time_ns()
+        for _ in range(rounds):
+            for at in range(0, size, PIECE):
+                os.preadv(file.fileno(), [piece], at)
+        return (time.thread_time_ns() - started) / rounds
 
 
 def page(size: int) -> bytes:
@@ -142,33 +157,32 @@ def main() -> int:
             "ModSecurity + CRS": (f"modsecurity on; modsecurity_rules_file {folder}/crs.conf;", f"load_module {MODSECURITY};"),
         }
         variants = [stack.enter_context(serving(name, *kinds[name], files, folder / name.replace(" ", "-"))) for name in kinds]
-        samples: dict[str, dict[str, list[tuple[float, float, float]]]] = {size: {v.name: [] for v in variants} for size in SIZES}
+        samples: dict[str, dict[str, list[tuple[float, ...]]]] = {size: {v.name: [] for v in variants} for size in SIZES}
         scans: dict[str, list[float]] = {size: [] for size in SIZES}
+        reads: dict[str, list[float]] = {size: [] for size in SIZES}
         for round_ in range(args.rounds + 1):
             for size in SIZES:
-                for v in variants[round_ % 2 :] + variants[: round_ % 2]:
+                first = round_ % len(variants)
+                for v in variants[first:] + variants[:first]:
                     before = cpu_ns(v.worker)
-                    count, median, last = load(v.port, f"{SIZES[size]}.html", args.seconds)
+                    count, *busy = load(v.port, f"{SIZES[size]}.html", args.seconds)
+                    each = (cpu_ns(v.worker) - before) / count
+                    _, *alone = load(v.port, f"{SIZES[size]}.html", args.seconds, 1)
                     if round_:  # the first round warms up
-                        samples[size][v.name].append(((cpu_ns(v.worker) - before) / count, median, last))
+                        samples[size][v.name].append((each, *busy, *alone))
                 scans[size].append(scan_ns(bodies[size]))
+                reads[size].append(read_ns(files / f"{SIZES[size]}.html"))
             print(f"round {round_} of {args.rounds}", file=sys.stderr)
     out = {}
     for size in SIZES:
-        by_variant = {
-            name: {
-                "cpu ns": statistics.median(s[0] for s in rows),
-                "p50 us": statistics.median(s[1] for s in rows),
-                "p99 us": statistics.median(s[2] for s in rows),
-            }
-            for name, rows in samples[size].items()
-        }
+        by_variant = {name: dict(zip(COLUMNS, map(statistics.median, zip(*rows, strict=True)), strict=True)) for name, rows in samples[size].items()}
         paired = {
             name: statistics.median(a[0] - b[0] for a, b in zip(samples[size][name], samples[size]["plain"], strict=True))
             for name in samples[size]
             if name != "plain"
         }
-        out[size] = {"variants": by_variant, "added cpu ns": paired, "scan ns": statistics.median(scans[size]), "bytes": SIZES[size]}
+        parts = {"scan ns": statistics.median(scans[size]), "read ns": statistics.median(reads[size])}
+        out[size] = {"variants": by_variant, "added cpu ns": paired, **parts, "bytes": SIZES[size]}
     results.keep("proxies", out)
     print(json.dumps(out, indent=1))
     return 0
