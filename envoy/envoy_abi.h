@@ -63,6 +63,8 @@ void envoy_dynamic_module_callback_http_filter_scheduler_commit(void* scheduler,
 /* The same by name. Envoy binds a module's symbols when they are first called: one that it lacks would end it with the first response. */
 constexpr const char* kEnvoyCallbacks[] = {
     "envoy_dynamic_module_callback_http_filter_config_define_counter",
+    "envoy_dynamic_module_callback_http_filter_config_define_gauge",
+    "envoy_dynamic_module_callback_http_filter_set_gauge",
     "envoy_dynamic_module_callback_http_filter_increment_counter",
     "envoy_dynamic_module_callback_http_get_headers_size",
     "envoy_dynamic_module_callback_http_get_headers",

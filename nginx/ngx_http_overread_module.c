@@ -115,6 +115,7 @@ typedef struct {
     ngx_event_t timer;
     ngx_msec_t look_ms; /* until the next look at a full socket */
     uint64_t fed, sent;
+    uint64_t flush_until; /* where the producer asked for a flush last: bytes before it that are held go on at once */
     unsigned head_out : 1;
     unsigned active : 1;   /* body bytes are scanned */
     unsigned judged : 1;   /* the verdict is final */
@@ -124,7 +125,6 @@ typedef struct {
     unsigned ended : 1;    /* shortened: what the producer still brings is dropped */
     unsigned broken : 1;   /* and its client must see that it is not the whole */
     unsigned stopped : 1;  /* blocked or cut: nothing more may leave */
-    unsigned flush : 1;    /* the producer asked for a flush of bytes that are held */
     unsigned due : 1;      /* the timer is the delay line's */
     unsigned last : 1;     /* the body's last bytes are a file's, and held */
 } overread_ctx_t;
@@ -552,6 +552,9 @@ static ngx_int_t split(overread_ctx_t* ctx, size_t size) {
     return NGX_OK;
 }
 
+/* While the head waits, its first byte is to be pushed as well. */
+static void want_flush(overread_ctx_t* ctx) { ctx->flush_until = ctx->fed + !ctx->head_out; }
+
 /* Moves what may go, up to `ready` bytes, from the front of the delay line to the chain, and masks it. */
 static ngx_int_t take_held(overread_ctx_t* ctx, uint64_t* ready, ngx_chain_t*** end) {
     while (ctx->held && *ready) {
@@ -564,7 +567,7 @@ static ngx_int_t take_held(overread_ctx_t* ctx, uint64_t* ready, ngx_chain_t*** 
         ctx->held = cl->next;
         cl->next = ctx->busy;
         ctx->busy = cl;
-        cl->buf->flush = ctx->flush;
+        cl->buf->flush = ctx->sent - *ready < ctx->flush_until;
         if (ctx->last && ctx->held == NULL && !ctx->ended) cl->buf->last_buf = cl->buf->last_in_chain = 1;
         if (ctx->redact) ovr_filter_redact(ctx->filter, ctx->sent - *ready, cl->buf->pos, size);
         *ready -= size;
@@ -646,7 +649,6 @@ static ngx_int_t forward(overread_ctx_t* ctx, ngx_chain_t* in, uint64_t released
         ready -= size;
         if (append(r->pool, &end, b) != NGX_OK) return NGX_ERROR;
     }
-    if (ctx->held == NULL) ctx->flush = 0;
     rc = ctx->head_out ? pass_on(ctx, out) : NGX_OK;
     while (out) { /* later filters keep buffers, never our links */
         ngx_chain_t* cl = out;
@@ -1043,8 +1045,8 @@ static ngx_int_t header_filter(ngx_http_request_t* r) {
         /* An error page or an internal redirect takes the place of a response whose head had not gone out. */
         drop_waiting(ctx);
         leave_filter(ctx);
-        ctx->active = ctx->judged = ctx->reported = ctx->flush = ctx->last = ctx->no_store = ctx->redact = 0;
-        ctx->fed = ctx->sent = 0;
+        ctx->active = ctx->judged = ctx->reported = ctx->last = ctx->no_store = ctx->redact = 0;
+        ctx->fed = ctx->sent = ctx->flush_until = 0;
     }
     if (mode == OVR_MODE_OFF || conf->status || r->headers_out.status == NGX_HTTP_SWITCHING_PROTOCOLS) return next_header_filter(r);
     if (ctx == NULL) ctx = new_ctx(r);
@@ -1163,7 +1165,7 @@ static ngx_int_t advance(overread_ctx_t* ctx, ovr_action* action) {
             ctx->looked = 0;
             ngx_free_chain(ctx->request->pool, gone);
             last = ctx->last = b->last_buf;
-            ctx->flush |= b->flush;
+            if (b->flush) want_flush(ctx);
         }
     } else {
         while (ctx->unread && !only_in_file(ctx->unread->buf)) {
@@ -1175,7 +1177,7 @@ static ngx_int_t advance(overread_ctx_t* ctx, ovr_action* action) {
         for (ngx_chain_t* cl = in; cl && rc == NGX_OK; cl = cl->next) {
             rc = scan(ctx, cl->buf->pos, (size_t)ngx_buf_size(cl->buf), action);
             last |= cl->buf->last_buf;
-            ctx->flush |= cl->buf->flush;
+            if (cl->buf->flush) want_flush(ctx);
         }
     }
     if (rc == NGX_OK && last && ctx->active) rc = scan_trailers(ctx, action);
@@ -1243,7 +1245,7 @@ static ngx_int_t flush_held(overread_ctx_t* ctx) {
     ngx_int_t rc;
 
     ctx->due = 0;
-    ctx->flush = 1;
+    want_flush(ctx);
     if (ovr_filter_flush(ctx->filter, &action) != OVR_OK) {
         rc = core_failed(ctx, "the scanner could not flush");
         return rc == NGX_OK ? forward(ctx, NULL, ctx->fed, 1) : rc;

@@ -30,6 +30,7 @@ typedef struct overread_capi {
     int (*filter_verdict)(ovr_filter*, ovr_verdict*);
     const char* (*filter_id)(const ovr_filter*);
     uint64_t (*filter_ignored)(const ovr_filter*);
+    void (*filter_unsent)(ovr_filter*);
     int (*filter_event)(ovr_filter*, const ovr_exchange*, char*, size_t, size_t*);
     void (*filter_close)(ovr_filter*);
     const char* const* (*no_store_strips)(void);

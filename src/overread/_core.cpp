@@ -18,12 +18,12 @@ namespace py = pybind11;
 
 namespace {
 
-const overread_capi TABLE = {OVR_ABI_VERSION,  ovr_scanner_new,     ovr_scanner_free,   ovr_scanner_kernel,  ovr_scanner_site_counts, ovr_stream_open,
-                             ovr_stream_reset, ovr_stream_feed,     ovr_stream_flush,   ovr_stream_trailers, ovr_stream_progress,     ovr_stream_finish,
-                             ovr_stream_close, ovr_filter_open,     ovr_filter_head,    ovr_filter_body,     ovr_filter_flush,        ovr_filter_trailers,
-                             ovr_filter_end,   ovr_filter_redact,   ovr_filter_verdict, ovr_filter_id,       ovr_filter_ignored,      ovr_filter_event,
-                             ovr_filter_close, ovr_no_store_strips, ovr_no_store_sets,  ovr_tier_name,       ovr_family_name,         ovr_part_name,
-                             ovr_decode_name};
+const overread_capi TABLE = {OVR_ABI_VERSION,  ovr_scanner_new,   ovr_scanner_free,    ovr_scanner_kernel,  ovr_scanner_site_counts, ovr_stream_open,
+                             ovr_stream_reset, ovr_stream_feed,   ovr_stream_flush,    ovr_stream_trailers, ovr_stream_progress,     ovr_stream_finish,
+                             ovr_stream_close, ovr_filter_open,   ovr_filter_head,     ovr_filter_body,     ovr_filter_flush,        ovr_filter_trailers,
+                             ovr_filter_end,   ovr_filter_redact, ovr_filter_verdict,  ovr_filter_id,       ovr_filter_ignored,      ovr_filter_unsent,
+                             ovr_filter_event, ovr_filter_close,  ovr_no_store_strips, ovr_no_store_sets,   ovr_tier_name,           ovr_family_name,
+                             ovr_part_name,    ovr_decode_name};
 
 [[noreturn]] void raise(const char* name, const char* message) {
     const py::object type = py::module_::import("overread.errors").attr(name);

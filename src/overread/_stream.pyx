@@ -181,6 +181,7 @@ cdef extern from "_capi.h":
         int (*filter_verdict)(ovr_filter *, ovr_verdict *) noexcept nogil
         const char *(*filter_id)(const ovr_filter *) noexcept nogil
         uint64_t (*filter_ignored)(const ovr_filter *) noexcept nogil
+        void (*filter_unsent)(ovr_filter *) noexcept nogil
         int (*filter_event)(ovr_filter *, const ovr_exchange *, char *, size_t, size_t *) noexcept nogil
         void (*filter_close)(ovr_filter *) noexcept nogil
         const char *const *(*no_store_strips)() noexcept nogil
@@ -866,6 +867,10 @@ cdef class Filter:
         kept = [(n, v) for n, v in self.fields if (n if isinstance(n, bytes) else n.encode("latin-1", "replace")).lower() not in names]
         sets = api.no_store_sets(&count)
         return kept + [(sets[i].name.data[:sets[i].name.size], sets[i].value.data[:sets[i].value.size]) for i in range(count)]
+
+    def unsent(self):
+        """Says of a response that is cut that nothing of it had left, although it might: its event then tells of a block."""
+        api.filter_unsent(self.handle)
 
     @property
     def no_store(self):

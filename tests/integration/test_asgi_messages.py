@@ -314,8 +314,9 @@ def test_what_is_stopped_with_its_only_message_gets_a_page() -> None:
     # The core says cut, for it had let bytes go; but none had left yet.
     head = {**START, "headers": [*HTML, (b"content-encoding", b"gzip")]}
     broken = gzip.compress(b"".join(b"<p>%d</p>" % n for n in range(60000)))[:-2000]
-    sent, _ = serve(app_of(head, {"type": "http.response.body", "body": broken}), "enforce", on_error="block")  # type: ignore[arg-type] # of Policy
+    sent, events = serve(app_of(head, {"type": "http.response.body", "body": broken}), "enforce", on_error="block")  # type: ignore[arg-type] # of Policy
     assert [m.get("status", 0) for m in sent] == [502, 0]
+    assert (events[0]["action"], events[0]["released"], events[0]["head_sent"]) == ("block", 0, False)
 
 
 def test_a_shortened_body_never_waits_for_trailers() -> None:

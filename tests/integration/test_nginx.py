@@ -398,7 +398,7 @@ BAD = [
     ("overread on;", 'overread: expected off, monitor or enforce, found "on"'),
     ("overread_block_from all;", 'overread_block_from: expected weak, strong or certain, found "all"'),
     ("overread_action all block;", 'overread_action: expected weak, strong or certain, found "all"'),
-    ("overread_action strong mask;", 'overread_action: expected log, no-store, redact, trim, truncate or block, found "mask"'),
+    ("overread_action strong mask;", 'overread_action: expected log, no-store, redact, trim, truncate, block or trip, found "mask"'),
     ("overread_action strong;", 'invalid number of arguments in "overread_action" directive'),
     ("overread_action weak log; overread_action weak log;", 'overread_action: "weak" has an action already'),
     ("overread_hold much;", 'overread_hold: expected a size of at most 64m, found "much"'),

@@ -234,6 +234,8 @@ class _Response:
     async def stop(self) -> None:
         assert self.filter is not None
         self.over = self.stopped = True
+        if not self.head_out:
+            self.filter.unsent()
         self.report()
         if self.head_out:
             self.cut = True
