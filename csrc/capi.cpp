@@ -248,6 +248,7 @@ int ovr_scanner_share(ovr_scanner* s, void* memory, size_t size) {
     overread::Shared* shared = overread::Shared::in(memory);
     if (!shared) return OVR_E_ARGUMENT;
     s->shared = shared;
+    s->number = shared->scanners.fetch_add(1, std::memory_order_relaxed);
     std::free(s->own);
     s->own = nullptr;
     return OVR_OK;

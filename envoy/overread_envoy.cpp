@@ -59,7 +59,7 @@ struct Config {
     std::vector<std::string_view> decoded;                                                                                                     // codings
     size_t responses = 0, blocked = 0, cut = 0, shortened = 0, tests = 0, alarms = 0, errors = 0, left_out = 0, ignored = 0, repetitions = 0;  // counter ids
     size_t agent_age = 0, feature_tripped = 0, ignore_expired = 0;                                                                             // gauge ids
-    mutable std::atomic<uint64_t> shown{0};  // the second they were set last
+    mutable std::atomic<uint64_t> shown{0}, ignores_shown{0};  // the second they were set last
     ~Config() {
         if (events_fd >= 0) close(events_fd);
         if (scanner) site_counts.write(scanner);
@@ -243,7 +243,7 @@ void Filter::count_ignored() const {
     if (!settings->ignores) return;
     ovr_ignore line;
     const uint64_t hit = ovr_filter_ignored(scan), now = unix_ms();
-    const bool due = gauges_due(settings->shown, now);  // also counters that are still 0 are to be seen
+    const bool due = gauges_due(settings->ignores_shown, now);  // also counters that are still 0 are to be seen
     for (size_t i = 0; (due || hit >> i) && ovr_ignores_line(settings->ignores, i, &line) == OVR_OK; i++) {
         envoy_buffer label = buffer(line.text);
         if (due || hit >> i & 1) envoy_dynamic_module_callback_http_filter_increment_counter(envoy, config->ignored, &label, 1, hit >> i & 1);
@@ -706,7 +706,7 @@ int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void*
             f->request_headers.emplace_back(name, value);
     }
     if (!f->untouched) ask_for_decoded(f, headers);
-    if (f->config->control) f->tell_tripped(client_says);
+    f->tell_tripped(client_says);
     return kHeadersContinue;
 }
 
@@ -917,8 +917,15 @@ void envoy_dynamic_module_on_http_filter_stream_complete(void*, const void* filt
 
 int envoy_dynamic_module_on_http_filter_local_reply(void*, const void*, uint32_t, envoy_buffer, bool) { return kLocalReplyContinue; }
 
-// A route's or virtual host's settings take the place of the filter's own, all of them; only events go on to the same file.
-const void* envoy_dynamic_module_on_http_filter_per_route_config_new(envoy_buffer, envoy_buffer text) { return new_config(text); }
+// A route's or virtual host's settings take the place of the filter's own, all of them; only events go on to the same file, and the control file is the
+// filter's.
+const void* envoy_dynamic_module_on_http_filter_per_route_config_new(envoy_buffer, envoy_buffer text) {
+    Config* config = new_config(text);
+    if (!config || !config->control) return config;
+    std::fprintf(stderr, "overread: control: stands in the filter's own settings, for all routes\n");
+    delete config;
+    return nullptr;
+}
 void envoy_dynamic_module_on_http_filter_per_route_config_destroy(const void* config) { delete static_cast<const Config*>(config); }
 void envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark(void*, const void*) {}
 void envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark(void*, const void*) {}

@@ -27,7 +27,7 @@ enum {
     EVENT_CAPACITY = 8192,     /* always enough for ovr_filter_event */
     REQUEST_BODY_KEPT = 65536, /* for own-request exclusion; more is not worth the time */
     STATUS_CAPACITY = 8192,    /* and so much for each ignore and feature: */
-    STATUS_LINE = 1024,
+    STATUS_LINE = 2048,
     COUNTED_IGNORES = 256, /* of a configuration: further ones work as well, and are not counted */
     KEY_SIZE = 16,
     ZONE_SIZE = 65536,             /* the counters take one page of it */
@@ -329,14 +329,17 @@ static void report(overread_ctx_t* ctx, const ovr_action* action) {
     exchange.target = bytes(r->unparsed_uri);
     exchange.unix_ms = unix_ms();
     if (ctx->conf->owner && ngx_http_complex_value(r, ctx->conf->owner, &owner) == NGX_OK) exchange.owner = bytes(owner);
-    if (ovr_filter_event(ctx->filter, &exchange, line, EVENT_CAPACITY, &size) != OVR_OK) return;
+    if (ovr_filter_event(ctx->filter, &exchange, line, EVENT_CAPACITY, &size) != OVR_OK) {
+        count(&ctx->counters->errors, 1);
+        return;
+    }
     if (size == 0) {
         count(&ctx->counters->left_out, 1);
         return;
     }
     line[size] = '\n';
     /* One write per line on a descriptor opened for appending: lines of several workers never mix. */
-    if (ngx_write_fd(ctx->conf->events->fd, line, size + 1) != -1) return;
+    if (ngx_write_fd(ctx->conf->events->fd, line, size + 1) == (ssize_t)size + 1) return;
     count(&ctx->counters->errors, 1);
     ngx_log_error(NGX_LOG_ALERT, r->connection->log, ngx_errno, "overread: cannot write to \"%V\"", &ctx->conf->events->name);
 }
@@ -1386,7 +1389,7 @@ static u_char* put_counter(u_char* p, const char* name, const char* help, const 
 }
 
 static u_char* put_label(u_char* p, const ngx_str_t* text) {
-    for (size_t i = 0; i < ngx_min(text->len, STATUS_LINE / 8); i++) {
+    for (size_t i = 0; i < text->len; i++) { /* at most 256, as the core says */
         u_char c = text->data[i];
         if (c == '"' || c == '\\') *p++ = '\\';
         *p++ = c < 0x20 ? '?' : c;

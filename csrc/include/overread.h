@@ -146,7 +146,7 @@ typedef struct ovr_finding {
     uint64_t offset; /* bytes from the start of that part; in a coded body, of what it decodes to */
     uint32_t length; /* bytes */
     float bits;      /* what this finding's level is worth alone */
-    uint64_t digest; /* keyed with the scanner's random key: equal bytes give equal digests in one process */
+    uint64_t digest; /* under options.key, else the scanner's random key: equal bytes give equal digests under one key */
     char name[32];   /* field name when part is OVR_PART_HEADER or OVR_PART_TRAILER, else "" */
 } ovr_finding;
 
@@ -281,7 +281,7 @@ typedef struct ovr_policy {
     double threshold;           /* bits from which a response is `leaked` and the action of tier strong is taken; 0: 22 */
     const ovr_ignores* ignores; /* what is known and harmless; NULL: nothing. Must outlive the filter */
     ovr_control* control;       /* says which mode is the most, and takes alarms of features; NULL: neither. Must outlive the filter */
-    ovr_bytes feature;          /* the feature that makes these responses, copied: 1 to 32 letters, digits, '-', '_' or '.' */
+    ovr_bytes feature;          /* the feature that makes these responses, copied: 1 to 32 letters, digits, '-', '_' or '.', which is not the first */
     ovr_bytes feature_header;   /* a field of the response that names more of them, with commas between; copied */
     uint32_t trip_alarms;       /* so many alarms (events of tier strong or more, and whatever was stopped) trip a feature: 1 to 64. 0: never */
     uint32_t trip_ms;           /* if they come within so long; 0: a minute */

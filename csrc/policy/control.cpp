@@ -13,6 +13,7 @@
 namespace overread {
 namespace {
 
+constexpr size_t MAX_LINE = 1024;
 constexpr size_t SEEN_BYTES = 64;     // of the last lines read: what was replaced in place begins otherwise
 constexpr uint64_t SETTLED_MS = 500;  // after that nobody is still writing a line
 constexpr int LOOKS_AGAIN = 10;       // after a change: a file may change twice within one tick of its clock
@@ -20,7 +21,8 @@ constexpr int LOOKS_AGAIN = 10;       // after a change: a file may change twice
 uint64_t ms_of(const timespec& t) { return uint64_t(t.tv_sec) * 1000 + uint64_t(t.tv_nsec) / 1000000; }
 
 bool is_name(std::string_view name) {
-    return !name.empty() && name.size() <= Control::MAX_NAME && std::all_of(name.begin(), name.end(), [](char c) {
+    // A name is also that of a flag file, and a hidden one would be mistaken for one that is being written.
+    return !name.empty() && name.size() <= Control::MAX_NAME && name[0] != '.' && std::all_of(name.begin(), name.end(), [](char c) {
         return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_' || c == '.';
     });
 }
@@ -53,7 +55,7 @@ bool Control::create() {
     if (fd < 0) return false;
     close(fd);
     if (!open_file()) return false;
-    forget();
+    looks_again_ = LOOKS_AGAIN;  // what stands there is still to be read, through this descriptor
     return fstat(fd_, &seen_) == 0;
 }
 
@@ -78,6 +80,7 @@ void Control::fault(const char* what, int error) {
 }
 
 bool Control::take_fault(char* out, size_t capacity) {
+    if (said_.load(std::memory_order_relaxed)) return false;
     const std::lock_guard<std::mutex> guard(lock_);
     if (said_) return false;
     said_ = true;
@@ -102,6 +105,7 @@ void Control::read(uint64_t unix_ms) {
         if (errno == ENOENT) {
             if (fd_ >= 0) close(fd_);
             fd_ = -1;
+            writable_ = false;
             complained_ = false;
             if (seen_.st_ino) forget();  // not what this process alone knows, for want of a file
             seen_ = {};
@@ -149,20 +153,26 @@ void Control::read_changed(const struct stat& now, bool same, uint64_t unix_ms) 
         forget();
     }
     std::string line;
+    bool skips = false;  // the rest of a line that is too long to be one
     for (uint64_t at = offset_;;) {
         const ssize_t n = pread(fd_, bytes, sizeof bytes, off_t(at));
         if (n < 0) fault("cannot be read", errno);
         if (n <= 0) break;
         at += uint64_t(n);
+        size_t end, from = 0, searched = line.size();
         line.append(bytes, size_t(n));
-        size_t end;
-        size_t from = 0;
-        while ((end = line.find('\n', from)) != line.npos) {
-            if (!take_line(std::string_view(line).substr(from, end - from))) {
+        while ((end = line.find('\n', searched)) != line.npos) {
+            searched = end + 1;
+            if (skips || !take_line(std::string_view(line).substr(from, end - from))) {
                 understood = false;
                 fault("has a line that is not mode=off, mode=monitor, mode=enforce, alarm=, trip= or rearm=; it changes nothing", 0);
             }
+            skips = false;
             from = end + 1;
+        }
+        if (line.size() - from > MAX_LINE) {
+            skips = true;
+            from = line.size();
         }
         offset_ += from;
         tail_.append(line, 0, from);
@@ -214,7 +224,8 @@ bool Control::take_line(std::string_view line) {
         feature.until_ms = until;
     } else {
         feature.tripped = false;
-        feature.rearmed_ms = at;
+        // By hand without a time: older alarms do not count all the same.
+        feature.rearmed_ms = at ? at : feature.alarm_count ? feature.alarms[(feature.alarm_count - 1) % MAX_ALARMS] + 1 : 0;
     }
     return true;
 }
@@ -235,7 +246,20 @@ void Control::publish(uint64_t unix_ms) {
 
 bool Control::append(const std::string& line) {
     if (!writable_ && !open_file()) return false;
-    return writable_ && (seen_.st_size < off_t(MAX_FILE / 2) || line[0] != 'a') && write(fd_, line.data(), line.size()) == ssize_t(line.size());
+    if (!writable_) {
+        errno = EACCES;
+        return false;
+    }
+    // What machines write leaves room for operators.
+    if (seen_.st_size >= off_t(MAX_FILE / 2) && line[0] != 'm' && line[0] != 'r') {
+        errno = EFBIG;
+        return false;
+    }
+    struct stat now {};
+    char last = '\n';
+    if (fstat(fd_, &now) == 0 && now.st_size > 0 && pread(fd_, &last, 1, now.st_size - 1) != 1) last = '\n';
+    const std::string whole = last == '\n' ? line : "\n" + line;  // somebody left his line without an end
+    return write(fd_, whole.data(), whole.size()) == ssize_t(whole.size());
 }
 
 // What cannot be written holds in this process all the same.
@@ -272,6 +296,11 @@ bool Control::alarm(int index, uint64_t unix_ms, const Tripping& t) {
     read(unix_ms);
     Feature& f = features_[index];
     if (f.tripped) return false;  // its alarms are known
+    if (t.at_once) {
+        const std::string until = t.rearm_ms ? " until=" + std::to_string(unix_ms + t.rearm_ms) : "";
+        tell(std::string("trip=") + f.name + " at=" + std::to_string(unix_ms) + until + "\n", unix_ms);
+        return f.tripped;
+    }
     const std::string name = f.name, at = " at=" + std::to_string(unix_ms);
     tell("alarm=" + name + at + "\n", unix_ms);
     const uint64_t since = std::max(unix_ms - std::min(unix_ms, t.window_ms), f.rearmed_ms);
@@ -283,17 +312,20 @@ bool Control::alarm(int index, uint64_t unix_ms, const Tripping& t) {
 
 bool Control::trip(int index, uint64_t unix_ms, uint64_t until_ms) {
     const std::lock_guard<std::mutex> guard(lock_);
+    read(unix_ms);  // the file may be another by now
     const std::string until = until_ms ? " until=" + std::to_string(until_ms) : "";
     return tell(std::string("trip=") + features_[index].name + " at=" + std::to_string(unix_ms) + until + "\n", unix_ms);
 }
 
 bool Control::rearm(int index, uint64_t unix_ms) {
     const std::lock_guard<std::mutex> guard(lock_);
+    read(unix_ms);
     return tell(std::string("rearm=") + features_[index].name + " at=" + std::to_string(unix_ms) + "\n", unix_ms);
 }
 
 bool Control::set_mode(int mode, uint64_t unix_ms) {
     const std::lock_guard<std::mutex> guard(lock_);
+    read(unix_ms);
     return tell(std::string("mode=") + MODES[mode] + "\n", unix_ms);
 }
 

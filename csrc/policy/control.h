@@ -26,6 +26,7 @@ struct Tripping {
     uint32_t alarms = 0;     // 0: never
     uint64_t window_ms = 0;  // within so long
     uint64_t rearm_ms = 0;   // and is rearmed after so long; 0: by hand
+    bool at_once = false;    // this one alarm does it
 };
 
 class Control {
@@ -86,7 +87,8 @@ class Control {
     std::atomic<uint64_t> tripped_{0}, agent_ms_{0};
     std::mutex lock_;  // of all below
     int fd_ = -1;
-    bool writable_ = false, complained_ = false, said_ = true;
+    bool writable_ = false, complained_ = false;
+    std::atomic<bool> said_{true};
     struct stat seen_ {};
     int looks_again_ = 0;
     uint64_t offset_ = 0;  // of the first line that was not read

@@ -49,15 +49,15 @@ struct Text {
     void quoted(const char* s) { quoted(reinterpret_cast<const uint8_t*>(s), std::strlen(s)); }
 };
 
-void write_features(Text& t, const char* name, Control* control, uint64_t features) {
-    if (!features) return;
-    t.format(",\"%s\":[", name);
-    const uint64_t first = features & (~features + 1);
-    for (uint64_t left = features; left; left &= left - 1) {
+void write_features(Text& t, const Event& e) {
+    for (int i = 0; i < e.feature_count; i++) t.format("%s\"%s\"", i ? "," : ",\"features\":[", e.features[i]);
+    if (e.feature_count) t.put(']');
+    const uint64_t first = e.tripped & (~e.tripped + 1);
+    for (uint64_t left = e.tripped; left; left &= left - 1) {
         ovr_feature feature;
-        if (control->info(size_t(__builtin_ctzll(left)), &feature)) t.format("%s\"%s\"", left & first ? "" : ",", feature.name);
+        if (e.control->info(size_t(__builtin_ctzll(left)), &feature)) t.format("%s\"%s\"", left & first ? ",\"tripped\":[" : ",", feature.name);
     }
-    t.put(']');
+    if (e.tripped) t.put(']');
 }
 
 }  // namespace
@@ -83,8 +83,7 @@ size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t c
     if (*e.trace_id) t.format(",\"trace_id\":\"%s\"", e.trace_id);
     if (*e.request_id) t.format(",\"request_id\":\"%s\"", e.request_id);
     if (e.owned) t.format(",\"owner\":\"%016llx\"", static_cast<unsigned long long>(e.owner));
-    write_features(t, "features", e.control, e.features);
-    write_features(t, "tripped", e.control, e.tripped);
+    write_features(t, e);
     t.format(",\"status\":%u,\"tier\":\"%s\",\"bits\":", e.status, ovr_tier_name(v.tier));
     t.decimal(v.bits, 2);
     t.raw(",\"probability\":");

@@ -26,8 +26,10 @@ struct Event {
     uint64_t left_out = 0;  // events that were not written before this one
     unsigned ignored = 0;   // lines of the operator's that took something out of the response
     Control* control = nullptr;
-    uint64_t features = 0, tripped = 0;  // of the control's
-    bool keyed = false;                  // digests are under the operator's key
+    const char* features[8] = {};
+    int feature_count = 0;
+    uint64_t tripped = 0;  // of the control's
+    bool keyed = false;    // digests are under the operator's key
     bool owned = false;
     uint64_t owner = 0;  // digest of whose response it is
 };

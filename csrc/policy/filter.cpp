@@ -11,7 +11,6 @@
 namespace overread {
 namespace {
 
-constexpr int MAX_FEATURES = 8;    // of one response
 constexpr size_t WATCHED = 16384;  // bytes of a chunk that are looked through again where it brings a response to redact
 
 std::string_view text_of(const ovr_bytes& b) { return {reinterpret_cast<const char*>(b.data), b.size}; }
@@ -33,7 +32,11 @@ Filter::Filter(const Scanner& scanner, Shared& shared, const ovr_policy& policy,
       redacts_(policy.mode == OVR_MODE_ENFORCE && plan_.takes(OVR_DO_REDACT)) {
     if (policy.test_key.size) test_key_ = overread::test_key(policy.test_key.data);
     if (policy.feature_header.size) std::memcpy(feature_header_, policy.feature_header.data, policy.feature_header.size);
-    if (control && policy.feature.size) feature_ = control->feature(text_of(policy.feature));
+    if (control && policy.feature.size) {
+        feature_ = control->feature(text_of(policy.feature));
+        std::memcpy(feature_name_, policy.feature.data, policy.feature.size);
+        feature_name_[policy.feature.size] = 0;
+    }
     policy_.test_key.data = policy_.feature.data = policy_.feature_header.data = nullptr;  // the caller's
     if (policy_.watch) shared_key_ = shared_.key.get();
     if (redacts_) before_.reset(new (std::nothrow) Stream(scanner));
@@ -57,7 +60,8 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     released_ = 0;
     status_ = response.status;
     trips_ = false;
-    features_ = tripped_ = left_out_ = 0;
+    tripped_ = left_out_ = 0;
+    header_feature_count_ = 0;
     told_ = Told::open;
     unix_ms_ = response.unix_ms;
     has_fields_ = response.header_count > 0;
@@ -278,7 +282,7 @@ void Filter::act(ovr_action* action, bool at_end) {
     if (stopped() || at_end) count();
     if ((stopped() || at_end) && !noted_) {
         noted_ = true;
-        if (!stream_.sighting().seen()) repeated_ = repetition_.end(tables(), stream_);
+        if (!stream_.sighting().seen()) repeated_ = repetition_.end(tables(), stream_, stopped());
     }
     const bool told = stream_.bits() >= WEAK_BITS || stream_.sighting().seen() || repeated_.bits || difference_.is != Twin::Is::none;
     if (!reported_ && (stopped() || (at_end && told))) {
@@ -289,36 +293,44 @@ void Filter::act(ovr_action* action, bool at_end) {
     }
 }
 
-// Who reads events of so many features in one response would not know which is to blame.
+// Names stay names until there is an alarm: an origin that invents some must not use up the control's numbers.
 void Filter::take_features(const ovr_response& response) {
-    auto add = [&](int feature) {
-        if (feature != Control::NONE && __builtin_popcountll(features_) < MAX_FEATURES) features_ |= uint64_t(1) << feature;
-    };
-    add(feature_);
     for (size_t i = 0; policy_.feature_header.size && i < response.header_count; i++) {
         const ovr_header& h = response.headers[i];
         if (!same_name(text_of(h.name), {feature_header_, policy_.feature_header.size})) continue;
         std::string_view list = text_of(h.value);
-        while (!list.empty()) {
+        while (!list.empty() && header_feature_count_ + (feature_ != Control::NONE) < MAX_FEATURES) {
             const size_t comma = std::min(list.find(','), list.size());
             std::string_view name = list.substr(0, comma);
             list.remove_prefix(std::min(comma + 1, list.size()));
             while (!name.empty() && name.front() == ' ') name.remove_prefix(1);
             while (!name.empty() && name.back() == ' ') name.remove_suffix(1);
-            add(control_->feature(name));
+            if (!Control::is_name({reinterpret_cast<const uint8_t*>(name.data()), name.size()})) continue;
+            char* kept = header_features_[header_feature_count_++];
+            std::memcpy(kept, name.data(), name.size());
+            kept[name.size()] = 0;
         }
     }
 }
 
+// Their names, each once.
+int Filter::features(const char* names[MAX_FEATURES]) const {
+    int count = 0;
+    if (feature_ != Control::NONE) names[count++] = feature_name_;
+    for (int i = 0; i < header_feature_count_; i++)
+        if (std::none_of(names, names + count, [&](const char* n) { return std::strcmp(n, header_features_[i]) == 0; })) names[count++] = header_features_[i];
+    return count;
+}
+
 // Tells an alarm of the response's features. Monitor changes nothing, so it trips nothing.
 void Filter::alarm() {
-    if (!features_ || !unix_ms_ || !enforces() || is_test() || !(stopped() || bits() >= plan_.threshold())) return;
-    const Tripping tripping{policy_.trip_alarms, policy_.trip_ms ? policy_.trip_ms : 60000, policy_.rearm_ms};
-    for (uint64_t left = features_; left; left &= left - 1) {
-        const int feature = __builtin_ctzll(left);
-        const bool now = trips_ ? control_->trip(feature, unix_ms_, tripping.rearm_ms ? unix_ms_ + tripping.rearm_ms : 0)
-                                : tripping.alarms && control_->alarm(feature, unix_ms_, tripping);
-        if (now) tripped_ |= uint64_t(1) << feature;
+    if (!control_ || !unix_ms_ || !enforces() || is_test() || !(stopped() || bits() >= plan_.threshold())) return;
+    if (!trips_ && !policy_.trip_alarms) return;
+    const Tripping tripping{policy_.trip_alarms, policy_.trip_ms ? policy_.trip_ms : 60000, policy_.rearm_ms, trips_};
+    const char* names[MAX_FEATURES];
+    for (int i = 0, n = features(names); i < n; i++) {
+        const int feature = control_->feature(names[i]);
+        if (feature != Control::NONE && control_->alarm(feature, unix_ms_, tripping)) tripped_ |= uint64_t(1) << feature;
     }
 }
 
@@ -343,14 +355,15 @@ size_t Filter::event(const ovr_exchange& x, char* buffer, size_t capacity) {
     verdict(&e.verdict);
     if (told_ == Told::open) {
         const bool weak = !stopped() && !test && e.verdict.bits < plan_.threshold();
-        told_ = shared_.events.take(x.unix_ms, weak, policy_.events_per_second, policy_.weak_sample) ? Told::yes : Told::no;
+        const uint64_t now = x.unix_ms ? x.unix_ms : unix_ms_;
+        told_ = shared_.events.take(now, weak, now ? policy_.events_per_second : 0, policy_.weak_sample) ? Told::yes : Told::no;
         if (told_ == Told::yes) left_out_ = shared_.events.left_out();
     }
     if (told_ == Told::no) return 0;
     e.left_out = left_out_;
     e.ignored = unsigned(__builtin_popcountll(ignored()));
     e.control = control_;
-    e.features = features_;
+    e.feature_count = features(e.features);
     e.tripped = tripped_;
     const bool owned = stream_.scanner().keyed && x.struct_size >= sizeof x && x.owner.size;
     if (owned) e.owner = keyed_digest(stream_.scanner().owner_key, x.owner.data, x.owner.size);

@@ -14,6 +14,8 @@
 
 namespace overread {
 
+constexpr int MAX_FEATURES = 8;  // of one response: who reads of more would not know which is to blame
+
 class Filter {
   public:
     Filter(const Scanner& scanner, Shared& shared, const ovr_policy& policy, const Ignores* ignores, Control* control);
@@ -43,7 +45,7 @@ class Filter {
     void look_around();
     // What acts: less than was found where the page publishes it.
     double bits() const { return same_ ? std::min(stream_.bits(), WEAK_BITS) : stream_.bits(); }
-    Repetition::Tables tables() const { return {shared_.paths, shared_.signs, shared_key_, uint32_t(stream_.scanner().key.k0)}; }
+    Repetition::Tables tables() const { return {shared_.paths, shared_.signs, shared_key_, stream_.scanner().number}; }
     bool stopped() const { return verb_ != OVR_PASS; }
     bool watches() const { return may_redact_ && !redaction_.active() && !stopped(); }
     void feed(const uint8_t* data, size_t size);
@@ -51,6 +53,7 @@ class Filter {
     bool is_test() { return stream_.sighting().seen() && stream_.bits() < WEAK_BITS; }
     void take_ids(const ovr_request* request);
     void take_features(const ovr_response& response);
+    int features(const char* names[MAX_FEATURES]) const;
     void alarm();
     void look_for_token(const ovr_request& request);
     void decide(bool at_end);
@@ -75,8 +78,11 @@ class Filter {
     std::unique_ptr<Stream> before_;  // the stream before the chunk that may bring it to redact
     Redaction redaction_;
     char feature_header_[MAX_FIELD_NAME];
-    int feature_ = Control::NONE;          // the policy's
-    uint64_t features_ = 0, tripped_ = 0;  // of this response
+    int feature_ = Control::NONE;  // the policy's
+    char feature_name_[Control::MAX_NAME + 1] = "";
+    char header_features_[MAX_FEATURES][Control::MAX_NAME + 1];
+    int header_feature_count_ = 0;
+    uint64_t tripped_ = 0;                 // by this response
     uint64_t unix_ms_ = 0, left_out_ = 0;  // events before this one's
     enum class Told : uint8_t { open, no, yes } told_ = Told::open;
     bool trips_ = false;     // its action is to trip at once

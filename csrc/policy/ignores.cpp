@@ -8,6 +8,7 @@ namespace overread {
 namespace {
 
 constexpr uint64_t DAY_MS = 86400000;
+constexpr size_t MAX_LINE = 256;  // metrics have it as a label
 
 // Days since 1970-01-01 (Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil).
 int64_t days_from_civil(int64_t y, unsigned m, unsigned d) {
@@ -40,6 +41,24 @@ bool read_family(std::string_view text, Family& out) {
 
 }  // namespace
 
+// Whether a path is what it looks like: a proxy that routes by "/account" is asked for it as "/docs/../account" too (RFC 3986,
+// section 5.2.4), and the client chooses how.
+bool is_plain(std::string_view path) {
+    auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? char(c | 0x20) : c; };
+    for (size_t i = 0; i < path.size(); i++) {
+        if (path[i] == '\\') return false;
+        if (path[i] == '%' && i + 2 < path.size()) {
+            const char a = path[i + 1], b = lower(path[i + 2]);
+            if ((a == '2' && (b == 'e' || b == 'f')) || (a == '5' && b == 'c')) return false;
+        }
+        if (path[i] != '/') continue;
+        const std::string_view rest = path.substr(i + 1);
+        const std::string_view segment = rest.substr(0, std::min(rest.find('/'), rest.size()));
+        if (segment == "." || segment == ".." || (segment.empty() && !rest.empty())) return false;
+    }
+    return true;
+}
+
 bool fits(std::string_view pattern, std::string_view path) {
     size_t p = 0, s = 0, star = std::string_view::npos, from = 0;
     while (s < path.size()) {
@@ -64,6 +83,8 @@ const char* Ignores::add(std::string_view line, const Ruleset* rules) {
     Ignored entry{};
     Place place{std::string(line), "*", 0};
     bool named = false;
+    if (line.size() > MAX_LINE || std::any_of(line.begin(), line.end(), [](char c) { return (c < 0x20 && c != '\t') || c > 0x7e; }))
+        return "expected at most 256 printable ASCII characters; a path has others percent-encoded";
     if (entries_.size() == MAX_IGNORED) return "the list has 64 already; so many say that a rule is wrong";
     while (true) {
         const Field field = next_field(line);
@@ -117,8 +138,10 @@ Ignoring Ignores::of(const ovr_bytes& target, uint64_t unix_ms) const {
     std::string_view path(reinterpret_cast<const char*>(target.data), target.size);
     path = path.substr(0, std::min(path.find('?'), path.find('#')));
     out.entries = entries_.data();
+    const bool plain = is_plain(path);
     for (size_t i = 0; i < entries_.size(); i++) {
-        if (!unix_ms || unix_ms >= places_[i].until_ms || !fits(places_[i].path, path)) continue;
+        if (!unix_ms || unix_ms >= places_[i].until_ms) continue;
+        if (places_[i].path != "*" && (!plain || !fits(places_[i].path, path))) continue;
         out.active |= uint64_t(1) << i;
         out.digests |= entries_[i].what == Ignored::What::digest;
     }

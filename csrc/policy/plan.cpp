@@ -44,7 +44,7 @@ const char* Plan::fault(const ovr_policy& p) {
     if (p.on_error < OVR_ON_ERROR_PASS || p.on_error > OVR_ON_ERROR_BLOCK) return "policy.on_error is out of range";
     if (!(p.threshold == 0 || (p.threshold >= WEAK_BITS && p.threshold <= MAX_BLOCK_BITS))) return "policy.threshold must be 0, or 14 to 1000 bits";
     if (p.trip_alarms > Control::MAX_ALARMS) return "policy.trip_alarms must be at most 64";
-    if (p.feature.size && !Control::is_name(p.feature)) return "policy.feature must be 1 to 32 letters, digits, '-', '_' or '.'";
+    if (p.feature.size && !Control::is_name(p.feature)) return "policy.feature must be 1 to 32 letters, digits, '-', '_' or '.', which is not the first";
     if (p.feature_header.size > MAX_FIELD_NAME || (p.feature_header.size && !p.feature_header.data)) return "policy.feature_header must have at most 64 bytes";
     return nullptr;
 }

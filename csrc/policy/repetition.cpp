@@ -39,6 +39,11 @@ double log_factorial(uint64_t n) {  // Stirling's series
     return x * std::log(x) - x + 0.5 * std::log(6.283185307179586 * x) + 1 / (12 * x) - 1 / (360 * x * x * x);
 }
 
+constexpr uint64_t NO_SIGN = 1;  // no digest of one
+
+// A response that began later may have ended first, so `then` may lie ahead.
+bool is_past(uint32_t then, uint32_t now) { return then < now && now - then >= DAY; }
+
 }  // namespace
 
 double Paths::log2_tail(double mean, uint64_t count) {
@@ -50,7 +55,7 @@ double Paths::log2_tail(double mean, uint64_t count) {
 
 Paths::Entry* Paths::entry(uint64_t prefix, uint32_t now) {
     Entry* set = entries_ + mix(prefix) % (ENTRIES / WAYS) * WAYS;
-    auto expired = [now](const Entry& e) { return now - uint32_t(e.since.load(std::memory_order_relaxed) >> 1) >= DAY; };
+    auto expired = [now](const Entry& e) { return is_past(uint32_t(e.since.load(std::memory_order_relaxed) >> 1), now); };
     Entry* least = set;
     for (Entry* e = set; e < set + WAYS; e++) {
         if (e->key.load(std::memory_order_acquire) == prefix && !expired(*e)) return e;
@@ -114,7 +119,7 @@ Signs::Sign Signs::find(uint64_t key, uint32_t now) const {
     const Entry* set = entries_ + mix(key) % (ENTRIES / WAYS) * WAYS;
     for (const Entry* e = set; e < set + WAYS; e++) {
         const Sign s = read(*e);
-        if (s.count && s.key == key && now - s.last < DAY) return s;
+        if (s.count && s.key == key && !is_past(s.last, now)) return s;
     }
     return {};
 }
@@ -125,7 +130,7 @@ bool Signs::see(uint64_t key, uint64_t digest, uint32_t now, uint32_t worker) {
     uint64_t least = UINT64_MAX;
     for (Entry* e = set; e < set + WAYS; e++) {
         Sign s = read(*e);
-        const bool live = s.count && now - s.last < DAY;
+        const bool live = s.count && !is_past(s.last, now);
         if (live && s.key == key) {
             const bool stood = s.digest == digest;
             if (!stood) s = {key, digest, now, now, 0, 0};
@@ -159,7 +164,7 @@ void Repetition::head(const Tables& tables, const ovr_response& response, uint32
 // Of the bytes and their offset. The path is the key, so that one published text is not looked for on every path.
 uint64_t Repetition::digest(const Tables& tables, const RawSign& sign) const {
     uint64_t digest = keyed_digest({tables.key.k0 ^ where_.path, tables.key.k1 ^ sign.first}, sign.bytes, sign.size);
-    return std::max<uint64_t>(1, digest);
+    return std::max(NO_SIGN + 1, digest);
 }
 
 bool Repetition::same(const Tables& tables, const Stream& stream) {
@@ -172,15 +177,19 @@ bool Repetition::same(const Tables& tables, const Stream& stream) {
     return same;
 }
 
-Repeated Repetition::end(const Tables& tables, const Stream& stream) {
+Repeated Repetition::end(const Tables& tables, const Stream& stream, bool stopped) {
     if (!watch_ || !fresh_ || !stream.has_body()) return {0, 0, 0};
     const RawSign sign = stream.raw_sign();
     double bits = 0;
     if (sign.size) {
         const uint64_t found = digest(tables, sign);
-        tables.signs.see(where_.path, found, now_, tables.worker);
+        // What was stopped was not published: who asks for a leak again and again must not make it pass. It breaks a row all the same.
+        const Signs::Sign known = tables.signs.find(where_.path, now_);
+        if (!stopped || (known.count && known.digest != found)) tables.signs.see(where_.path, stopped ? NO_SIGN : found, now_, tables.worker);
         const bool stood = tables.signs.see(found, found, now_, tables.worker);
         if (!stood) bits = sign.bits;
+    } else if (tables.signs.find(where_.path, now_).count) {
+        tables.signs.see(where_.path, NO_SIGN, now_, tables.worker);  // a fetch without it: the row is broken
     }
     return watch_ & OVR_WATCH_REPETITION ? tables.paths.count(where_.prefix, now_, bits) : Repeated{0, 0, 0};
 }

@@ -79,7 +79,7 @@ class Repetition {
     // Whether the stream's evidence is what this place has shown in every fetch.
     bool same(const Tables& tables, const Stream& stream);
     // The response is over, and counted once.
-    Repeated end(const Tables& tables, const Stream& stream);
+    Repeated end(const Tables& tables, const Stream& stream, bool stopped);
     uint32_t times() const { return times_; }
 
   private:

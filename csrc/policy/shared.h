@@ -16,9 +16,10 @@ namespace overread {
 
 struct Shared {
     // Of this layout; another build's memory is not used.
-    static constexpr uint64_t LAYOUT = 0x6f76722d73686102;
+    static constexpr uint64_t LAYOUT = 0x6f76722d73686103;
     std::atomic<uint64_t> layout;
     SharedKey key;
+    std::atomic<uint32_t> scanners;  // that share it, now or before
     Breaker breaker;
     EventLimit events;
     SiteCounts site;

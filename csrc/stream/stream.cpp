@@ -59,6 +59,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     html_end_ = first_html_end_ = last_text_ = last_sign_ = 0;
     carry_size_ = 0;
     kept_count_ = 0;
+    marks_ignored_ = false;
     levels_ = Levels();
     assessment_.bits = 0;
     assessment_.term_count = 0;
@@ -469,15 +470,15 @@ void Stream::accept(const Anchor& a, const View& view, const Match& m, uint64_t 
         exempt_++;
         return;
     }
+    const Check check = scanner_->rules->rules[a.rule].check;
+    uint16_t& escaped = escaped_[check == Check::escaped_header];
+    if (is_escaped(check) && escaped < MAX_ESCAPED) escaped++;
     if (ignores(a.rule, {value, value_size})) return;
     if (spans_) {
         // Verifiers stop at a bound; what they begin is as much a secret behind it.
         const bool pem = size_t(m.end - m.start) > 10 && std::memcmp(whole, "-----BEGIN", 10) == 0;
         spans_->add(start, end, pem ? Rest::pem : end - start >= LONG_MATCH ? Rest::line : Rest::none);
     }
-    const Check check = scanner_->rules->rules[a.rule].check;
-    uint16_t& escaped = escaped_[check == Check::escaped_header];
-    if (is_escaped(check) && escaped < MAX_ESCAPED) escaped++;
     auto add = [&](Group group, uint8_t level) {
         last_sign_ = end;
         dirty_ = true;
@@ -576,12 +577,19 @@ RawState Stream::raw_state() const {
 }
 
 bool Stream::ignores(uint16_t rule, ovr_bytes value) const {
-    if (!ignoring_.active || rule == UINT16_MAX) return false;
-    const uint64_t digest = ignoring_.digests && value.data ? keyed_digest(scanner_->digest_key, value.data, value.size) : 0;
-    const uint64_t hit = ignoring_.of(scanner_->rules->rules[rule], digest);
+    const uint64_t hit = ignored_by(rule, value);
     ignored_ |= hit;
     return hit != 0;
 }
+
+uint64_t Stream::ignored_by(uint16_t rule, ovr_bytes value) const {
+    if (!ignoring_.active || rule == UINT16_MAX) return 0;
+    const uint64_t digest = ignoring_.digests && value.data ? keyed_digest(scanner_->digest_key, value.data, value.size) : 0;
+    return ignoring_.of(scanner_->rules->rules[rule], digest);
+}
+
+// What the body's end decides is asked at every chunk, and counts as a hit at the end only.
+bool Stream::native_ignored(uint16_t rule) const { return marks_ignored_ ? ignores(rule) : ignored_by(rule) != 0; }
 
 // A level stands as long as the kinds of bytes are there that it is made of (docs/evidence.md, the raw group).
 RawState Stream::without_ignored(RawState raw) const {
@@ -590,12 +598,13 @@ RawState Stream::without_ignored(RawState raw) const {
         Builtin rule;
     } RULES[] = {
         {RAW_NUL | RAW_RUN, Builtin::raw_nul}, {RAW_CONTROL, Builtin::raw_control}, {RAW_UTF8, Builtin::raw_utf8}, {RAW_PAIR, Builtin::raw_pointer_pair}};
-    const bool no_memory = raw.level >= 4 && ignores(builtin(Builtin::raw_mixed));
-    const bool no_transition = raw.level >= 3 && ignores(builtin(Builtin::raw_after_text));
-    if (raw.file) ignores(builtin(Builtin::raw_file));  // names what is there, and is no evidence
+    const bool no_memory = raw.level >= 4 && native_ignored(builtin(Builtin::raw_mixed));
+    const bool no_transition = raw.level >= 3 && native_ignored(builtin(Builtin::raw_after_text));
+    if (raw.file) native_ignored(builtin(Builtin::raw_file));  // names what is there, and is no evidence
     for (const auto& r : RULES)
-        if (raw.kinds & r.kinds && ignores(builtin(r.rule))) raw.kinds &= uint8_t(~r.kinds);
+        if (raw.kinds & r.kinds && native_ignored(builtin(r.rule))) raw.kinds &= uint8_t(~r.kinds);
     if (!(raw.kinds & (RAW_NUL | RAW_CONTROL | RAW_UTF8))) return RawState();
+    if (!(raw.kinds & RAW_UTF8)) raw.invalid_utf8 = false;
     const int kinds = __builtin_popcount(raw.kinds & (RAW_NUL | RAW_CONTROL | RAW_UTF8 | RAW_PAIR));
     if (raw.level >= 4 && (!(raw.kinds & (RAW_RUN | RAW_PAIR)) || no_memory)) raw.level = 3;
     if (raw.level >= 3 && ((kinds < 2 && !(raw.kinds & RAW_NUL)) || no_transition)) raw.level = 2;
@@ -606,9 +615,9 @@ RawState Stream::without_ignored(RawState raw) const {
 // Of the body; what stands in the head is counted apart.
 uint8_t Stream::place_level() const {
     const PlaceState& place = place_.state();
-    const uint8_t level = place.level && !ignores(builtin(place.sign)) ? place.level : uint8_t(PLACE_NONE);
+    const uint8_t level = place.level && !native_ignored(builtin(place.sign)) ? place.level : uint8_t(PLACE_NONE);
     const bool page_goes_on = html_end_ && last_text_ > html_end_ && level < PLACE_HTML_TAIL;
-    return page_goes_on && !ignores(builtin(Builtin::html_tail)) ? uint8_t(PLACE_HTML_TAIL) : level;
+    return page_goes_on && !native_ignored(builtin(Builtin::html_tail)) ? uint8_t(PLACE_HTML_TAIL) : level;
 }
 
 void Stream::reassess() {
@@ -673,14 +682,16 @@ uint64_t Stream::undelayed() const {
 }
 
 Stream::Text Stream::text() const {
-    if (!is_text(content_.cls)) return Text::no;
+    const bool ignored = ignored_by(builtin(Builtin::raw_nul)) && ignored_by(builtin(Builtin::raw_control)) && ignored_by(builtin(Builtin::raw_utf8));
+    if (!is_text(content_.cls) || ignored) return Text::no;
     return content_.charset == Charset::utf8 || content_.charset == Charset::unknown ? Text::utf8 : Text::bytes;
 }
 
 uint64_t Stream::document_end() const {
-    if (place_.state().level && (place_.state().sign == Builtin::json_tail || in_container())) return place_.state().first;
+    const PlaceState& place = place_.state();
+    if (place.level && (place.sign == Builtin::json_tail || in_container()) && !ignored_by(builtin(place.sign))) return place.first;
     // Another page's end may stand in what follows the first.
-    return html_end_ && last_text_ > first_html_end_ ? first_html_end_ : UINT64_MAX;
+    return html_end_ && last_text_ > first_html_end_ && !ignored_by(builtin(Builtin::html_tail)) ? first_html_end_ : UINT64_MAX;
 }
 
 ovr_progress Stream::progress() const {
@@ -689,6 +700,7 @@ ovr_progress Stream::progress() const {
 }
 
 void Stream::add_native_findings() {
+    marks_ignored_ = true;
     const RawState raw = raw_state();
     if (raw.level) {
         const uint32_t length = uint32_t(std::min<uint64_t>(raw.last - raw.first + 1, UINT32_MAX));
@@ -703,7 +715,7 @@ void Stream::add_native_findings() {
     }
     const PlaceState& place = place_.state();
     if (!place_level()) return;
-    if (place.level && !ignores(builtin(place.sign)))
+    if (place.level && !native_ignored(builtin(place.sign)))
         add_finding(builtin(place.sign), OVR_PART_BODY, place.first, uint32_t(std::min<uint64_t>(total_ - place.first, UINT32_MAX)), {nullptr, 0}, nullptr,
                     GROUP_PLACE, place.level);
     else

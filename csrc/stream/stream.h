@@ -30,6 +30,7 @@ struct Scanner {
     DigestKey owner_key;   // of whose response it is
     bool keyed = false;    // these two are the operator's
     Bounds bounds;         // of what is decoded
+    uint32_t number = 0;   // among those that share memory
 };
 
 // What raw bytes of a body begin with, for what compares responses.
@@ -136,6 +137,8 @@ class Stream {
     void accept(const Anchor& anchor, const View& view, const Match& match, uint64_t start, uint64_t end);
     void save_carry(const uint8_t* data, size_t size);
     bool ignores(uint16_t rule, ovr_bytes value = {}) const;
+    uint64_t ignored_by(uint16_t rule, ovr_bytes value = {}) const;
+    bool native_ignored(uint16_t rule) const;
     RawState raw_state() const;
     RawState without_ignored(RawState raw) const;
     uint8_t place_level() const;
@@ -194,6 +197,7 @@ class Stream {
     OwnRequest own_;
     Ignoring ignoring_;
     mutable uint64_t ignored_ = 0;  // what was asked and hit
+    bool marks_ignored_ = false;
     Levels levels_;
     bool dirty_ = false;
     uint16_t escaped_[2] = {};  // signs of escaped text that count: runs, header lines

@@ -116,8 +116,11 @@ void RawTracker::judge() {
         best_.file = file_;
         best_.open = !seen;
         best_.last = last_raw_;
-        sign_size_ = seen ? head_size_ : 0;
+        sign_size_ = seen && !several_ ? head_size_ : 0;
         std::memcpy(sign_, head_, sign_size_);
+    } else if (level >= 2) {
+        several_ = true;  // no one sign tells of all that stands here
+        sign_size_ = 0;
     }
 }
 

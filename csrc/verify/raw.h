@@ -116,6 +116,7 @@ class RawTracker {
     RawState best_;
     uint8_t sign_[sizeof head_];  // head_ of the best region
     uint8_t sign_size_ = 0;
+    bool several_ = false;  // regions
 };
 
 }  // namespace overread

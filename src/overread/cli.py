@@ -13,7 +13,7 @@ from pathlib import Path
 from . import __version__, _core, events, rule_page, ruleset, selftest, show, site_counts
 from ._stream import Scanner
 from .control import MODES, Control
-from .errors import OverreadError
+from .errors import ConfigError, OverreadError
 from .policy import block_bits
 from .ruleset import Ruleset
 from .scan_files import Report, scan_path
@@ -85,6 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     agent = commands.add_parser("agent", help="watch a control file: call webhooks and write flag files when a feature is switched off or on")
     agent.add_argument("--control", type=Path, required=True, metavar="FILE", help="the filters' control file")
     agent.add_argument("--webhook", action="append", default=[], metavar="URL", help="called with a JSON object; may be given more than once")
+    agent.add_argument("--webhook-file", type=Path, metavar="FILE", help="such URLs, one a line: a command line is for all to see")
     agent.add_argument("--flags", type=Path, metavar="FOLDER", help="has a file of the feature's name while a feature is switched off")
     agent.add_argument("--key", type=Path, metavar="FILE", help="signs webhook calls: Overread-Signature is the HMAC-SHA256 of the body")
     agent.set_defaults(run=_agent)
@@ -327,7 +328,13 @@ def _clock(unix_ms: int) -> str:
 def _agent(args: argparse.Namespace) -> int:
     from .agent.service import run
 
-    return run(Control(args.control, create=True), args.webhook, args.flags, selftest.read_key(args.key) if args.key else None)
+    webhooks = list(args.webhook)
+    if args.webhook_file:
+        try:
+            webhooks += args.webhook_file.read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as e:
+            raise ConfigError(f"{args.webhook_file}: {getattr(e, 'strerror', None) or 'no text'}") from None
+    return run(Control(args.control, create=True), webhooks, args.flags, selftest.read_key(args.key) if args.key else None)
 
 
 def _ignores(args: argparse.Namespace) -> int:

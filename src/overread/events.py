@@ -158,13 +158,14 @@ def explain(event: Event) -> str:
         f"  {f['rule']}: {f['part']}{' ' + f['name'] if f.get('name') else ''} at {f['offset']:,}, {f['length']:,} bytes, digest {f['digest']}"
         for f in event["findings"]
     ]
-    silence = ["if all of this is harmless, these lines silence it:", *(f"  {text}" for text in ignore_lines(event))] if where else []
+    lines = ignore_lines(event)
+    silence = ["if all of this is harmless, these lines silence it:", *(f"  {text}" for text in lines)] if lines else []
     return "\n".join([line(event), what + ids, verdict_of(event).explain(), "where:", *where, *silence])
 
 
 def ignore_lines(event: Event, days: int = 30) -> list[str]:
     """The narrowest lines for ``ignore`` that take out just what an event found, on its path: values by digest where digests are under
-    the operator's key, all else by rule.
+    the operator's key, all else by rule. None where the path has characters that a line has not.
 
     A digest under a random key would match nothing once the process is gone. The lines are good for ``days`` from now.
     """
@@ -174,6 +175,8 @@ def ignore_lines(event: Event, days: int = 30) -> list[str]:
         one = f"digest={f['digest']}" if event.get("keyed") and int(f["digest"], 16) else f"rule={f['rule']}"
         if one not in words:
             words.append(one)
-    # A path with a blank, or with a byte that the event does not show, is only fitted by a star.
-    path = re.sub(r"[ ?]", "*", event["path"])
+    path = event["path"]
+    # A visitor chooses it: one that a line would not take as it is, or only as a pattern of more, gets no line.
+    if not re.fullmatch(r"/[A-Za-z0-9._~!&(),;=:@%+/-]*", path) or len(path) > 128:
+        return []
     return [f"{word} path={path} until={until}" for word in words]

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._core import Ignores
 
-_FEATURE = re.compile(r"[A-Za-z0-9._-]{1,32}")
+_FEATURE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,31}")
 
 Text = str | bytes
 Headers = Sequence[tuple[Text, Text]]
@@ -94,7 +94,7 @@ class Policy:
     control
         An :class:`overread.Control`: in ``enforce`` alarms of features are told there.
     feature, feature_header
-        The feature that makes these responses, 1 to 32 letters, digits, ``-``, ``_`` or ``.``; a field of the response that names more
+        The feature that makes these responses, 1 to 32 letters, digits, ``-``, ``_`` or ``.``, which is not the first; a field of the response that names more
         of them, with commas between.
     trip_alarms, trip_ms, rearm_ms
         So many alarms of a feature (1 to 64) within so long trip it (a minute by default), and after so long it is armed again (0: by

@@ -386,7 +386,8 @@ def _start_envoy(
         config.append(f"events={os.path.abspath(args.events)}")
     if bad := [line for line in config if "\n" in line]:
         raise UsageError(f"--{bad[0].partition('=')[0].replace('_', '-')}: a line break in the value")
-    routes = [(prefix, "\n".join([*config, *changes.split()])) for prefix, changes in args.route]
+    shared = [line for line in config if not line.startswith("control=")]  # one file for all routes
+    routes = [(prefix, "\n".join([*shared, *changes.split()])) for prefix, changes in args.route]
     routes.sort(key=lambda route: -len(route[0]))  # Envoy takes the first that fits
     settings = bootstrap(upstream, port=port, admin_port=admin_port, filter_config="\n".join(config), family=family, bind=args.bind, routes=routes)
     file = folder / "envoy.json"

@@ -256,6 +256,62 @@ void bad_lines() {
     ovr_ignores_free(list);
 }
 
+// A client writes a path as it likes, and a proxy routes by what it means.
+void paths_that_are_not_what_they_look_like() {
+    const Scanner s;
+    ovr_policy p = policy(OVR_MODE_MONITOR);
+    const Ignores docs({"family=raw path=/docs/* until=2027-01-01"}), all({"family=raw until=2027-01-01"});
+    p.ignores = docs.handle;
+    EXPECT(suite, send(s, p, raw_page(), {"/docs/a..b/.c?x=/../", "", "", "", NOW}).bits == 0);
+    const char* const CROOKED[] = {"/docs/../account", "/docs/%2e%2E/account", "/docs/./a",   "/docs//a",
+                                   "/docs/..",         "/docs/a%2Fb",          "/docs/a%5cb", "/docs/..\\account"};
+    for (const char* target : CROOKED) EXPECT(suite, send(s, p, raw_page(), {target, "", "", "", NOW}).bits > 0);
+    p.ignores = all.handle;
+    EXPECT(suite, send(s, p, raw_page(), {"/docs/../account", "", "", "", NOW}).bits == 0);
+}
+
+// Broken UTF-8 that is ignored does not count as what nobody can type either, nor is it masked; and hits are told of once the body is over.
+void what_is_ignored_counts_nowhere() {
+    const Scanner s;
+    ovr_policy p = policy(OVR_MODE_MONITOR);
+    Example typed = raw_page();
+    for (size_t at; (at = typed.body.find("\xff\xfe")) != std::string::npos;) typed.body.replace(at, 2, "xx");
+    const double most = send(s, p, typed).bits;
+    const Ignores utf8({"rule=raw.broken-utf8 until=2027-01-01"});
+    p.ignores = utf8.handle;
+    EXPECT(suite, send(s, p, raw_page()).bits <= most);
+    const Ignores tail({"rule=place.html-tail until=2027-01-01"});
+    p.ignores = tail.handle;
+    const Example twice{"text/html", "<html></html> text </html>\n"}, behind{"text/html", "<html></html> text"};
+    for (const size_t chunk : {size_t(1), size_t(7), size_t(1000)}) {
+        EXPECT(suite, send(s, p, twice, {"/", "", "", "", NOW, chunk}).ignored == 0);
+        EXPECT(suite, send(s, p, behind, {"/", "", "", "", NOW, chunk}).ignored == 1);
+    }
+    ovr_policy redacts = policy();
+    for (int tier = OVR_TIER_WEAK; tier <= OVR_TIER_CERTAIN; tier++) redacts.action[tier] = OVR_DO_REDACT;
+    const Ignores raw({"family=raw until=2027-01-01", "family=place until=2027-01-01"});
+    redacts.ignores = raw.handle;
+    ovr_filter* f = nullptr;
+    EXPECT(suite, ovr_filter_open(s.handle, &redacts, &f, nullptr) == OVR_OK);
+    ovr_response r{};
+    r.struct_size = sizeof r;
+    r.unix_ms = NOW;
+    const std::string type = "text/html";
+    r.content_type = bytes_of(type);
+    std::string body =
+        page_with("\r\nCookie: session=Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\nAuthorization: Bearer Zk3Yx8QmZr7LwPvB2nHs5TdJ\r\n" + BYTES("\0\1 kept \0")).body +
+        "kept as well";
+    ovr_action a;
+    ovr_filter_head(f, &r, &a);
+    ovr_filter_body(f, body.data(), body.size(), &a);
+    ovr_filter_end(f, &a);
+    EXPECT(suite, a.redact && a.verb == OVR_PASS);
+    ovr_filter_redact(f, 0, &body[0], body.size());
+    EXPECT(suite, body.find(BYTES("\0\1 kept \0")) != std::string::npos && body.find("kept as well") != std::string::npos &&
+                      body.find("Zk3Yx8Qm") == std::string::npos);
+    ovr_filter_close(f);
+}
+
 void globs() {
     const Scanner s;
     ovr_policy p = policy(OVR_MODE_MONITOR);
@@ -305,6 +361,10 @@ void floods_are_counted() {
     EXPECT(suite, written == 9);
     const Got later = send(s, p, weak, {"/", "", "", "", NOW + 1000});
     EXPECT(suite, later.says("\"left_out\":16"));
+    // Without a clock there is no limit, for it would never end.
+    p.events_per_second = 1;
+    const Scanner timeless;
+    for (int i = 0; i < 5; i++) EXPECT(suite, !send(timeless, p, strong, {"/", "", "", "", 0}).event.empty());
     const Scanner fresh;
     p.events_per_second = 0;
     p.weak_sample = 4;
@@ -405,6 +465,76 @@ void a_file_turns_down_and_back() {
     EXPECT(suite, c.look(now += 100).mode == OVR_MODE_OFF);
     EXPECT(suite, ovr_control_set_mode(c.handle, OVR_MODE_MONITOR, now) == OVR_OK && c.look(now += 100).mode == OVR_MODE_MONITOR);
     EXPECT(suite, ovr_control_set_mode(c.handle, 3, now) == OVR_E_ARGUMENT);
+}
+
+// Whoever starts while things are switched off must know it.
+void a_file_that_is_there_is_read(void) {
+    for (const bool create : {false, true}) {
+        const ControlFile first(create ? "there1" : "there0");
+        first.write("mode=off\ntrip=rewriter at=5\n");
+        const ControlFile c(create ? "there1" : "there0", create);
+        const ovr_control_state state = c.look(NOW);
+        EXPECT(suite, state.mode == OVR_MODE_OFF && state.tripped == 1 && std::string(c.feature().name) == "rewriter");
+        EXPECT(suite, c.look(NOW + 100).mode == OVR_MODE_OFF && c.look(NOW + 5000).tripped == 1);
+    }
+}
+
+void lines_are_whole() {
+    // What an operator left without an end stays a line of its own.
+    const ControlFile c("ends");
+    c.write("mode=monitor");
+    EXPECT(suite, c.look(NOW).mode == OVR_MODE_MONITOR);
+    EXPECT(suite, ovr_control_trip(c.handle, "checkout", NOW, 0) == OVR_OK && c.read() == "mode=monitor\ntrip=checkout at=" + std::to_string(NOW) + "\n");
+    const ControlFile fresh("ends");
+    EXPECT(suite, fresh.look(NOW).mode == OVR_MODE_MONITOR && fresh.look(NOW).tripped == 1);
+    // A file that took the place of another is written to at once.
+    const ControlFile other("ends-other");
+    other.write("mode=monitor\n");
+    EXPECT(suite, rename(other.path.c_str(), c.path.c_str()) == 0 && ovr_control_trip(c.handle, "images", NOW, 0) == OVR_OK);
+    EXPECT(suite, c.read().find("trip=images") != std::string::npos && c.read().find("checkout") == std::string::npos);
+    // A line without an end of any length costs one look, and what follows it counts.
+    c.write(std::string(4 << 20, 'x') + "\nmode=off\n");
+    const ovr_control_state state = c.look(NOW + 100);
+    EXPECT(suite, state.mode == OVR_MODE_OFF && *state.fault);
+    // By hand without a time: older alarms do not count any more.
+    const ControlFile hand("hand", true);
+    const Scanner s;
+    ovr_policy p = policy();
+    const std::string feature = "rewriter";
+    p.control = hand.handle;
+    p.feature = bytes_of(feature);
+    p.trip_alarms = 2;
+    const Example leak = page_with(memory() + memory());
+    send(s, p, leak);
+    EXPECT(suite, send(s, p, leak).tripped == 1);
+    hand.write("rearm=rewriter\n", true);
+    EXPECT(suite, hand.look(NOW + 100).tripped == 0 && send(s, p, leak, {"/", "", "", "", NOW + 100}).tripped == 0);
+    EXPECT(suite, send(s, p, leak, {"/", "", "", "", NOW + 100}).tripped == 1);
+}
+
+// What machines write must leave room for what operators do.
+void a_file_does_not_fill_up() {
+    const ControlFile c("full", true);
+    const Scanner s;
+    ovr_policy p = policy();
+    const std::string feature = "rewriter", header = "x-features";
+    p.control = c.handle;
+    p.feature = bytes_of(feature);
+    p.action[OVR_TIER_CERTAIN] = OVR_DO_TRIP;
+    const Example leak = page_with(memory() + memory());
+    for (int i = 0; i < 20; i++) EXPECT(suite, send(s, p, leak).tripped == (i ? 0 : 1));
+    EXPECT(suite, c.read() == "trip=rewriter at=" + std::to_string(NOW) + "\n");
+    // An origin that invents names uses none of the control's numbers up, but with alarms.
+    p.feature_header = bytes_of(header);
+    for (int i = 0; i < 100; i++) send(s, p, page_with(""), {"/", "x-features", "f" + std::to_string(i), "", NOW});
+    ovr_feature f;
+    EXPECT(suite, ovr_control_feature(c.handle, 1, &f) == OVR_E_ARGUMENT);
+    EXPECT(suite, ovr_control_trip(c.handle, ".hidden", NOW, 0) == OVR_E_ARGUMENT && ovr_control_trip(c.handle, "..", NOW, 0) == OVR_E_ARGUMENT);
+    std::string much;
+    while (much.size() < 9u << 20) much += "mode=enforce\n";
+    c.write(much);
+    EXPECT(suite, send(s, p, leak).tripped == 1 && c.read().size() == much.size());  // in this process alone
+    EXPECT(suite, ovr_control_set_mode(c.handle, OVR_MODE_OFF, NOW) == OVR_OK && c.look(NOW + 100).mode == OVR_MODE_OFF);
 }
 
 void features_trip() {
@@ -590,10 +720,15 @@ int main() {
     suite.run("an ignored match is not masked", an_ignored_match_is_not_masked);
     suite.run("bad lines", bad_lines);
     suite.run("globs", globs);
+    suite.run("paths that are not what they look like", paths_that_are_not_what_they_look_like);
+    suite.run("what is ignored counts nowhere", what_is_ignored_counts_nowhere);
     suite.run("threshold", threshold);
     suite.run("floods are counted", floods_are_counted);
     suite.run("owners", owners);
     suite.run("a file turns down and back", a_file_turns_down_and_back);
+    suite.run("a file that is there is read", a_file_that_is_there_is_read);
+    suite.run("lines are whole", lines_are_whole);
+    suite.run("a file does not fill up", a_file_does_not_fill_up);
     suite.run("features trip", features_trip);
     suite.run("the action trip trips at once", the_action_trip_trips_at_once);
     suite.run("processes count together", processes_count_together);

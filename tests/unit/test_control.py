@@ -8,6 +8,7 @@ import hmac
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -190,15 +191,16 @@ def test_an_agent_that_starts_anew_neither_repeats_nor_forgets(tmp_path: Path, r
     with Webhooks([receiver.url]) as webhooks:
         control.trip("a")
         first = Agent(overread.Control(tmp_path / "control"), webhooks, tmp_path / "flags")
-        until(lambda: first.look() is None and len(receiver.got) == 1)
+        until(lambda: first.look() is None and (tmp_path / "control.told").exists())
         # While no agent runs one is armed again and another one tripped.
         control.rearm("a")
         control.trip("b")
-        second = Agent(overread.Control(tmp_path / "control"), webhooks, tmp_path / "flags")
+        second = Agent(overread.Control(tmp_path / "control", create=True), webhooks, tmp_path / "flags")
         until(lambda: second.look() is None and len(receiver.got) == 3)
         assert {(m["what"], m["feature"]) for m in receiver.messages[1:]} == {("rearmed", "a"), ("tripped", "b")}
         assert sorted(p.name for p in (tmp_path / "flags").iterdir()) == ["b"]
-        third = Agent(overread.Control(tmp_path / "control"), webhooks, tmp_path / "flags")
+        until(lambda: second.look() is None and "a" not in (tmp_path / "control.told").read_text())
+        third = Agent(overread.Control(tmp_path / "control", create=True), webhooks, tmp_path / "flags")
         time.sleep(0.2)
         third.look()
     assert len(receiver.got) == 3
@@ -206,22 +208,46 @@ def test_an_agent_that_starts_anew_neither_repeats_nor_forgets(tmp_path: Path, r
 
 def test_a_webhook_is_tried_again(tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("overread.agent.webhook.WAITS", (0.05, 0.05, 0.05))
-    receiver.answers = [500, 302, 200, 500, 500, 500, 500]
+    receiver.answers = [500, 302, 200, 500, 500, 500, 500, 500]
     with Webhooks([receiver.url + "?token=hunter2"]) as webhooks:
         webhooks.send(b'{"n": 1}')
         until(lambda: len(receiver.got) == 3)
         webhooks.send(b'{"n": 2}')
         webhooks.send(b'{"n": 3}')
-        until(lambda: len(receiver.got) == 8)
-    assert [m["n"] for m in receiver.messages] == [1, 1, 1, 2, 2, 2, 2, 3]
+        assert not webhooks.idle
+        until(lambda: len(receiver.got) == 10 and webhooks.idle)
+    assert [m["n"] for m in receiver.messages] == [1, 1, 1, 2, 2, 2, 2, 2, 2, 3]
     told = capfd.readouterr().err
     assert "status 500" in told
     assert "status 302" in told
-    assert "given up" in told
     assert "hunter2" not in told
-    for url in ("ftp://x/", "nothing", "http://"):
-        with pytest.raises(overread.ConfigError):
+    for url in ("ftp://x/hunter2", "nothing-hunter2", "http://", "http://x/hunter2 x", "http://[x/hunter2"):
+        with pytest.raises(overread.ConfigError, match="webhook 1: expected") as error:
             Webhooks([url])
+        assert "hunter2" not in str(error.value)
+
+
+def test_an_answer_that_is_none_is_a_failure_as_any(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("overread.agent.webhook.WAITS", (0.05,))
+    answers = [b"garbage\r\n\r\n", b"", b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"]
+    asked = 0
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            nonlocal asked
+            for answer in answers:
+                peer, _ = server.accept()
+                with peer:
+                    peer.recv(65536)
+                    peer.sendall(answer)
+                asked += 1
+
+        threading.Thread(target=serve, daemon=True).start()
+        with Webhooks([f"http://127.0.0.1:{server.getsockname()[1]}/hunter2"]) as webhooks:
+            webhooks.send(b"{}")
+            until(lambda: webhooks.idle)
+    assert asked == 3
+    assert "hunter2" not in capfd.readouterr().err
 
 
 def test_a_receiver_that_is_away_delays_nothing(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ HTML = "text/html; charset=utf-8"
 KEY = bytes(range(16))
 
 
-def filtered(scanner: overread.Scanner, body: bytes, policy: overread.Policy, path: str = "/a page/x?q=1", owner: str = "") -> tuple[overread.Filter, str]:
+def filtered(scanner: overread.Scanner, body: bytes, policy: overread.Policy, path: str = "/a-page/x?q=1", owner: str = "") -> tuple[overread.Filter, str]:
     one = scanner.filter(policy, HTML, request=overread.Request("GET", path))
     one.body(body)
     if one.verb == "pass":
@@ -48,6 +48,9 @@ def test_the_lines_of_an_explanation_silence_the_event(tmp_path: Path, capsys: p
     assert one.verdict().findings == ()
     assert one.verdict().bits == 0
     assert one.ignored == list(range(len(lines)))
+    # A path that would be a pattern of more, or end a quoted word, gets no line.
+    for path in ("/*", "/a b", "/'$(x)", "/" + "x" * 200):
+        assert events.ignore_lines(json.loads(filtered(overread.Scanner(key=key), PAGE + LEAK, policy, path)[1])) == []
     # Another path is not silenced, nor is another leak under digests alone.
     assert filtered(overread.Scanner(key=key), PAGE + LEAK, silent, "/other")[1]
 

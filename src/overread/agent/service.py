@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -21,7 +22,8 @@ SECONDS = 0.5  # between looks
 class Agent:
     """Watches one control file.
 
-    What was told of is kept in ``FILE.told``, so that an agent that was started anew neither repeats nor forgets it.
+    What every receiver has had is kept in ``FILE.told``, so that an agent that was started anew forgets nothing; it repeats what it had
+    not got rid of.
 
     Parameters
     ----------
@@ -48,6 +50,7 @@ class Agent:
         except OSError as error:
             raise ConfigError(f"{error.filename}: {error.strerror}") from None
         self._told = self._remembered()  # feature -> when it was tripped, as told last
+        self._unsaved = False
 
     def look(self) -> None:
         """One look: shows life, and tells what has changed since the last."""
@@ -57,6 +60,7 @@ class Agent:
             print(f"overread agent: {self.control.path} {state.fault}", file=sys.stderr, flush=True)
         if self.flags:
             self._keep_flags(state.features)
+        self.remember()
         now = {name: feature.at_ms for name, feature in state.features.items() if feature.tripped}
         if now == self._told:
             return
@@ -66,8 +70,13 @@ class Agent:
         for name in self._told:
             if name not in now:
                 self._tell("rearmed", name, state.features.get(name))
-        self._told = now
-        _write(self._memory, json.dumps(now))
+        self._told, self._unsaved = now, True
+
+    def remember(self) -> None:
+        """Keeps what was told, once every receiver has had it."""
+        if self._unsaved and self.webhooks.idle:
+            _write(self._memory, json.dumps(self._told))
+            self._unsaved = False
 
     def _tell(self, what: str, name: str, feature: Feature | None) -> None:
         message: dict[str, object] = {"schema": 1, "what": what, "feature": name, "host": socket.gethostname()}
@@ -108,6 +117,8 @@ def run(control: Control, webhooks: Sequence[str], flags: Path | None, key: byte
             except OSError as error:  # a full disk, a folder that is gone: the next look may find it mended
                 print(f"overread agent: {error.filename}: {error.strerror}", file=sys.stderr, flush=True)
             stop.wait(SECONDS)
+    with contextlib.suppress(OSError):
+        agent.remember()
     return 0
 
 
