@@ -143,6 +143,8 @@ int envoy_dynamic_module_callback_http_filter_config_define_counter(void*, envoy
     *id = counter_ids.emplace(text(name), counter_ids.size()).first->second;
     return 0;
 }
+int envoy_dynamic_module_callback_http_filter_config_define_gauge(void*, envoy_buffer, envoy_buffer*, size_t, size_t*) { return 0; }
+int envoy_dynamic_module_callback_http_filter_set_gauge(void*, size_t, envoy_buffer*, size_t, uint64_t) { return 0; }
 int envoy_dynamic_module_callback_http_filter_increment_counter(void* envoy, size_t id, envoy_buffer*, size_t, uint64_t value) {
     self(envoy)->counts[id] += value;
     return 0;
