@@ -742,14 +742,29 @@ static void withhold(overread_ctx_t* ctx) {
     (void)next_body_filter(r, &out);
 }
 
+#if (NGX_HTTP_V2)
+/* nginx resets a stream behind the frames that wait. A thread that sends a file for one of them ends in a request that is over, and
+ * then nobody goes on with them: without this the client waits as long as it likes. It ends with the request's memory. */
+static void push_frames(ngx_event_t* event) {
+    overread_ctx_t* ctx = event->data;
+    ngx_post_event(ctx->request->stream->connection->connection->write, &ngx_posted_events);
+    ctx->look_ms = ngx_min(2 * ctx->look_ms + 1, LOOK_LIMIT);
+    ngx_add_timer(event, ctx->look_ms);
+}
+#endif
+
 /* Ends the connection so that the client cannot take what it has for the whole. */
-static void cut(ngx_http_request_t* r) {
+static void cut(overread_ctx_t* ctx) {
+    ngx_http_request_t* r = ctx->request;
     ngx_connection_t* c = r->connection;
     struct linger reset = {1, 0};
 
 #if (NGX_HTTP_V2)
-    if (r->stream) { /* nginx resets it behind the frames that wait, which a thread that sent a file may have left to this call */
-        ngx_post_event(r->stream->connection->connection->write, &ngx_posted_events);
+    if (r->stream) {
+        disarm(ctx);
+        ctx->look_ms = 0;
+        ctx->timer.handler = push_frames;
+        push_frames(&ctx->timer);
         return;
     }
 #endif
@@ -766,7 +781,7 @@ static ngx_int_t stop(overread_ctx_t* ctx) {
     drop_waiting(ctx);
     forget_stored(ctx->request);
     if (ctx->head_out)
-        cut(ctx->request);
+        cut(ctx);
     else
         withhold(ctx);
     return NGX_ERROR;
@@ -838,7 +853,6 @@ static void look_again(overread_ctx_t* ctx);
 
 /* What the producer still brings goes nowhere. */
 static ngx_int_t after_end(overread_ctx_t* ctx, ngx_chain_t* in) {
-    ngx_http_request_t* r = ctx->request;
     ngx_int_t rc;
 
     use_up(in);
@@ -850,7 +864,7 @@ static ngx_int_t after_end(overread_ctx_t* ctx, ngx_chain_t* in) {
         return NGX_AGAIN;
     }
     ctx->stopped = 1;
-    cut(r);
+    cut(ctx);
     return NGX_ERROR;
 }
 

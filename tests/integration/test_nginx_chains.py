@@ -146,8 +146,8 @@ def check(nginx: Nginx, bodies: Bodies, masked: dict[tuple[int, int], bytes], rn
     """One request with chains of a seed; what is wrong with the answer."""
     i, action, way, seed = rng.randrange(len(bodies.bodies)), rng.choice(ACTIONS), rng.choice(list(WAYS)), rng.randrange(1 << 31)
     protocol = rng.choice(("http/1.1", "http/1.1", "tls", "h2"))
-    if way == "threads" and protocol == "h2":
-        protocol = "tls"  # parts of files in random order, read by threads, stall at times: not understood, and no file is sent so
+    if way == "threads" and protocol == "h2" and action != "monitor":
+        protocol = "tls"  # what the write filter postpones then waits for the hold time, which is a minute here: no other event comes
     path = f"/{action}/{way}/{i}.html"
     length = rng.choice(("", "&length=1"))
     slow = protocol != "h2" and rng.random() < 0.1

@@ -116,7 +116,9 @@ static ngx_int_t send_chain(chains_t* c) {
         last->buf->last_buf = 1;
         c->ended = 1;
     }
-    if (last && (c->ended || below(c, 2))) last->buf->last_in_chain = 1;
+    /* Only the end has it: nginx's own copies of other bufs are flushed (`recycled`), those of this one wait in the write filter, and in
+     * HTTP/2 no event would come to push them. */
+    if (last && c->ended) last->buf->last_in_chain = 1;
     rc = ngx_http_output_filter(c->request, out);
     ngx_chain_update_chains(c->request->pool, &c->free, &c->busy, &out, (ngx_buf_tag_t)&ngx_http_chains_module);
     for (ngx_chain_t* cl = c->free; cl; cl = cl->next) ngx_memset(cl->buf->start, 0xdb, cl->buf->end - cl->buf->start);
