@@ -29,11 +29,11 @@ suite native 240 bash -c 'cmake -S csrc -B build/native -G Ninja -DOVERREAD_TEST
 emulated=""
 suite arm 240 bash scripts/arm.sh && emulated+=" neon (qemu)"
 suite avx512 240 bash scripts/avx512.sh && emulated+=" avx512vbmi avx512 (bochs)"
-suite python 240 .venv/bin/python -m pytest -q -p no:cacheprovider tests/unit tests/detection
-suite sanitizers 240 bash -c 'cmake -S csrc -B build/sanitize -G Ninja -DOVERREAD_TESTS=ON -DOVERREAD_SANITIZE=ON -DOVERREAD_SHARED=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo > /dev/null &&
+suite python 300 .venv/bin/python -m pytest -q -p no:cacheprovider tests/unit tests/detection
+suite sanitizers 400 bash -c 'cmake -S csrc -B build/sanitize -G Ninja -DOVERREAD_TESTS=ON -DOVERREAD_SANITIZE=ON -DOVERREAD_SHARED=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAGS_RELWITHDEBINFO="-O1 -g1" > /dev/null &&
   cmake --build build/sanitize > build/sanitize/build.log 2>&1 && ctest --test-dir build/sanitize --output-on-failure'
-suite fuzz 300 bash scripts/fuzz.sh 10
-suite proxies 480 .venv/bin/python -m pytest -q -p no:cacheprovider tests/integration
+suite fuzz 300 bash scripts/fuzz.sh 6
+suite proxies 700 .venv/bin/python -m pytest -q -p no:cacheprovider tests/integration
 
 echo
 printf '%s\n' "${times[@]}"
