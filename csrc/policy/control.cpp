@@ -296,25 +296,24 @@ bool Control::alarm(int index, uint64_t unix_ms, const Tripping& t) {
     read(unix_ms);
     Feature& f = features_[index];
     if (f.tripped) return false;  // its alarms are known
-    if (t.at_once) {
-        const std::string until = t.rearm_ms ? " until=" + std::to_string(unix_ms + t.rearm_ms) : "";
-        tell(std::string("trip=") + f.name + " at=" + std::to_string(unix_ms) + until + "\n", unix_ms);
-        return f.tripped;
+    if (!t.at_once) {
+        tell(std::string("alarm=") + f.name + " at=" + std::to_string(unix_ms) + "\n", unix_ms);
+        const uint64_t since = std::max(unix_ms - std::min(unix_ms, t.window_ms), f.rearmed_ms);
+        if (!t.alarms || f.tripped || f.alarm_count < t.alarms || f.alarms[(f.alarm_count - t.alarms) % MAX_ALARMS] < since) return false;
     }
-    const std::string name = f.name, at = " at=" + std::to_string(unix_ms);
-    tell("alarm=" + name + at + "\n", unix_ms);
-    const uint64_t since = std::max(unix_ms - std::min(unix_ms, t.window_ms), f.rearmed_ms);
-    if (!t.alarms || f.tripped || f.alarm_count < t.alarms || f.alarms[(f.alarm_count - t.alarms) % MAX_ALARMS] < since) return false;
-    const std::string until = t.rearm_ms ? " until=" + std::to_string(unix_ms + t.rearm_ms) : "";
-    tell("trip=" + name + at + until + "\n", unix_ms);
+    tell_trip(f, unix_ms, t.rearm_ms ? unix_ms + t.rearm_ms : 0);
     return f.tripped;
+}
+
+bool Control::tell_trip(const Feature& feature, uint64_t unix_ms, uint64_t until_ms) {
+    const std::string until = until_ms ? " until=" + std::to_string(until_ms) : "";
+    return tell(std::string("trip=") + feature.name + " at=" + std::to_string(unix_ms) + until + "\n", unix_ms);
 }
 
 bool Control::trip(int index, uint64_t unix_ms, uint64_t until_ms) {
     const std::lock_guard<std::mutex> guard(lock_);
     read(unix_ms);  // the file may be another by now
-    const std::string until = until_ms ? " until=" + std::to_string(until_ms) : "";
-    return tell(std::string("trip=") + features_[index].name + " at=" + std::to_string(unix_ms) + until + "\n", unix_ms);
+    return tell_trip(features_[index], unix_ms, until_ms);
 }
 
 bool Control::rearm(int index, uint64_t unix_ms) {

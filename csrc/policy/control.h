@@ -78,6 +78,7 @@ class Control {
     void fault(const char* what, int error);
     bool append(const std::string& line);
     bool tell(const std::string& line, uint64_t unix_ms);
+    bool tell_trip(const Feature& feature, uint64_t unix_ms, uint64_t until_ms);
     int find(std::string_view name);
     bool open_file();
 

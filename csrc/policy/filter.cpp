@@ -15,11 +15,6 @@ constexpr size_t WATCHED = 16384;  // bytes of a chunk that are looked through a
 
 std::string_view text_of(const ovr_bytes& b) { return {reinterpret_cast<const char*>(b.data), b.size}; }
 
-bool same_name(std::string_view a, std::string_view b) {
-    auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? char(c | 0x20) : c; };
-    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
-}
-
 }  // namespace
 
 Filter::Filter(const Scanner& scanner, Shared& shared, const ovr_policy& policy, const Ignores* ignores, Control* control)
@@ -31,7 +26,10 @@ Filter::Filter(const Scanner& scanner, Shared& shared, const ovr_policy& policy,
       plan_(policy),
       redacts_(policy.mode == OVR_MODE_ENFORCE && plan_.takes(OVR_DO_REDACT)) {
     if (policy.test_key.size) test_key_ = overread::test_key(policy.test_key.data);
-    if (policy.feature_header.size) std::memcpy(feature_header_, policy.feature_header.data, policy.feature_header.size);
+    for (size_t i = 0; i < policy.feature_header.size; i++) {
+        const uint8_t c = policy.feature_header.data[i];
+        feature_header_[i] = char(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+    }
     if (control && policy.feature.size) {
         feature_ = control->feature(text_of(policy.feature));
         std::memcpy(feature_name_, policy.feature.data, policy.feature.size);
@@ -297,7 +295,7 @@ void Filter::act(ovr_action* action, bool at_end) {
 void Filter::take_features(const ovr_response& response) {
     for (size_t i = 0; policy_.feature_header.size && i < response.header_count; i++) {
         const ovr_header& h = response.headers[i];
-        if (!same_name(text_of(h.name), {feature_header_, policy_.feature_header.size})) continue;
+        if (!name_is(h.name.data, h.name.size, feature_header_)) continue;
         std::string_view list = text_of(h.value);
         while (!list.empty() && header_feature_count_ + (feature_ != Control::NONE) < MAX_FEATURES) {
             const size_t comma = std::min(list.find(','), list.size());

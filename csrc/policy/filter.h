@@ -77,8 +77,8 @@ class Filter {
     DigestKey test_key_{};
     std::unique_ptr<Stream> before_;  // the stream before the chunk that may bring it to redact
     Redaction redaction_;
-    char feature_header_[MAX_FIELD_NAME];
-    int feature_ = Control::NONE;  // the policy's
+    char feature_header_[MAX_FIELD_NAME + 1] = "";  // in lower case
+    int feature_ = Control::NONE;                   // the policy's
     char feature_name_[Control::MAX_NAME + 1] = "";
     char header_features_[MAX_FEATURES][Control::MAX_NAME + 1];
     int header_feature_count_ = 0;

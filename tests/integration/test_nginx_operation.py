@@ -151,6 +151,31 @@ def test_a_zone_has_a_name_and_a_size(tmp_path: Path, line: str) -> None:
         ("server { overread_control a; }", '"overread_control" directive is not allowed here'),
         ("overread_status;", '"overread_status" directive is not allowed here'),
         ("server { location / { overread_status on; } }", 'invalid number of arguments in "overread_status" directive'),
+        ("overread_threshold 13;", 'overread_threshold: found "13": ovr_filter_open: policy.threshold must be 0, or 14 to 1000 bits'),
+        ("overread_threshold 0;", "policy.threshold must be"),
+        ("overread_threshold many;", 'overread_threshold: expected a number, found "many"'),
+        ("overread_most_blocked 1.5;", "policy.most_blocked must be a share"),
+        ("overread_most_blocked 0.1; overread_most_blocked 0.1;", '"overread_most_blocked" directive is duplicate'),
+        ("overread_budget 1 100;", 'expected false blocks a year and per_day=RESPONSES, numbers above 0, found "1 100"'),
+        ("overread_budget 0 per_day=100;", 'found "0 per_day=100"'),
+        ("overread_budget 1;", 'invalid number of arguments in "overread_budget" directive'),
+        ("overread_feature 'two words';", "policy.feature must be 1 to 32 letters"),
+        ("overread_feature '';", "policy.feature must be 1 to 32 letters"),
+        (f"overread_feature_header {'x' * 65};", "policy.feature_header must have at most 64 bytes"),
+        ("overread_trip 65;", "policy.trip_alarms must be at most 64"),
+        ("overread_trip some;", 'expected a number of alarms, found "some"'),
+        ("overread_trip 3 every=1s;", 'expected within=TIME or rearm=TIME of at least 1ms, found "every=1s"'),
+        ("overread_trip 3 within=0;", 'found "within=0"'),
+        ("overread_ignore rule=raw.nul;", 'overread_ignore: ignore "rule=raw.nul": it has no until=YYYY-MM-DD'),
+        ("overread_ignore rule=raw.nul until=soon;", "until: expected a day as YYYY-MM-DD"),
+        ("overread_events e.jsonl limit=0;", 'expected limit=N (events a second) or weak_sample=N, found "limit=0"'),
+        ("overread_events off limit=1 weak_sample;", 'found "weak_sample"'),
+        ("overread_decode max=0;", 'overread_decode: expected max=SIZE or ratio=N, found "max=0"'),
+        ("overread_decode ratio=many;", 'found "ratio=many"'),
+        ("overread_decode 4g;", 'found "4g"'),
+        ("overread_key no-such;", "overread_key: cannot read"),
+        ("overread_owner a; overread_owner b;", '"overread_owner" directive is duplicate'),
+        ("server { overread_key key; }", '"overread_key" directive is not allowed here'),
     ],
 )
 def test_bad_values_name_their_line(tmp_path: Path, line: str, message: str) -> None:
@@ -360,43 +385,6 @@ def test_a_test_token_proves_the_filter(origin: str, tmp_path: Path) -> None:
         assert json.loads(nginx.events[-1])["test"] is True
         assert {name: n for name, n in more(nginx, before).items() if name != "body_bytes_total"} == {"responses_total": 1, "tests_total": 1}
         assert curl(nginx.url("/echo"), "-H", f"X-Note: {wrong}", "--data", f"<p>{wrong}</p>")[1] == 200
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("overread_threshold 13;", 'overread_threshold: found "13": ovr_filter_open: policy.threshold must be 0, or 14 to 1000 bits'),
-        ("overread_threshold 0;", "policy.threshold must be"),
-        ("overread_threshold many;", 'overread_threshold: expected a number, found "many"'),
-        ("overread_most_blocked 1.5;", "policy.most_blocked must be a share"),
-        ("overread_most_blocked 0.1; overread_most_blocked 0.1;", '"overread_most_blocked" directive is duplicate'),
-        ("overread_budget 1 100;", 'expected false blocks a year and per_day=RESPONSES, numbers above 0, found "1 100"'),
-        ("overread_budget 0 per_day=100;", 'found "0 per_day=100"'),
-        ("overread_budget 1;", 'invalid number of arguments in "overread_budget" directive'),
-        ("overread_feature 'two words';", "policy.feature must be 1 to 32 letters"),
-        ("overread_feature '';", "policy.feature must be 1 to 32 letters"),
-        (f"overread_feature_header {'x' * 65};", "policy.feature_header must have at most 64 bytes"),
-        ("overread_trip 65;", "policy.trip_alarms must be at most 64"),
-        ("overread_trip some;", 'expected a number of alarms, found "some"'),
-        ("overread_trip 3 every=1s;", 'expected within=TIME or rearm=TIME of at least 1ms, found "every=1s"'),
-        ("overread_trip 3 within=0;", 'found "within=0"'),
-        ("overread_ignore rule=raw.nul;", 'overread_ignore: ignore "rule=raw.nul": it has no until=YYYY-MM-DD'),
-        ("overread_ignore rule=raw.nul until=soon;", "until: expected a day as YYYY-MM-DD"),
-        ("overread_events e.jsonl limit=0;", 'expected limit=N (events a second) or weak_sample=N, found "limit=0"'),
-        ("overread_events off limit=1 weak_sample;", 'found "weak_sample"'),
-        ("overread_decode max=0;", 'overread_decode: expected max=SIZE or ratio=N, found "max=0"'),
-        ("overread_decode ratio=many;", 'found "ratio=many"'),
-        ("overread_decode 4g;", 'found "4g"'),
-        ("overread_key no-such;", "overread_key: cannot read"),
-        ("overread_owner a; overread_owner b;", '"overread_owner" directive is duplicate'),
-        ("server { overread_key key; }", '"overread_key" directive is not allowed here'),
-    ],
-)
-def test_bad_settings_name_their_line(tmp_path: Path, line: str, message: str) -> None:
-    status, said = check(tmp_path, line + "\n}\n")
-    assert status == 1
-    assert message in said
-    assert f"nginx.conf:{HEAD.count(chr(10)) + 1}" in said
 
 
 def test_a_rule_that_there_is_not_and_keys_that_are_none(tmp_path: Path) -> None:
