@@ -12,6 +12,7 @@
 #include "overread.h"
 #include "policy/filter.h"
 #include "policy/shared.h"
+#include "registry/registry.h"
 #include "ruleset/ruleset.h"
 #include "stream/stream.h"
 
@@ -27,6 +28,10 @@ struct ovr_ignores {
 struct ovr_control {
     overread::Control control;
     explicit ovr_control(const char* path) : control(path) {}
+};
+struct ovr_registry {
+    overread::Registry registry;
+    explicit ovr_registry(const overread::Registry::Options& options) : registry(options) {}
 };
 struct ovr_stream {
     overread::Stream stream;
@@ -66,13 +71,17 @@ bool good_fields(const ovr_header* fields, size_t count) {
     return true;
 }
 
+bool good_request(const ovr_request* q) {
+    return q->struct_size >= sizeof(ovr_request) && good_bytes(q->method) && good_bytes(q->target) && good_bytes(q->body) &&
+           good_fields(q->headers, q->header_count);
+}
+
 bool good_response(const ovr_response* r) {
     if (!r) return true;
     if (r->struct_size < offsetof(ovr_response, unix_ms) || !good_bytes(r->reason) || !good_bytes(r->content_type) || !good_fields(r->headers, r->header_count))
         return false;
-    const ovr_request* q = r->request;
-    return !q || (q->struct_size >= sizeof(ovr_request) && good_bytes(q->method) && good_bytes(q->target) && good_bytes(q->body) &&
-                  good_fields(q->headers, q->header_count));
+    if (r->struct_size >= sizeof(ovr_response) && !good_bytes(r->owner)) return false;
+    return !r->request || good_request(r->request);
 }
 
 // Runs what allocates or locks.
@@ -112,8 +121,8 @@ const char* ovr_tier_name(int t) {
     return t >= 0 && t < 4 ? N[t] : "unknown";
 }
 const char* ovr_family_name(int f) {
-    static const char* const N[] = {"raw", "http", "secret", "place"};
-    return f >= 0 && f < 4 ? N[f] : "unknown";
+    static const char* const N[] = {"raw", "http", "secret", "place", "foreign"};
+    return f >= 0 && f < 5 ? N[f] : "unknown";
 }
 const char* ovr_part_name(int p) {
     static const char* const N[] = {"body", "status", "header", "trailer"};
@@ -225,6 +234,7 @@ int ovr_scanner_new(const ovr_ruleset* rules, const ovr_scanner_options* given, 
         s->shared = overread::Shared::in(s->own);
         s->rules = use;
         s->kernel = kernel;
+        if (known.registry) s->registry = &known.registry->registry;
         s->threshold = threshold;
         s->hold = hold;
         s->key = overread::random_key();
@@ -268,9 +278,14 @@ void ovr_scanner_breaker_close(const ovr_scanner* s) {
 int ovr_stream_open(const ovr_scanner* s, const ovr_response* r, ovr_stream** out, ovr_error* err) {
     if (!s || !out || !good_response(r))
         return fail(err, OVR_E_ARGUMENT, "ovr_stream_open: scanner, out or a part of the response is NULL, or a struct_size is unknown");
-    auto* stream = new (std::nothrow) ovr_stream(*s);
+    ovr_stream* stream = nullptr;
+    try {
+        stream = new ovr_stream(*s);
+    } catch (...) {
+        *out = nullptr;
+        return fail(err, OVR_E_MEMORY, "ovr_stream_open: out of memory");
+    }
     *out = stream;
-    if (!stream) return fail(err, OVR_E_MEMORY, "ovr_stream_open: out of memory");
     stream->stream.reset(r, s->hold, stream->freeze);
     return ok(err);
 }
@@ -317,7 +332,9 @@ int ovr_filter_open(const ovr_scanner* s, const ovr_policy* p, ovr_filter** out,
     std::memcpy(&policy, p, std::min(p->struct_size, sizeof policy));
     if (const char* fault = overread::Plan::fault(policy)) return fail(err, OVR_E_ARGUMENT, "ovr_filter_open: %s", fault);
     try {
-        *out = new (std::nothrow) ovr_filter(*s, policy);
+        *out = new ovr_filter(*s, policy);
+    } catch (const std::bad_alloc&) {
+        *out = nullptr;
     } catch (...) {  // a lock that the system does not give
         *out = nullptr;
         return fail(err, OVR_E_INTERNAL, "ovr_filter_open: internal error");
@@ -473,3 +490,104 @@ int ovr_control_rearm(ovr_control* c, const char* feature, uint64_t unix_ms) {
     });
 }
 void ovr_control_close(ovr_control* c) { delete c; }
+
+int ovr_registry_open(const ovr_registry_options* given, ovr_registry** out, ovr_error* err) {
+    if (!out) return fail(err, OVR_E_ARGUMENT, "ovr_registry_open: out is NULL");
+    *out = nullptr;
+    ovr_registry_options known{};
+    if (given && given->struct_size < offsetof(ovr_registry_options, life_ms))
+        return fail(err, OVR_E_ARGUMENT, "ovr_registry_open: options.struct_size is not that of this header");
+    if (given) std::memcpy(&known, given, std::min(given->struct_size, sizeof known));
+    constexpr uint64_t LEAST = uint64_t(64) << 10, MOST = uint64_t(64) << 30;
+    if (known.memory && (known.memory < LEAST || known.memory > MOST))
+        return fail(err, OVR_E_ARGUMENT, "ovr_registry_open: options.memory must be 64 KiB to 64 GiB, or 0");
+    if (known.life_ms && (known.life_ms < 1000 || known.life_ms > 86400000))
+        return fail(err, OVR_E_ARGUMENT, "ovr_registry_open: options.life_ms must be a second to a day, or 0");
+    if (known.key.size && (!known.key.data || known.key.size != overread::OPERATOR_KEY_SIZE))
+        return fail(err, OVR_E_ARGUMENT, "ovr_registry_open: options.key must have 16 bytes, or none");
+    if (known.segment && !known.key.size) return fail(err, OVR_E_ARGUMENT, "ovr_registry_open: a segment needs options.key, which all that open it have");
+    bool named = known.names || !known.name_count;
+    for (size_t i = 0; named && i < known.name_count; i++) named = known.names[i] && *known.names[i];
+    if (!named) return fail(err, OVR_E_ARGUMENT, "ovr_registry_open: options.names holds NULL or an empty name");
+    try {
+        overread::Registry::Options options;
+        if (known.memory) options.memory = size_t(known.memory);
+        if (known.life_ms) options.life = known.life_ms / 1000;
+        options.key = known.key.data;
+        options.segment = known.segment;
+        options.names = known.names;
+        options.name_count = known.name_count;
+        auto registry = std::make_unique<ovr_registry>(options);
+        std::string why;
+        if (!registry->registry.open(options, why)) return fail(err, OVR_E_ARGUMENT, "%s", why.c_str());
+        *out = registry.release();
+        return ok(err);
+    } catch (const std::bad_alloc&) {
+        return fail(err, OVR_E_MEMORY, "ovr_registry_open: out of memory");
+    } catch (...) {
+        return fail(err, OVR_E_INTERNAL, "ovr_registry_open: internal error");
+    }
+}
+int ovr_registry_observe_request(ovr_registry* r, ovr_bytes owner, const ovr_request* request, uint64_t unix_ms) {
+    if (!r || !request || !good_request(request) || !good_bytes(owner) || !unix_ms) return OVR_E_ARGUMENT;
+    return guarded([&] {
+        r->registry.observe_request(overread::view_of(owner), *request, uint32_t(unix_ms / 1000));
+        return OVR_OK;
+    });
+}
+int ovr_registry_observe_response(ovr_registry* r, const ovr_response* given, ovr_bytes body) {
+    if (!r || !given || !good_response(given) || !good_bytes(body)) return OVR_E_ARGUMENT;
+    ovr_response response{};
+    std::memcpy(&response, given, std::min(given->struct_size, sizeof response));
+    if (!response.unix_ms) return OVR_E_ARGUMENT;
+    return guarded([&] {
+        r->registry.observe_response(response, overread::view_of(body), uint32_t(response.unix_ms / 1000));
+        return OVR_OK;
+    });
+}
+int ovr_registry_state_of(const ovr_registry* r, uint64_t unix_ms, ovr_registry_state* out) {
+    if (!r || !out || out->struct_size < sizeof *out) return OVR_E_ARGUMENT;
+    r->registry.state(uint32_t(unix_ms / 1000), out);
+    return OVR_OK;
+}
+int ovr_registry_export(ovr_registry* r, uint64_t unix_ms, void* buffer, size_t capacity, size_t* size) {
+    if (!r || !buffer || !size || !unix_ms || capacity < OVR_REGISTRY_RECORD * overread::BUCKET) return OVR_E_ARGUMENT;
+    *size = r->registry.export_changed(uint32_t(unix_ms / 1000), static_cast<uint8_t*>(buffer), capacity);
+    return OVR_OK;
+}
+int ovr_registry_import(ovr_registry* r, const void* records, size_t size, uint64_t unix_ms) {
+    if (!r || (!records && size) || !unix_ms) return OVR_E_ARGUMENT;
+    return r->registry.import(static_cast<const uint8_t*>(records), size, uint32_t(unix_ms / 1000)) ? OVR_OK : OVR_E_ARGUMENT;
+}
+const char* ovr_registry_key_id(const ovr_registry* r) { return r ? r->registry.key_id() : ""; }
+void ovr_registry_close(ovr_registry* r) { delete r; }
+
+int ovr_registry_plant(ovr_registry* r, const void* token, size_t size, uint64_t unix_ms) {
+    if (!r || !token || !unix_ms) return OVR_E_ARGUMENT;
+    return guarded([&] { return r->registry.plant({static_cast<const char*>(token), size}, uint32_t(unix_ms / 1000)) ? OVR_OK : OVR_E_ARGUMENT; });
+}
+int ovr_registry_retire(ovr_registry* r, const void* token, size_t size) {
+    if (!r || !token) return OVR_E_ARGUMENT;
+    return guarded([&] { return r->registry.retire({static_cast<const char*>(token), size}) ? OVR_OK : OVR_E_ARGUMENT; });
+}
+int ovr_registry_canary(ovr_registry* r, ovr_bytes owner, uint64_t unix_ms, char canary[OVR_CANARY + 1]) {
+    if (!r || !canary || !good_bytes(owner) || !unix_ms) return OVR_E_ARGUMENT;
+    return guarded([&] {
+        const uint32_t now = uint32_t(unix_ms / 1000);
+        r->registry.make_canary(r->registry.owner_of(overread::view_of(owner), nullptr, now), now, canary);
+        canary[OVR_CANARY] = 0;
+        return OVR_OK;
+    });
+}
+int ovr_registry_poison_key(ovr_registry* r, uint64_t unix_ms, uint8_t key[16]) {
+    if (!r || !key || !unix_ms) return OVR_E_ARGUMENT;
+    r->registry.poison_key(uint32_t(unix_ms / 1000), key);
+    return OVR_OK;
+}
+void ovr_poison(void* buffer, size_t size, const uint8_t key[16]) {
+    if (!buffer || !key) return;
+    uint8_t pattern[overread::POISON_PERIOD];
+    overread::poison_pattern(key, pattern);
+    auto* out = static_cast<uint8_t*>(buffer);
+    for (size_t i = 0; i < size; i += sizeof pattern) std::memcpy(out + i, pattern, std::min(sizeof pattern, size - i));
+}

@@ -24,6 +24,9 @@ const char* const PLACE_LEVEL[] = {"",
                                    "control, escaped or encoded bytes in the head"};
 const char* const ESCAPED_LEVEL[] = {"", "run of U+FFFD", "run of escaped NULs and bytes"};
 const char* const TWIN_LEVEL[] = {"", "more inside than the same object had", "more behind than the same object had"};
+const char* const FOREIGN_LEVEL[] = {"", "value that another client sent", "secret that a server issued to another client",
+                                     "the same, of a cookie that no script may read", "canary, planted token or poison"};
+const char* const LISTED_LEVEL = "secrets of several clients, in a page that shows nothing else: a list";
 const char* const GROUP_NAME[] = {"raw", "http", "place", "http given raw", "escaped"};
 
 constexpr uint8_t RAW_AFTER_TEXT = 3;
@@ -68,7 +71,9 @@ Assessment assess(const Ruleset& rs, ContentClass cls, const Levels& levels) {
                                    w.k,
                                    w.n,
                                    w.sources,
-                                   float(level_bits(rs, c, g == GROUP_HTTP_GIVEN_RAW ? GROUP_HTTP : g, level))};
+                                   float(level_bits(rs, c, g == GROUP_HTTP_GIVEN_RAW ? GROUP_HTTP : g, level)),
+                                   /* collision */ 0,
+                                   /* semantic */ 0};
     };
     const double cap = rs.pair_cap[size_t(cls)];
     // Two counted groups without a measured chain never exceed what the sample supports, plus three bits.
@@ -118,10 +123,32 @@ Assessment assess(const Ruleset& rs, ContentClass cls, const Levels& levels) {
                                    twin.k,
                                    twin.n,
                                    /* sources */ 1,
-                                   float(twin.bits)};
+                                   float(twin.bits),
+                                   /* collision */ 0,
+                                   /* semantic */ 0};
         bits = sum;
     }
+    const ForeignSigns& foreign = levels.foreign;
+    const uint8_t foreign_level = levels.listed() ? std::min<uint8_t>(foreign.level, FOREIGN_SENT) : foreign.level;
+    const double collision = std::max(0.0, FINGERPRINT_BITS - std::log2(double(foreign.live)) - std::log2(std::max(1.0, double(foreign.lookups))));
+    const double semantic = FOREIGN_BITS[foreign_level], foreign_bits = std::min(collision, semantic);
+    // What a client sent, a visitor can type.
+    if (foreign_level == FOREIGN_SENT) bits += foreign_bits;
     if (levels.typed) bits = std::min(bits, PLANTED_CAP);
+    if (foreign_level > FOREIGN_SENT) bits += foreign_bits;
+    if (foreign_level)
+        r.terms[r.term_count++] = {"foreign",
+                                   levels.listed() ? LISTED_LEVEL : FOREIGN_LEVEL[foreign_level],
+                                   content_class_name(cls),
+                                   OVR_BASIS_CONSTRUCTED,
+                                   foreign_level,
+                                   float(foreign_bits),
+                                   foreign.lookups,
+                                   uint32_t(std::min<uint64_t>(foreign.live, UINT32_MAX)),
+                                   /* sources */ 0,
+                                   float(foreign_bits),
+                                   float(collision),
+                                   float(semantic)};
     if (levels.head) {
         const double sum = pair(bits, level_bits(rs, ContentClass::head, GROUP_PLACE, levels.head));
         term(GROUP_PLACE, ContentClass::head, levels.head, sum - bits, bits > 0 ? OVR_BASIS_CAPPED : OVR_BASIS_COUNTED);

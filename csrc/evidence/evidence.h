@@ -17,6 +17,14 @@ constexpr double ESCAPED_CAP = 8, REPLACED_CAP = 3;
 constexpr double PLANTED_CAP = 21.9;  // raw evidence that visitors could have typed
 // Below tier weak: visitors choose the objects that are counted, and a file that grows under its ETag is no leak.
 constexpr double TWIN_CAP = 13.9;
+// Of the foreign group: what a value of another client is worth beside an honest reason for it to be there, by its level. A client can
+// send public strings; what a server issued to one session only is that one's; no body shows what no script may read; nobody but a leak
+// shows a canary. docs/foreign-secrets.md
+constexpr double FOREIGN_BITS[] = {0, 12, 24, 30, 40};
+// Several owners' secrets in a page that shows nothing else of memory: a list of sessions.
+constexpr uint8_t LISTED_OWNERS = 3;
+constexpr double PUBLISHED_BITS = CERTAIN_BITS - 0.1;  // an alarm, and no block
+constexpr double FINGERPRINT_BITS = 96;
 constexpr double UNRESOLVED_BITS = 8;  // a group above this keeps the delay line through a flush
 
 // Levels of the http group (credentials included), weakest first.
@@ -35,16 +43,29 @@ struct TwinSign {
     uint32_t k = 0, n = 0;
 };
 
+enum ForeignEvidence : uint8_t { FOREIGN_NONE, FOREIGN_SENT, FOREIGN_ISSUED, FOREIGN_HTTP_ONLY, FOREIGN_CANARY };
+struct ForeignSigns {
+    uint8_t level = FOREIGN_NONE;
+    uint8_t owners = 0;  // of what servers issued
+    uint32_t lookups = 0;
+    uint64_t live = 1;  // windows that live
+};
+
 struct Levels {
     uint8_t raw = 0, http = 0, escaped = 0, place = 0, head = 0;
     bool typed = true;      // the raw evidence could be text that a visitor typed
     bool embedded = false;  // the raw bytes are a file of a known format: header lines beside it are its envelope
     TwinSign twin;
+    ForeignSigns foreign;
+    // A list of many owners' secrets, that no other sign stands beside.
+    bool listed() const {
+        return foreign.owners >= LISTED_OWNERS && foreign.level != FOREIGN_CANARY && !(raw || http || escaped || place || head || twin.level);
+    }
 };
 
 struct Assessment {
     double bits = 0;
-    ovr_term terms[6];
+    ovr_term terms[7];
     uint8_t term_count = 0;
 };
 

@@ -46,12 +46,13 @@ enum ovr_status {
 };
 
 enum ovr_tier { OVR_TIER_NONE = 0, OVR_TIER_WEAK = 1, OVR_TIER_STRONG = 2, OVR_TIER_CERTAIN = 3 };
-enum ovr_family { OVR_FAMILY_RAW = 0, OVR_FAMILY_HTTP = 1, OVR_FAMILY_SECRET = 2, OVR_FAMILY_PLACE = 3 };
+enum ovr_family { OVR_FAMILY_RAW = 0, OVR_FAMILY_HTTP = 1, OVR_FAMILY_SECRET = 2, OVR_FAMILY_PLACE = 3, OVR_FAMILY_FOREIGN = 4 };
 enum ovr_part { OVR_PART_BODY = 0, OVR_PART_STATUS = 1, OVR_PART_HEADER = 2, OVR_PART_TRAILER = 3 };
-enum ovr_basis {                        /* where a weight comes from, see docs/evidence.md */
-                 OVR_BASIS_COUNTED = 0, /* k clean bodies in n reached the level */
-                 OVR_BASIS_CHAINED = 1, /* counted on bodies in which the first sign already holds */
-                 OVR_BASIS_CAPPED = 2   /* limited by a cap of docs/evidence.md */
+enum ovr_basis {                           /* where a weight comes from, see docs/evidence.md */
+                 OVR_BASIS_COUNTED = 0,    /* k clean bodies in n reached the level */
+                 OVR_BASIS_CHAINED = 1,    /* counted on bodies in which the first sign already holds */
+                 OVR_BASIS_CAPPED = 2,     /* limited by a cap of docs/evidence.md */
+                 OVR_BASIS_CONSTRUCTED = 3 /* from chance of our own: fingerprints and canaries */
 };
 /* What became of a Content-Encoding (RFC 9110, section 8.4). From OVR_DECODE_TRUNCATED on, some bytes were not judged. */
 enum ovr_decode {
@@ -79,6 +80,7 @@ typedef struct ovr_stream ovr_stream;
 typedef struct ovr_filter ovr_filter;
 typedef struct ovr_ignores ovr_ignores;
 typedef struct ovr_control ovr_control;
+typedef struct ovr_registry ovr_registry;
 
 typedef struct ovr_error {
     int status;
@@ -116,7 +118,9 @@ typedef struct ovr_response {
     size_t header_count;
     const ovr_request* request; /* NULL when unknown */
     uint64_t unix_ms;           /* time of day, milliseconds; 0, or a struct_size that ends before it: unknown, so that no ignore
-                                   applies and no feature is tripped */
+                                   applies, no feature is tripped and no secret is foreign */
+    ovr_bytes owner;            /* whose response it is, as ovr_registry_observe_request was told. Empty, or a struct_size that ends
+                                   before it: taken from the request's own secrets */
 } ovr_response;
 
 typedef struct ovr_scanner_options {
@@ -127,8 +131,10 @@ typedef struct ovr_scanner_options {
     ovr_bytes key;      /* 16 bytes of the operator's, copied: findings and owners get digests under it, which are the same in every
                            process. Empty, or a struct_size that ends before it: under a random key of this scanner */
     /* A coded body that grows beyond these is a bomb (OVR_DECODE_BOMB). 0, or a struct_size that ends before them: the default. */
-    uint64_t max_decoded; /* bytes after decoding; 4 GiB */
-    uint32_t max_ratio;   /* times the coded bytes, behind the first 16 MiB; 200 */
+    uint64_t max_decoded;   /* bytes after decoding; 4 GiB */
+    uint32_t max_ratio;     /* times the coded bytes, behind the first 16 MiB; 200 */
+    ovr_registry* registry; /* other clients' secrets, which no response may hold; NULL, or a struct_size that ends before it: none
+                               are known. Must outlive the scanner */
 } ovr_scanner_options;
 #define OVR_HOLD_DEFAULT UINT32_MAX
 
@@ -160,6 +166,10 @@ typedef struct ovr_term {
     float bits;          /* contribution after chains and caps; may be 0 */
     uint32_t k, n, sources;
     float alone; /* what the level is worth where no other group shows anything */
+    /* Of OVR_BASIS_CONSTRUCTED, where n is the number of live windows and k that of this response's look-ups; else 0. The smaller
+       one counts. */
+    float collision; /* bits against chance: 96 - log2(n) - log2(k) */
+    float semantic;  /* bits against an honest reason for such a value to be there */
 } ovr_term;
 
 typedef struct ovr_verdict {
@@ -403,6 +413,67 @@ OVR_API int ovr_control_set_mode(ovr_control*, int mode, uint64_t unix_ms);
 OVR_API int ovr_control_trip(ovr_control*, const char* feature, uint64_t unix_ms, uint64_t until_ms);
 OVR_API int ovr_control_rearm(ovr_control*, const char* feature, uint64_t unix_ms);
 OVR_API void ovr_control_close(ovr_control*);
+
+/* ---- registry: whose bytes these are ---- */
+/* Keyed fingerprints of the secrets that clients and servers exchange, and whose they are; never a value. A scanner with a registry
+ * finds a secret of one client in another's response (docs/foreign-secrets.md). Its memory is shared by threads and by processes that
+ * are forked after it was opened; with a segment by all that open the same file under the same key. Nothing in it is a lock: a process
+ * may end anywhere. Every call may come from any thread. */
+typedef struct ovr_registry_options {
+    size_t struct_size;
+    uint64_t memory;          /* bytes of the table, 64 KiB to 64 GiB; 0: 64 MiB, enough for 500,000 sessions */
+    uint32_t life_ms;         /* what was not seen for so long is forgotten: 1 s to a day; 0: 15 minutes */
+    ovr_bytes key;            /* 16 bytes, copied; equal in all that share a segment or a fleet. Empty: random */
+    const char* segment;      /* a file, such as one in /dev/shm, made with mode 0600 where there is none; NULL: no file */
+    const char* const* names; /* names of further cookies, fields and parameters that identify a session, copied */
+    size_t name_count;
+} ovr_registry_options;
+typedef struct ovr_registry_state {
+    size_t struct_size;
+    uint64_t slots;            /* windows that the table holds at most */
+    uint64_t live;             /* of them in use, by windows and owners; reads the whole table to tell */
+    uint64_t stored;           /* windows ever stored */
+    uint64_t observed;         /* values that were observed */
+    uint64_t weak;             /* that were left out: under 64 bits of entropy, or too long */
+    uint64_t full;             /* windows that found no place */
+    uint64_t quota;            /* values beyond an owner's quota */
+    uint64_t shared;           /* windows that recurred across owners, and are dropped */
+    uint64_t exposed;          /* values that were seen outside Cookie and Authorization */
+    uint64_t lookups, foreign; /* windows of responses that were looked up, and those that were another's */
+    uint64_t exported, imported;
+} ovr_registry_state;
+/* OVR_E_ARGUMENT: an option; a segment of another version, size or key, or no such file: the message says which, and the remedy. */
+OVR_API int ovr_registry_open(const ovr_registry_options*, ovr_registry** out, ovr_error* err);
+/* What a client sent. owner: its session, or what else stands for one client (the operator's session cookie, a certificate's digest);
+ * empty: the strongest secret of the request. unix_ms: time of day. Nothing is kept but fingerprints. */
+OVR_API int ovr_registry_observe_request(ovr_registry*, ovr_bytes owner, const ovr_request*, uint64_t unix_ms);
+/* What it was answered: Set-Cookie and other fields, and the tokens of a JSON body, which may be empty or only the first bytes. The
+ * response's own owner is taken, or else its request's. */
+OVR_API int ovr_registry_observe_response(ovr_registry*, const ovr_response*, ovr_bytes body);
+OVR_API int ovr_registry_state_of(const ovr_registry*, uint64_t unix_ms, ovr_registry_state* out);
+/* For a fleet: what changed since the last export, as records of OVR_REGISTRY_RECORD bytes that hold fingerprints only; *size is 0 when
+ * there is nothing more. One process exports. The importing registry has the same key: records of another are refused
+ * (OVR_E_ARGUMENT), and so is what is no whole number of records; records older than their life are left out. */
+#define OVR_REGISTRY_RECORD 24
+OVR_API int ovr_registry_export(ovr_registry*, uint64_t unix_ms, void* buffer, size_t capacity, size_t* size);
+OVR_API int ovr_registry_import(ovr_registry*, const void* records, size_t size, uint64_t unix_ms);
+/* 16 hexadecimal digits that are equal where the key is, NUL-terminated; they tell nothing of it. */
+OVR_API const char* ovr_registry_key_id(const ovr_registry*);
+OVR_API void ovr_registry_close(ovr_registry*);
+
+/* ---- canaries: values of our own that nothing but a leak shows ---- */
+/* A planted token: found in any response, whoever's it is. OVR_E_ARGUMENT: under 64 bits of entropy. It stays until it is retired; a table
+ * that is made anew must be told again. */
+OVR_API int ovr_registry_plant(ovr_registry*, const void* token, size_t size, uint64_t unix_ms);
+OVR_API int ovr_registry_retire(ovr_registry*, const void* token, size_t size);
+#define OVR_CANARY 46
+/* A transport canary for one request: text of letters and digits, NUL-terminated, valid for 15 minutes, to be put into the request's
+ * memory and stripped before the upstream. Seen in the response of another owner it is certain, once; then it is content. */
+OVR_API int ovr_registry_canary(ovr_registry*, ovr_bytes owner, uint64_t unix_ms, char canary[OVR_CANARY + 1]);
+/* The key with which buffers are poisoned now; another one each hour, and after a sighting. */
+OVR_API int ovr_registry_poison_key(ovr_registry*, uint64_t unix_ms, uint8_t key[16]);
+/* Fills a recycled buffer with the key's pattern of period 16; any 16 bytes of it in a response are found. Touches no other memory. */
+OVR_API void ovr_poison(void* buffer, size_t size, const uint8_t key[16]);
 
 #ifdef __cplusplus
 }

@@ -9,6 +9,10 @@ namespace overread {
 const uint8_t CONTROL_LOW[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 4, 0, 2, 4, 4, 1, 9};
 const uint8_t CONTROL_UPPER[16] = {1, 3, 1, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8};
 
+// Bits 0 and 1: letters; 2: digits; 3: # % & + - . /; 4 to 7: _ ~ ; and the backslash.
+const uint8_t TOKEN_LOW[16] = {5, 7, 7, 15, 7, 15, 15, 7, 7, 7, 3, 73, 129, 9, 41, 25};
+const uint8_t TOKEN_UPPER[16] = {0, 0, 0, 0, 8, 8, 4, 68, 2, 1, 1, 146, 2, 1, 1, 34};
+
 // Bits: 0 a lead without a continuation, 1 a continuation without a lead, 2, 5 and 6 a form longer than needed, 3 and 6 a code
 // point above U+10FFFF, 4 a surrogate, 7 two continuations, which are right where a lead two or three bytes before asks for it.
 const uint8_t UTF8_FIRST_HIGH[16] = {2, 2, 2, 2, 2, 2, 2, 2, 128, 128, 128, 128, 33, 1, 21, 73};
@@ -32,20 +36,20 @@ bool has_sse42() { return __builtin_cpu_supports("sse4.2"); }
 
 const Kernel KERNELS[] = {
 #if defined(__x86_64__)
-    {"avx512vbmi", scan_avx512vbmi, json_avx512, utf8_avx512, has_avx512vbmi},
-    {"avx2", scan_avx2, json_avx2, utf8_avx2, has_avx2},
+    {"avx512vbmi", scan_avx512vbmi, json_avx512, utf8_avx512, tokens_avx512, has_avx512vbmi},
+    {"avx2", scan_avx2, json_avx2, utf8_avx2, tokens_avx2, has_avx2},
     // By name only: of the CPUs without VBMI, Skylake-X and its like lower the clock of a whole core for 512 bits (Intel's
     // optimization manual, section on Skylake server power management), and every other thread of the server would pay for it.
-    {"avx512", scan_avx512, json_avx512, utf8_avx512, has_avx512},
-    {"sse42", scan_sse42, json_sse42, utf8_sse42, has_sse42},
+    {"avx512", scan_avx512, json_avx512, utf8_avx512, tokens_avx512, has_avx512},
+    {"sse42", scan_sse42, json_sse42, utf8_sse42, tokens_sse42, has_sse42},
 #elif defined(__aarch64__)
     // Its very instructions run in the tests, under qemu; every AArch64 CPU has them.
-    {"neon", scan_neon, json_neon, utf8_neon, always},
+    {"neon", scan_neon, json_neon, utf8_neon, tokens_neon, always},
 #endif
-    {"scalar", scan_scalar, json_scalar, utf8_scalar, always},
-    {"emulated16", scan_emulated16, json_emulated16, utf8_emulated16, always},
-    {"emulated32", scan_emulated32, json_emulated32, utf8_emulated32, always},
-    {"emulated64", scan_emulated64, json_emulated64, utf8_emulated64, always},
+    {"scalar", scan_scalar, json_scalar, utf8_scalar, tokens_scalar, always},
+    {"emulated16", scan_emulated16, json_emulated16, utf8_emulated16, tokens_emulated16, always},
+    {"emulated32", scan_emulated32, json_emulated32, utf8_emulated32, tokens_emulated32, always},
+    {"emulated64", scan_emulated64, json_emulated64, utf8_emulated64, tokens_emulated64, always},
 };
 
 }  // namespace

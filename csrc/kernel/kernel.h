@@ -76,11 +76,21 @@ using JsonFunction = size_t (*)(const uint8_t* data, size_t size, JsonState&);
 // the end is not wrong yet. Where those three are wrong themselves, the answer may be too. Precondition: data[-3, UNIT) is readable.
 using Utf8Function = bool (*)(const uint8_t* data);
 
+// What a secret's characters look like, of a unit's bytes: bit i is byte i.
+struct TokenUnit {
+    uint64_t region;  // letters, digits, + - . / _ ~, and what stands in escapes of such: # % & ; and the backslash
+    uint64_t alpha, digit;
+    uint64_t lower;  // letters that are; of other bytes anything
+};
+// One TokenUnit for each unit that data[0, size) touches; no bit is set behind its end.
+using TokenFunction = void (*)(const uint8_t* data, size_t size, TokenUnit* out);
+
 struct Kernel {
     const char* name;
     KernelFunction scan;
     JsonFunction json;
     Utf8Function utf8;
+    TokenFunction tokens;
     bool (*supported)();
 };
 
@@ -94,6 +104,10 @@ const Kernel* kernel_default();
 constexpr uint8_t CONTROL_BITS = 15;
 extern const uint8_t CONTROL_LOW[16];
 extern const uint8_t CONTROL_UPPER[16];
+// A byte's TOKEN bits, by its lower four and its bits 3 to 6: both tables have them.
+constexpr uint8_t TOKEN_ALPHA = 3, TOKEN_DIGIT = 4;
+extern const uint8_t TOKEN_LOW[16];
+extern const uint8_t TOKEN_UPPER[16];
 // UTF-8 by the nibbles of two neighbours: Keiser and Lemire, Validating UTF-8 in less than one instruction per byte, 2021.
 extern const uint8_t UTF8_FIRST_HIGH[16];
 extern const uint8_t UTF8_FIRST_LOW[16];
@@ -113,22 +127,30 @@ void scan_neon(const FingerprintTable&, const uint8_t*, size_t, size_t, uint8_t,
 #endif
 size_t json_scalar(const uint8_t*, size_t, JsonState&);
 bool utf8_scalar(const uint8_t*);
+void tokens_scalar(const uint8_t*, size_t, TokenUnit*);
 size_t json_emulated16(const uint8_t*, size_t, JsonState&);
 bool utf8_emulated16(const uint8_t*);
+void tokens_emulated16(const uint8_t*, size_t, TokenUnit*);
 size_t json_emulated32(const uint8_t*, size_t, JsonState&);
 bool utf8_emulated32(const uint8_t*);
+void tokens_emulated32(const uint8_t*, size_t, TokenUnit*);
 size_t json_emulated64(const uint8_t*, size_t, JsonState&);
 bool utf8_emulated64(const uint8_t*);
+void tokens_emulated64(const uint8_t*, size_t, TokenUnit*);
 #if defined(__x86_64__)
 size_t json_avx512(const uint8_t*, size_t, JsonState&);
 bool utf8_avx512(const uint8_t*);
+void tokens_avx512(const uint8_t*, size_t, TokenUnit*);
 size_t json_avx2(const uint8_t*, size_t, JsonState&);
 bool utf8_avx2(const uint8_t*);
+void tokens_avx2(const uint8_t*, size_t, TokenUnit*);
 size_t json_sse42(const uint8_t*, size_t, JsonState&);
 bool utf8_sse42(const uint8_t*);
+void tokens_sse42(const uint8_t*, size_t, TokenUnit*);
 #elif defined(__aarch64__)
 size_t json_neon(const uint8_t*, size_t, JsonState&);
 bool utf8_neon(const uint8_t*);
+void tokens_neon(const uint8_t*, size_t, TokenUnit*);
 #endif
 
 }  // namespace overread

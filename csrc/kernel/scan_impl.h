@@ -266,6 +266,28 @@ inline size_t json_tile(const uint8_t* data, size_t size, JsonState& s) {
 }
 
 template <class Block>
+inline void token_units(const uint8_t* data, size_t size, TokenUnit* out) {
+    const Block low = Block::table16(TOKEN_LOW), upper = Block::table16(TOKEN_UPPER), alpha = Block::splat(TOKEN_ALPHA), digit = Block::splat(TOKEN_DIGIT),
+                case_bit = Block::splat(0x20);
+    const auto unit = [&](const uint8_t* p) {
+        TokenUnit u{};
+        for (size_t i = 0; i < UNIT; i += Block::width) {
+            const Block b = Block::load(p + i), found = b.ascii_lookup16(low) & b.upper_four().lookup16(upper);
+            u.region |= found.nonzero_mask() << i;
+            u.alpha |= (found & alpha).nonzero_mask() << i;
+            u.digit |= (found & digit).nonzero_mask() << i;
+            u.lower |= (b & case_bit).nonzero_mask() << i;
+        }
+        return u;
+    };
+    for (; size >= UNIT; data += UNIT, size -= UNIT) *out++ = unit(data);
+    if (!size) return;
+    uint8_t padded[UNIT] = {};
+    std::memcpy(padded, data, size);
+    *out = unit(padded);
+}
+
+template <class Block>
 inline bool utf8_unit(const uint8_t* p) {
     const Block first_high = Block::table16(UTF8_FIRST_HIGH), first_low = Block::table16(UTF8_FIRST_LOW), second_high = Block::table16(UTF8_SECOND_HIGH);
     const Block high_bit = Block::splat(0x80);

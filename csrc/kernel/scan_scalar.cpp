@@ -75,4 +75,18 @@ bool utf8_scalar(const uint8_t* data) {
     return true;
 }
 
+void tokens_scalar(const uint8_t* data, size_t size, TokenUnit* out) {
+    for (size_t i = 0; i < size; i++) {
+        TokenUnit& u = out[i / UNIT];
+        if (i % UNIT == 0) u = TokenUnit();
+        const uint8_t c = data[i];
+        const uint64_t bit = uint64_t(1) << i % UNIT;
+        const bool alpha = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'), digit = c >= '0' && c <= '9';
+        if (alpha || digit || (c && std::strchr("+-./_~#%&;\\", c))) u.region |= bit;
+        if (alpha) u.alpha |= bit;
+        if (digit) u.digit |= bit;
+        if (c & 0x20) u.lower |= bit;
+    }
+}
+
 }  // namespace overread

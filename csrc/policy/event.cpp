@@ -8,7 +8,7 @@
 namespace overread {
 namespace {
 
-const char* const BASIS[] = {"counted", "chained", "capped"};  // enum ovr_basis
+const char* const BASIS[] = {"counted", "chained", "capped", "constructed"};  // enum ovr_basis
 
 // A bounded text buffer that goes on counting past its end.
 struct Text {
@@ -106,6 +106,12 @@ size_t write_event(const Event& e, const ovr_exchange& x, char* buffer, size_t c
         t.decimal(double(v.terms[i].bits), 2);
         t.raw(",\"alone\":");
         t.decimal(double(v.terms[i].alone), 2);
+        if (v.terms[i].basis == OVR_BASIS_CONSTRUCTED) {
+            t.raw(",\"collision\":");
+            t.decimal(double(v.terms[i].collision), 2);
+            t.raw(",\"semantic\":");
+            t.decimal(double(v.terms[i].semantic), 2);
+        }
         t.put('}');
     }
     t.raw("],\"findings\":[");

@@ -1,7 +1,7 @@
 // What a response's head and its request say of where it comes from.
 #pragma once
 #include "overread.h"
-#include "stream/digest.h"
+#include "registry/digest.h"
 
 namespace overread {
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "policy/event.h"
+#include "policy/exchange.h"
 
 namespace overread {
 namespace {
@@ -40,6 +41,22 @@ Filter::Filter(const Scanner& scanner, Shared& shared, const ovr_policy& policy,
     if (redacts_) before_.reset(new (std::nothrow) Stream(scanner));
 }
 
+// Behind the head's own scan: a secret that another client was given before is found in it first.
+void Filter::observe(const ovr_response& response) {
+    Registry& registry = stream_.foreign()->registry();
+    const uint32_t now = stream_.foreign()->now();
+    if (response.request) registry.observe_request(view_of(response.owner), *response.request, now);
+    registry.observe_response(response, {}, now);
+    place_ = is_fresh(response) ? where(shared_.key.get(), response.request).path : 0;
+}
+
+bool Filter::is_published() {
+    ForeignScan* foreign = stream_.foreign();
+    if (asked_published_ || !foreign || !place_ || !foreign->issued()) return published_;
+    asked_published_ = true;
+    return foreign->registry().shown_to(*foreign->issued(), place_, foreign->owner(), foreign->now());
+}
+
 void Filter::head(const ovr_response& response, ovr_action* action) {
     // The kernel is asked for chance once a filter: once a response would cost more than the scan of a short page.
     const uint64_t n = responses_++;
@@ -66,6 +83,8 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     same_ = noted_ = false;
     repeated_ = {};
     difference_ = {};
+    published_ = asked_published_ = false;
+    place_ = 0;
     const uint32_t watch = mode_ == OVR_MODE_OFF ? 0 : policy_.watch;
     repetition_.head(tables(), response, watch);
     twin_.head(shared_.twins, shared_key_, response, watch);
@@ -76,6 +95,7 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     redaction_.reset();
     stream_.collect(redacts_ && enforces() ? &redaction_.spans : nullptr);
     stream_.reset(&response, enforces() ? hold : 0, enforces() ? plan_.from(OVR_DO_TRIM) : std::numeric_limits<double>::infinity());
+    if (mode_ != OVR_MODE_OFF && stream_.foreign()) observe(response);
     if (policy_.test_key.size && response.request) look_for_token(*response.request);
     may_redact_ = redacts_ && enforces() && !stream_.coded();
     if (redacts_ && enforces() && !may_redact_) {
@@ -181,6 +201,7 @@ void Filter::end(ovr_action* action) {
         if (difference_.is != Twin::Is::none) stream_.differs_from_twin(difference_.sign);
         ovr_verdict v;
         stream_.finish(&v);
+        if (ForeignScan* foreign = stream_.foreign()) foreign->registry().observe_tokens(foreign->owner(), foreign->kept(), foreign->now());
         if (below && stream_.bits() >= plan_.from(OVR_DO_REDACT)) redaction_.begin(from, stream_.text());
         // Where responses are stopped, what they would have shown is not counted: the rest must not pass for all.
         if (mode_ == OVR_MODE_MONITOR) stream_.count_in(shared_.site, has_fields_, unix_ms_ / 1000);
@@ -263,6 +284,7 @@ void Filter::act(ovr_action* action, bool at_end) {
         return;
     }
     if (policy_.watch && !stopped()) look_around();
+    if (!stopped()) published_ = is_published();
     if (enforces() && !stopped()) decide(at_end);
     if (!enforces()) {
         // A byte is never delayed, not even one of an open match.

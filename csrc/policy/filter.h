@@ -44,7 +44,10 @@ class Filter {
     void count();
     void look_around();
     // What acts: less than was found where the page publishes it.
-    double bits() const { return same_ ? std::min(stream_.bits(), WEAK_BITS) : stream_.bits(); }
+    double bits() const {
+        const double most = same_ ? WEAK_BITS : published_ ? PUBLISHED_BITS : stream_.bits();
+        return std::min(stream_.bits(), most);
+    }
     Repetition::Tables tables() const { return {shared_.paths, shared_.signs, shared_key_, stream_.scanner().number}; }
     bool stopped() const { return verb_ != OVR_PASS; }
     bool watches() const { return may_redact_ && !redaction_.active() && !stopped(); }
@@ -55,6 +58,8 @@ class Filter {
     void take_features(const ovr_response& response);
     int features(const char* names[MAX_FEATURES]) const;
     void alarm();
+    void observe(const ovr_response& response);
+    bool is_published();
     void look_for_token(const ovr_request& request);
     void decide(bool at_end);
     void shorten(int action);
@@ -70,6 +75,9 @@ class Filter {
     Twin twin_;
     Twin::Difference difference_;
     bool same_ = false, noted_ = false;
+    // A secret that a place shows to one client after the other is published there.
+    bool published_ = false, asked_published_ = false;
+    uint64_t place_ = 0;  // 0: unknown, or not fresh
     ovr_policy policy_;
     Plan plan_;
     int mode_ = OVR_MODE_OFF;  // of this response: the policy's, or less where the control file says so

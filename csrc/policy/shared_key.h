@@ -2,7 +2,7 @@
 #pragma once
 #include <atomic>
 
-#include "stream/digest.h"
+#include "registry/digest.h"
 
 namespace overread {
 

@@ -3,7 +3,7 @@
 // the request that carried it.
 #pragma once
 #include "overread.h"
-#include "stream/digest.h"
+#include "registry/digest.h"
 
 namespace overread {
 

@@ -92,7 +92,8 @@ std::unique_ptr<Ruleset> load_ruleset(const uint8_t* blob, size_t size, std::str
         Rule rule{string_at(u32(p)), string_at(u32(p + 4)), string_at(u32(p + 8)), Family(p[12]), Check(p[13]), Builtin(u16(p + 14)),
                   u32(p + 16),       u16(p + 20),           u16(p + 22),           u16(p + 24),   u16(p + 26)};
         if (!rule.id || !rule.title || !rule.reference) return bad(place + ": a text lies outside the strings");
-        if (p[12] > 3 || p[13] >= uint8_t(Check::count) || u16(p + 14) >= uint16_t(Builtin::count)) return bad(place + ": unknown family, check or builtin");
+        if (p[12] > uint8_t(Family::foreign) || p[13] >= uint8_t(Check::count) || u16(p + 14) >= uint16_t(Builtin::count))
+            return bad(place + ": unknown family, check or builtin");
         if (size_t(rule.before_first) + rule.before_count > count[ELEMENTS] || size_t(rule.after_first) + rule.after_count > count[ELEMENTS])
             return bad(place + ": elements outside the section");
         size_t before = 0, after = 0;

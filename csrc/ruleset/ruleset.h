@@ -30,7 +30,7 @@ constexpr size_t MIN_ANCHOR = 3;
 // let through most text. Windows with bytes above ASCII are in none of them.
 constexpr uint8_t TEXT_BUCKETS = BUCKETS - 1, LINE_BUCKET = BUCKETS - 1, HIGH_BUCKET = BUCKETS;
 
-enum class Family : uint8_t { raw = 0, http = 1, secret = 2, place = 3 };
+enum class Family : uint8_t { raw = 0, http = 1, secret = 2, place = 3, foreign = 4 };
 enum class Check : uint8_t {
     none = 0,
     header_line = 1,
@@ -75,9 +75,13 @@ enum class Builtin : uint16_t {
     head_list = 20,
     head_cookie = 21,
     raw_file = 22,
-    count = 23
+    foreign_session = 23,
+    foreign_value = 24,
+    foreign_canary = 25,
+    count = 26
 };
 enum Group : uint8_t { GROUP_RAW = 0, GROUP_HTTP = 1, GROUP_PLACE = 2, GROUP_HTTP_GIVEN_RAW = 3, GROUP_ESCAPED = 4, GROUP_COUNT = 5 };
+constexpr Group GROUP_FOREIGN = GROUP_COUNT;  // its weights are no counts
 constexpr uint8_t MAX_LEVEL = 8;
 
 // A byte each, not a bit: long runs are read byte by byte.

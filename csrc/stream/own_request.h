@@ -1,7 +1,7 @@
 // The client's own values, kept as keyed digests: a finding that consists wholly of one is exempt.
 #pragma once
 #include "overread.h"
-#include "stream/digest.h"
+#include "registry/digest.h"
 
 namespace overread {
 

@@ -45,6 +45,10 @@ bool same_text(const uint8_t* p, const Anchor& a, size_t n) {
     return true;
 }
 
+Builtin foreign_rule(ForeignLevel level) {
+    return level == ForeignLevel::canary ? Builtin::foreign_canary : level == ForeignLevel::sent ? Builtin::foreign_value : Builtin::foreign_session;
+}
+
 }  // namespace
 
 void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bits) {
@@ -67,6 +71,7 @@ void Stream::reset(const ovr_response* response, uint32_t hold, double freeze_bi
     sighting_.reset();
     waiting_window_ = NOT_WAITING;
     own_.reset(scanner_->key, response ? response->request : nullptr);
+    open_foreign(response);
 
     ovr_bytes type{nullptr, 0};
     Codings codings;
@@ -109,6 +114,7 @@ void Stream::scan_fields(const ovr_header* fields, size_t count, ovr_part part) 
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         const ovr_header& h = fields[i];
+        if (looks_foreign_) scan_foreign(h, part);
         const Builtin sign = check_header(h.name.data, h.name.size, h.value.data, h.value.size, &at);
         if (sign == Builtin::none) continue;
         if (own_.holds(h.value.data, h.value.size))
@@ -117,6 +123,58 @@ void Stream::scan_fields(const ovr_header* fields, size_t count, ovr_part part) 
             add_head_finding(sign, part, h.value, at, &h.name);
     }
     reassess();
+}
+
+static_assert(uint8_t(ForeignLevel::sent) == FOREIGN_SENT && uint8_t(ForeignLevel::issued) == FOREIGN_ISSUED &&
+              uint8_t(ForeignLevel::http_only) == FOREIGN_HTTP_ONLY && uint8_t(ForeignLevel::canary) == FOREIGN_CANARY);
+
+void Stream::open_foreign(const ovr_response* r) {
+    levels_.foreign = {};
+    foreign_place_.level = ForeignLevel::none;
+    const bool timed = r && r->struct_size > offsetof(ovr_response, unix_ms) && r->unix_ms;
+    looks_foreign_ = foreign_ && timed;
+    if (!looks_foreign_) return;
+    const uint32_t now = uint32_t(r->unix_ms / 1000);
+    const ovr_bytes owner = r->struct_size >= sizeof *r ? r->owner : ovr_bytes{nullptr, 0};
+    foreign_->reset(scanner_->registry->owner_of(view_of(owner), r->request, now), r->request, now);
+}
+
+void Stream::scan_foreign(const ovr_header& field, ovr_part part) {
+    tell_foreign(OVR_PART_BODY, nullptr);  // of the body, where this is a trailer
+    foreign_->text(field.value.data, field.value.size, [&](const ForeignPlace& p) { add_foreign(p, part, &field.name); });
+    tell_foreign(part, &field.name);
+}
+
+// A secret's windows, one after the other, are one finding.
+void Stream::add_foreign(const ForeignPlace& place, ovr_part part, const ovr_bytes* name) {
+    if (ignores(builtin(foreign_rule(place.level)))) return;
+    constexpr uint64_t BESIDE = SECRET_WINDOW;
+    if (foreign_place_.level != ForeignLevel::none && place.start <= foreign_place_.end + BESIDE) {
+        foreign_place_.end = std::max(foreign_place_.end, place.end);
+        foreign_place_.level = std::max(foreign_place_.level, place.level);
+    } else {
+        tell_foreign(part, name);
+        foreign_place_ = place;
+    }
+    if (spans_ && part == OVR_PART_BODY) spans_->add(place.from, place.to, Rest::none);
+    levels_.foreign.level = std::max(levels_.foreign.level, uint8_t(place.level));
+    if (part == OVR_PART_BODY) last_sign_ = std::max(last_sign_, place.end);
+    dirty_ = true;
+}
+
+void Stream::tell_foreign(ovr_part part, const ovr_bytes* name) {
+    const ForeignPlace& p = foreign_place_;
+    if (p.level == ForeignLevel::none) return;
+    add_finding(builtin(foreign_rule(p.level)), part, p.start, uint32_t(p.end - p.start), {reinterpret_cast<const uint8_t*>(&p.print.low), sizeof p.print.low},
+                name, GROUP_FOREIGN, uint8_t(p.level));
+    foreign_place_.level = ForeignLevel::none;
+}
+
+void Stream::count_foreign() {
+    const ForeignSign& sign = foreign_->sign();
+    levels_.foreign.owners = sign.owners;
+    levels_.foreign.lookups = sign.lookups;
+    levels_.foreign.live = scanner_->registry->live();
 }
 
 void Stream::scan_head(const ovr_response& r) {
@@ -216,6 +274,7 @@ void Stream::stop_decoding() {
 
 void Stream::scan(const uint8_t* data, size_t size) {
     if (sighting_.wanted()) sighting_.feed(data, size);
+    if (looks_foreign_ && type_content_.cls == ContentClass::json) foreign_->keep(data, size);
     if (content_.sniff) {
         // The class rests on the first bytes, so a short first chunk must not change it.
         const size_t more = std::min(size, SNIFF_BYTES - sniffed_);
@@ -289,6 +348,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
         const uint8_t wanted = high_windows() | (raw || place_.tail_start() < start + at ? WANT_CLASSES : 0);
         scanner_->kernel->scan(scanner_->rules->fingerprint, data + at, n, std::min(size - at, n + WINDOW - 1), wanted, out);
         place_.feed(data + at, n);
+        if (looks_foreign_) foreign_->feed(data + at, n, start + at, [&](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); });
         raw_.document_end(place_.document_end());
         if (raw) raw_.feed(data + at, n, out.classes, out.class_units);
         if (place_.tail_start() < start + at + n) feed_tail(data + at, start + at, n, out);
@@ -297,11 +357,17 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
             if (window >= resume_) open = !resolve(window < seam_until ? at_seam() : view, int64_t(window));
         }
     }
+    if (looks_foreign_ && final) {
+        foreign_->finish([&](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); });
+        tell_foreign(OVR_PART_BODY, nullptr);
+        dirty_ |= levels_.foreign.level != FOREIGN_NONE;  // the number of look-ups is known now
+    }
     if (!open) {
         // The last three bytes start windows that are not complete.
         resume_ = final ? end : std::max(resume_, end >= WINDOW - 1 ? end - (WINDOW - 1) : 0);
         open_ = end;
     }
+    if (looks_foreign_ && !final) open_ = std::min(open_, foreign_->pending(end));
     total_ = end;
     save_carry(data, size);
 }
@@ -635,6 +701,7 @@ void Stream::reassess() {
     if (raw.level && (typed != levels_.typed || embedded != levels_.embedded)) dirty_ = true;
     if (!dirty_) return;
     dirty_ = false;
+    if (looks_foreign_) count_foreign();
     levels_.raw = raw.level;
     levels_.typed = typed;
     levels_.embedded = embedded;
@@ -763,6 +830,7 @@ void Stream::finish(ovr_verdict* out) {
         reassess();
         release(false);
         finished_ = true;
+        if (looks_foreign_) foreign_->conclude(levels_.listed());
         add_native_findings();
     }
     uint64_t first = OVR_NO_OFFSET;
@@ -776,7 +844,7 @@ void Stream::finish(ovr_verdict* out) {
         f.part = k.part;
         f.offset = k.offset;
         f.length = k.length;
-        f.bits = float(level_bits(*scanner_->rules, cls, Group(k.group), k.level));
+        f.bits = float(k.group == GROUP_FOREIGN ? FOREIGN_BITS[k.level] : level_bits(*scanner_->rules, cls, Group(k.group), k.level));
         f.digest = k.digest;
         std::memcpy(f.name, k.name, sizeof f.name);
         if (k.part == OVR_PART_BODY && k.offset < first) first = k.offset;

@@ -7,7 +7,8 @@
 #include "evidence/site_counts.h"
 #include "kernel/kernel.h"
 #include "overread.h"
-#include "stream/digest.h"
+#include "registry/digest.h"
+#include "registry/foreign_scan.h"
 #include "stream/ignored.h"
 #include "stream/marks.h"
 #include "stream/own_request.h"
@@ -31,6 +32,7 @@ struct Scanner {
     bool keyed = false;    // these two are the operator's
     Bounds bounds;         // of what is decoded
     uint32_t number = 0;   // among those that share memory
+    Registry* registry = nullptr;
 };
 
 // What raw bytes of a body begin with, for what compares responses.
@@ -49,7 +51,8 @@ constexpr uint8_t MAX_FINDINGS_PER_RULE = 4;
 
 class Stream {
   public:
-    explicit Stream(const Scanner& scanner) : scanner_(&scanner) {}
+    // Throws std::bad_alloc where the scanner has a registry.
+    explicit Stream(const Scanner& scanner) : scanner_(&scanner), foreign_(scanner.registry) {}
     // freeze_bits: from here on nothing more is released.
     void reset(const ovr_response* response, uint32_t hold, double freeze_bits);
     void feed(const uint8_t* data, size_t size);
@@ -93,6 +96,8 @@ class Stream {
     Text text() const;
     bool coded() const { return counts_coded_ || encoded_; }
     bool head_shows() const { return levels_.head != PLACE_NONE; }
+    // Other clients' secrets, where there is a registry and somebody knows the time; else nullptr.
+    ForeignScan* foreign() { return looks_foreign_ ? foreign_.get() : nullptr; }
     // Where a complete document ends behind which bytes were found that are no part of it; UINT64_MAX: none.
     uint64_t document_end() const;
     bool in_container() const { return place_.state().level == PLACE_CONTAINER_TAIL; }
@@ -111,6 +116,20 @@ class Stream {
         Owned& operator=(const Owned&) { return *this; }
         using std::unique_ptr<Coded>::operator=;
     };
+    // What a stream with a registry needs besides: copied with it.
+    struct Foreign : std::unique_ptr<ForeignScan> {
+        explicit Foreign(Registry* registry) : std::unique_ptr<ForeignScan>(registry ? new ForeignScan(*registry) : nullptr) {}
+        Foreign(const Foreign& other) : std::unique_ptr<ForeignScan>(other ? new ForeignScan(*other) : nullptr) {}
+        Foreign& operator=(const Foreign& other) {
+            if (other) **this = *other;
+            return *this;
+        }
+    };
+    void open_foreign(const ovr_response* response);
+    void scan_foreign(const ovr_header& field, ovr_part part);
+    void add_foreign(const ForeignPlace& place, ovr_part part, const ovr_bytes* name);
+    void tell_foreign(ovr_part part, const ovr_bytes* name);
+    void count_foreign();
     struct Scan;  // hands decoded bytes to scan()
     void open_codings(const Codings& codings);
     void feed_coded(const uint8_t* data, size_t size);
@@ -195,6 +214,10 @@ class Stream {
     uint32_t waiting_anchor_ = NO_ANCHOR;
     static constexpr int64_t NOT_WAITING = -2;
     OwnRequest own_;
+    Foreign foreign_;
+    bool looks_foreign_ = false;
+    // Another's secret in the body that is not told yet: its windows come one after the other.
+    ForeignPlace foreign_place_{ForeignLevel::none, 0, 0, 0, 0, {0, 0}};
     Ignoring ignoring_;
     mutable uint64_t ignored_ = 0;  // what was asked and hit
     bool marks_ignored_ = false;

@@ -2,7 +2,7 @@
 
 from ._core import VERSION as __version__
 from ._core import Ignores, kernel, kernels
-from ._stream import Filter, Scanner, Stream
+from ._stream import Filter, Scanner, SecretRegistry, Stream, poison
 from .control import Control, Feature, State
 from .errors import BlobError, ConfigError, KernelError, OverreadError, RulesetError, StreamFinishedError
 from .policy import Policy, Request, block_bits
@@ -17,6 +17,8 @@ __all__ = [
     "Scanner",
     "Stream",
     "Filter",
+    "SecretRegistry",
+    "poison",
     "Verdict",
     "Finding",
     "Term",

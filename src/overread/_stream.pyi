@@ -1,4 +1,5 @@
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 
 from typing_extensions import Buffer
 
@@ -45,9 +46,52 @@ class Filter:
     @property
     def id(self) -> str: ...
 
+class SecretRegistry:
+    def __init__(
+        self,
+        *,
+        memory: int = 0,
+        life: float = 0,
+        key: bytes | None = None,
+        segment: str | PathLike[str] | None = None,
+        names: Iterable[str] = (),
+    ) -> None: ...
+    def observe_request(
+        self,
+        owner: Text | None,
+        headers: Headers | Mapping[Text, Text],
+        body: Buffer = b"",
+        *,
+        target: Text = "/",
+        method: Text = "GET",
+        unix_ms: int | None = None,
+    ) -> None: ...
+    def observe_response(
+        self,
+        owner: Text | None,
+        headers: Headers | Mapping[Text, Text],
+        body: Buffer = b"",
+        *,
+        content_type: Text | None = None,
+        request: Request | None = None,
+        unix_ms: int | None = None,
+    ) -> None: ...
+    def plant(self, token: Text, *, unix_ms: int | None = None) -> None: ...
+    def retire(self, token: Text) -> None: ...
+    def canary(self, owner: Text | None = None, *, unix_ms: int | None = None) -> str: ...
+    def poison_key(self, *, unix_ms: int | None = None) -> bytes: ...
+    def export_changed(self, *, unix_ms: int | None = None, most: int = 65536) -> bytes: ...
+    def import_changed(self, records: Buffer, *, unix_ms: int | None = None) -> None: ...
+    @property
+    def key_id(self) -> str: ...
+    def metrics(self, *, unix_ms: int | None = None) -> dict[str, int]: ...
+
+def poison(buffer: Buffer, key: bytes) -> None: ...
+
 class Scanner:
     threshold: float
     hold: int
+    registry: SecretRegistry | None
     def __init__(
         self,
         ruleset: Ruleset | None = None,
@@ -56,6 +100,7 @@ class Scanner:
         hold: int = 16384,
         kernel: str | None = None,
         key: bytes | None = None,
+        registry: SecretRegistry | None = None,
         max_decoded: int = 0,
         max_ratio: int = 0,
     ) -> None: ...
@@ -70,6 +115,8 @@ class Scanner:
         reason: Text | None = None,
         headers: Headers | Mapping[Text, Text] = (),
         request: Request | None = None,
+        owner: Text | None = None,
+        unix_ms: int | None = None,
     ) -> Stream: ...
     def filter(
         self,
@@ -80,6 +127,7 @@ class Scanner:
         reason: Text | None = None,
         headers: Headers | Mapping[Text, Text] = (),
         request: Request | None = None,
+        owner: Text | None = None,
         unix_ms: int | None = None,
     ) -> Filter: ...
     def scan(
@@ -91,5 +139,7 @@ class Scanner:
         reason: Text | None = None,
         headers: Headers | Mapping[Text, Text] = (),
         request: Request | None = None,
+        owner: Text | None = None,
+        unix_ms: int | None = None,
     ) -> Verdict: ...
     def scan_many(self, bodies: Iterable[Buffer] | Sequence[Buffer], threads: int | None = None, content_type: Text | None = None) -> list[Verdict]: ...

@@ -6,7 +6,7 @@ import time
 from types import MemberDescriptorType
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
@@ -20,7 +20,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from overread._core import _C_API, Ruleset
-from overread.errors import KernelError, OverreadError, StreamFinishedError
+from overread.errors import ConfigError, KernelError, OverreadError, StreamFinishedError
 from overread.policy import Request
 from overread.verdict import Finding, Term, Verdict
 
@@ -63,6 +63,7 @@ cdef extern from "_capi.h":
         size_t header_count
         const ovr_request *request
         uint64_t unix_ms
+        ovr_bytes owner
     ctypedef struct ovr_scanner_options:
         size_t struct_size
         double threshold
@@ -71,6 +72,7 @@ cdef extern from "_capi.h":
         ovr_bytes key
         uint64_t max_decoded
         uint32_t max_ratio
+        ovr_registry *registry
     ctypedef struct ovr_progress:
         uint64_t released
         float bits
@@ -97,6 +99,8 @@ cdef extern from "_capi.h":
         uint32_t n
         uint32_t sources
         float alone
+        float collision
+        float semantic
     ctypedef struct ovr_verdict:
         double bits
         double probability
@@ -112,6 +116,31 @@ cdef extern from "_capi.h":
         const ovr_term *terms
         size_t term_count
         uint64_t exempt
+    ctypedef struct ovr_registry:
+        pass
+    ctypedef struct ovr_registry_options:
+        size_t struct_size
+        uint64_t memory
+        uint32_t life_ms
+        ovr_bytes key
+        const char *segment
+        const char **names
+        size_t name_count
+    ctypedef struct ovr_registry_state:
+        size_t struct_size
+        uint64_t slots
+        uint64_t live
+        uint64_t stored
+        uint64_t observed
+        uint64_t weak
+        uint64_t full
+        uint64_t quota
+        uint64_t shared
+        uint64_t exposed
+        uint64_t lookups
+        uint64_t foreign
+        uint64_t exported
+        uint64_t imported
     ctypedef struct ovr_ignores:
         pass
     ctypedef struct ovr_control:
@@ -184,6 +213,19 @@ cdef extern from "_capi.h":
         void (*filter_unsent)(ovr_filter *) noexcept nogil
         int (*filter_event)(ovr_filter *, const ovr_exchange *, char *, size_t, size_t *) noexcept nogil
         void (*filter_close)(ovr_filter *) noexcept nogil
+        int (*registry_open)(const ovr_registry_options *, ovr_registry **, ovr_error *) noexcept nogil
+        int (*registry_observe_request)(ovr_registry *, ovr_bytes, const ovr_request *, uint64_t) noexcept nogil
+        int (*registry_observe_response)(ovr_registry *, const ovr_response *, ovr_bytes) noexcept nogil
+        int (*registry_state_of)(const ovr_registry *, uint64_t, ovr_registry_state *) noexcept nogil
+        int (*registry_export)(ovr_registry *, uint64_t, void *, size_t, size_t *) noexcept nogil
+        int (*registry_import)(ovr_registry *, const void *, size_t, uint64_t) noexcept nogil
+        int (*registry_plant)(ovr_registry *, const void *, size_t, uint64_t) noexcept nogil
+        int (*registry_retire)(ovr_registry *, const void *, size_t) noexcept nogil
+        int (*registry_canary)(ovr_registry *, ovr_bytes, uint64_t, char *) noexcept nogil
+        int (*registry_poison_key)(ovr_registry *, uint64_t, uint8_t *) noexcept nogil
+        const char *(*registry_key_id)(const ovr_registry *) noexcept nogil
+        void (*registry_close)(ovr_registry *) noexcept nogil
+        void (*poison)(void *, size_t, const uint8_t *) noexcept nogil
         const char *const *(*no_store_strips)() noexcept nogil
         const ovr_header *(*no_store_sets)(size_t *) noexcept nogil
         const char *(*tier_name)(int) noexcept nogil
@@ -192,6 +234,8 @@ cdef extern from "_capi.h":
         const char *(*decode_name)(int) noexcept nogil
     const char *OVERREAD_CAPSULE
     uint32_t OVR_ABI_VERSION
+    int OVR_CANARY
+    int OVR_REGISTRY_RECORD
 
 cdef overread_capi *api = <overread_capi *>PyCapsule_GetPointer(_C_API, OVERREAD_CAPSULE)
 if api.abi_version != OVR_ABI_VERSION:
@@ -202,9 +246,9 @@ if api.abi_version != OVR_ABI_VERSION:
 cdef size_t RELEASE_GIL_FROM = 1 << 20
 
 cdef uint64_t NO_OFFSET = 0xFFFFFFFFFFFFFFFF
-cdef tuple _BASIS = ("counted", "chained", "capped")
+cdef tuple _BASIS = ("counted", "chained", "capped", "constructed")
 cdef tuple _TIERS = tuple([(<bytes>api.tier_name(i)).decode() for i in range(4)])
-cdef tuple _FAMILIES = tuple([(<bytes>api.family_name(i)).decode() for i in range(4)])
+cdef tuple _FAMILIES = tuple([(<bytes>api.family_name(i)).decode() for i in range(5)])
 cdef tuple _PARTS = tuple([(<bytes>api.part_name(i)).decode() for i in range(4)])
 
 cdef tuple _DECODE = tuple([(<bytes>api.decode_name(i)).decode() for i in range(7)])
@@ -229,6 +273,10 @@ cdef ovr_bytes _view(object text, str what, list alive) except *:
     b.data = <const uint8_t *>PyBytes_AS_STRING(data)
     b.size = <size_t>PyBytes_GET_SIZE(data)
     return b
+
+
+cdef inline uint64_t _now_ms() except? 0:
+    return time.time_ns() // 1_000_000
 
 
 cdef class _Head:
@@ -272,6 +320,11 @@ cdef class _Head:
             free(out)
             raise
         return out
+
+    cdef own(self, object owner, object unix_ms):
+        self.response.unix_ms = _now_ms() if unix_ms is None else unix_ms
+        if owner is not None:
+            self.response.owner = self.keep(owner, "owner")
 
     cdef fill(self, object content_type, object status, object reason, object headers, object request):
         memset(&self.response, 0, sizeof(self.response))
@@ -359,7 +412,8 @@ cdef object _finding(const ovr_finding *f):
 
 
 cdef object _term(const ovr_term *t):
-    return Term((<bytes>t.group).decode(), (<bytes>t.level).decode(), t.level_index, t.bits, _BASIS[t.basis], (<bytes>t.cls).decode(), t.k, t.n, t.sources, t.alone)
+    return Term((<bytes>t.group).decode(), (<bytes>t.level).decode(), t.level_index, t.bits, _BASIS[t.basis], (<bytes>t.cls).decode(), t.k, t.n, t.sources, t.alone,
+                t.collision, t.semantic)
 
 
 cdef _no_text(object body):
@@ -493,6 +547,191 @@ cdef class Stream:
         return f"<overread.Stream at {self.bits:.1f} bits{', finished' if self.finished else ''}>"
 
 
+cdef class SecretRegistry:
+    """Whose secrets are whose: keyed fingerprints of what clients and servers exchange, never a value. Safe to share between threads.
+
+    Parameters
+    ----------
+    memory
+        Bytes of the table, 64 KiB to 64 GiB; 64 MiB by default, enough for 500,000 sessions.
+    life
+        Seconds after which a value that was not seen again is forgotten: 1 to 86,400; 900 by default.
+    key
+        16 bytes, the same in all that share a segment or a fleet; random by default.
+    segment
+        Path of a file that processes share, such as one in ``/dev/shm``; it is made with mode 0600 where there is none, and needs ``key``.
+    names
+        Names of further cookies, fields and parameters that identify a session.
+
+    Raises
+    ------
+    ConfigError
+        For an option that cannot be used, and a segment of another version, size, life or key: it says which, and the remedy.
+    """
+
+    cdef ovr_registry *handle
+
+    def __cinit__(self, *, memory=0, life=0, key=None, segment=None, names=()):
+        cdef ovr_registry_options options
+        cdef ovr_error error
+        cdef list kept = [os.fsencode(n) for n in names]
+        cdef const char **pointers = NULL
+        cdef bytes path
+        if key is not None and (not isinstance(key, bytes) or len(key) != 16):
+            raise ValueError("key must be 16 bytes")
+        if not 0 <= memory < 2**63 or not 0 <= life <= 86400:
+            raise ValueError("memory must be 64 KiB to 64 GiB, life 1 to 86400 seconds; 0 is the default of both")
+        memset(&options, 0, sizeof(options))
+        options.struct_size = sizeof(options)
+        options.memory = memory
+        options.life_ms = <uint32_t>(life * 1000)
+        if key is not None:
+            options.key = _view(key, "key", None)
+        if segment is not None:
+            path = os.fsencode(segment)
+            options.segment = PyBytes_AS_STRING(path)
+        if kept:
+            pointers = <const char **>calloc(len(kept), sizeof(char *))
+            if pointers == NULL:
+                raise MemoryError
+            for i in range(len(kept)):
+                pointers[i] = PyBytes_AS_STRING(kept[i])
+        options.names = pointers
+        options.name_count = len(kept)
+        status = api.registry_open(&options, &self.handle, &error)
+        free(pointers)
+        if status == 2:
+            raise MemoryError
+        if status != 0:
+            raise ConfigError((<bytes>error.message).decode(errors="replace"))
+
+    def __dealloc__(self):
+        if self.handle != NULL:
+            api.registry_close(self.handle)
+
+    def observe_request(self, owner, headers, body=b"", *, target="/", method="GET", unix_ms=None):
+        """What a client sent. ``owner`` (str or bytes) is what stands for one client, such as its session; ``None``: the request's
+        strongest secret. ``target`` is the path and query as sent, ``unix_ms`` the time of day, now by default. Linear in what is given."""
+        cdef _Head head = _Head()
+        cdef ovr_bytes name
+        head.fill(None, 0, None, (), Request(method, target, headers, body))
+        name.data = NULL
+        name.size = 0
+        if owner is not None:
+            name = head.keep(owner, "owner")
+        self.check(api.registry_observe_request(self.handle, name, &head.request, _now_ms() if unix_ms is None else unix_ms))
+
+    def observe_response(self, owner, headers, body=b"", *, content_type=None, request=None, unix_ms=None):
+        """What a client was answered: fields such as Set-Cookie, and the tokens of a JSON body, of which the first bytes are enough.
+        ``owner`` ``None``: the strongest secret of ``request``, an :class:`overread.Request`."""
+        cdef _Head head = _Head()
+        cdef ovr_bytes text
+        head.fill(content_type, 0, None, headers, request)
+        head.own(owner, unix_ms)
+        text = head.keep(bytes(body), "body")
+        self.check(api.registry_observe_response(self.handle, &head.response, text))
+
+    def plant(self, token, *, unix_ms=None):
+        """Makes a token (str or bytes) one that no response may show. ``ValueError`` for one under 64 bits of entropy."""
+        self.token(token, True, _now_ms() if unix_ms is None else unix_ms)
+
+    def retire(self, token):
+        """Forgets a planted token. ``ValueError`` for one that is not planted."""
+        self.token(token, False, 0)
+
+    cdef token(self, object token, bint plant, uint64_t unix_ms):
+        cdef list alive = []
+        cdef ovr_bytes text = _view(token, "token", alive)
+        if plant:
+            status = api.registry_plant(self.handle, text.data, text.size, unix_ms)
+        else:
+            status = api.registry_retire(self.handle, text.data, text.size)
+        if status == 1:
+            raise ValueError("the token has under 64 bits of entropy" if plant else "no such token is planted")
+        self.check(status)
+
+    def canary(self, owner=None, *, unix_ms=None):
+        """A transport canary for a request of ``owner``: text to be put into the request's memory and stripped before the upstream."""
+        cdef list alive = []
+        cdef ovr_bytes name
+        cdef char out[64]
+        name.data = NULL
+        name.size = 0
+        if owner is not None:
+            name = _view(owner, "owner", alive)
+        self.check(api.registry_canary(self.handle, name, _now_ms() if unix_ms is None else unix_ms, out))
+        return (<bytes>out[:OVR_CANARY]).decode("ascii")
+
+    def poison_key(self, *, unix_ms=None):
+        """The key (16 bytes) with which :func:`overread.poison` fills buffers in this hour."""
+        cdef uint8_t key[16]
+        self.check(api.registry_poison_key(self.handle, _now_ms() if unix_ms is None else unix_ms, key))
+        return <bytes>(<char *>key)[:16]
+
+    def export_changed(self, *, unix_ms=None, most=65536):
+        """Records, at most ``most`` bytes, of what changed since the last export: fingerprints only. Empty when there is nothing more."""
+        cdef size_t size
+        cdef bytes records = bytes(max(most, 8 * OVR_REGISTRY_RECORD))
+        self.check(api.registry_export(self.handle, _now_ms() if unix_ms is None else unix_ms, PyBytes_AS_STRING(records), <size_t>len(records), &size))
+        return records[:size]
+
+    def import_changed(self, records, *, unix_ms=None):
+        """Takes what a registry with the same key exported. ``ValueError`` for what is no whole number of records."""
+        cdef bytes data = bytes(records)
+        status = api.registry_import(self.handle, PyBytes_AS_STRING(data), <size_t>len(data), _now_ms() if unix_ms is None else unix_ms)
+        if status == 1:
+            raise ValueError(f"{len(data)} bytes are no records of {OVR_REGISTRY_RECORD} bytes")
+        self.check(status)
+
+    @property
+    def key_id(self):
+        """16 hexadecimal digits that are equal where the key is."""
+        return (<bytes>api.registry_key_id(self.handle)).decode()
+
+    def metrics(self, *, unix_ms=None):
+        """Counts, by the names of ``ovr_registry_state``."""
+        cdef ovr_registry_state state
+        memset(&state, 0, sizeof(state))
+        state.struct_size = sizeof(state)
+        self.check(api.registry_state_of(self.handle, _now_ms() if unix_ms is None else unix_ms, &state))
+        return {
+            "slots": state.slots,
+            "live": state.live,
+            "stored": state.stored,
+            "observed": state.observed,
+            "weak": state.weak,
+            "full": state.full,
+            "quota": state.quota,
+            "shared": state.shared,
+            "exposed": state.exposed,
+            "lookups": state.lookups,
+            "foreign": state.foreign,
+            "exported": state.exported,
+            "imported": state.imported,
+        }
+
+    cdef check(self, int status):
+        if status == 2:
+            raise MemoryError
+        if status != 0:
+            raise OverreadError("the registry cannot use this")
+
+    def __repr__(self):
+        return f"<overread.SecretRegistry, key {self.key_id}>"
+
+
+def poison(buffer, key):
+    """Fills a writable buffer with the pattern of a key of :meth:`SecretRegistry.poison_key`."""
+    cdef Py_buffer view
+    if not isinstance(key, bytes) or len(key) != 16:
+        raise ValueError("key must be 16 bytes")
+    PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE)
+    try:
+        api.poison(view.buf, <size_t>view.len, <const uint8_t *>PyBytes_AS_STRING(key))
+    finally:
+        PyBuffer_Release(&view)
+
+
 cdef class Scanner:
     """Finds foreign memory in HTTP responses. Immutable and safe to share between threads.
 
@@ -509,6 +748,8 @@ cdef class Scanner:
     key
         16 bytes of the operator's: digests of findings and owners are the same in every process then. By default they are under a
         random key of this scanner.
+    registry
+        A :class:`SecretRegistry`: what it knows of other clients, no response may hold.
     max_decoded, max_ratio
         A coded body that decodes to more bytes (4 GiB), or behind 16 MiB to more than so many times its own (200), is a bomb.
 
@@ -520,13 +761,14 @@ cdef class Scanner:
 
     cdef ovr_scanner *handle
     cdef object ruleset
+    cdef readonly object registry
     cdef readonly double threshold
     cdef readonly uint32_t hold
     # Streams not in use, 10 KiB each; more than 16 at a time are closed again. Touched only with the GIL held, which makes the scanner safe to share.
     cdef ovr_stream *pool[16]
     cdef int pooled
 
-    def __cinit__(self, ruleset=None, *, double threshold=22.0, hold=16384, kernel=None, key=None, max_decoded=0, max_ratio=0):
+    def __cinit__(self, ruleset=None, *, double threshold=22.0, hold=16384, kernel=None, key=None, registry=None, max_decoded=0, max_ratio=0):
         cdef ovr_scanner_options options
         cdef ovr_error error
         cdef const ovr_ruleset *rules = NULL
@@ -550,6 +792,11 @@ cdef class Scanner:
         options.struct_size = sizeof(options)
         if key is not None:
             options.key = _view(key, "key", None)
+        if registry is not None:
+            if not isinstance(registry, SecretRegistry):
+                raise TypeError(f"registry must be an overread.SecretRegistry, found {type(registry).__name__}")
+            options.registry = (<SecretRegistry>registry).handle
+        self.registry = registry
         options.max_decoded = max_decoded
         options.max_ratio = max_ratio
         options.threshold = threshold
@@ -604,22 +851,27 @@ cdef class Scanner:
             raise OverreadError("the counts do not fit")
         return text[:size].decode()
 
-    def stream(self, content_type=None, *, status=200, reason=None, headers=(), request=None):
-        """A stream for one response; its head is scanned at once."""
+    def stream(self, content_type=None, *, status=200, reason=None, headers=(), request=None, owner=None, unix_ms=None):
+        """A stream for one response; its head is scanned at once. ``owner`` and ``unix_ms`` as of :meth:`scan`."""
         cdef _Head head = _Head()
         cdef Stream stream = Stream.__new__(Stream)
         head.fill(content_type, status, reason, headers, request)
+        if self.registry is not None:
+            head.own(owner, unix_ms)
         stream.scanner = self
         stream.handle = self.take(&head.response)
         return stream
 
-    def filter(self, policy, content_type=None, *, status=200, reason=None, headers=(), request=None, unix_ms=None):
-        """A filter for one response under an :class:`overread.Policy`; its head is judged at once. ``unix_ms`` is the time of day, now by default."""
+    def filter(self, policy, content_type=None, *, status=200, reason=None, headers=(), request=None, owner=None, unix_ms=None):
+        """A filter for one response under an :class:`overread.Policy`; its head is judged at once. ``owner`` and ``unix_ms`` as of :meth:`scan`.
+
+        A filter of a scanner with a registry observes the request and the response by itself.
+        """
         cdef _Head head = _Head()
         cdef Filter filter = Filter.__new__(Filter)
         fields = list(headers.items() if hasattr(headers, "items") else headers)
         head.fill(content_type, status, reason, fields, request)
-        head.response.unix_ms = time.time_ns() // 1_000_000 if unix_ms is None else unix_ms
+        head.own(owner, unix_ms)
         filter.scanner = self
         filter.policy = policy
         filter.fields = fields
@@ -629,15 +881,18 @@ cdef class Scanner:
         filter.due = bool(filter.action.wants_event)
         return filter
 
-    def scan(self, body, content_type=None, *, status=200, reason=None, headers=(), request=None):
+    def scan(self, body, content_type=None, *, status=200, reason=None, headers=(), request=None, owner=None, unix_ms=None):
         """The verdict on a whole body; linear in its length.
+
+        With a registry ``owner`` is whose response it is, as :meth:`SecretRegistry.observe_request` was told; by default the strongest
+        secret of ``request``. ``unix_ms`` is the time of day in milliseconds, now by default.
 
         Raises ``TypeError`` for str, ``BufferError`` for a strided view.
         """
         cdef _Head head
         cdef ovr_response plain
         cdef list alive = None
-        if reason is None and request is None and not headers:
+        if reason is None and request is None and not headers and self.registry is None:
             memset(&plain, 0, sizeof(plain))
             plain.struct_size = sizeof(plain)
             plain.status = status
@@ -648,6 +903,8 @@ cdef class Scanner:
             return self.scan_body(body, &plain)
         head = _Head()
         head.fill(content_type, status, reason, headers, request)
+        if self.registry is not None:
+            head.own(owner, unix_ms)
         return self.scan_body(body, &head.response)
 
     cdef object scan_body(self, object body, const ovr_response *response):

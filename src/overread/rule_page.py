@@ -33,6 +33,13 @@ _LEVELS: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("head-reason", "head-control", "head-cookie"), (6,)),
 }
 
+# What csrc/evidence gives the levels of the foreign group, which no clean body counts: bits against an honest reason.
+FOREIGN = {
+    "foreign-value": ((1, 12, "a client sent it, or it was seen outside its cookie, or many share it"),),
+    "foreign-session": ((2, 24, "the server issued it to one client"), (3, 30, "in a cookie that no script may read")),
+    "foreign-canary": ((4, 40, "nothing but a leak shows it"),),
+}
+
 
 def printable(data: bytes) -> str:
     r"""Bytes as they would stand in a Python literal: ASCII as it is, all else as ``\n``, ``\r``, ``\t`` or ``\xNN``."""
@@ -70,7 +77,9 @@ def page(rule: Rule, weights: Iterable[Weight]) -> str:
         lines.append("  chained: k, n and bound are those of level 3; what the bits have above that was counted where level 3 holds")
     if group == "http" and rows:
         lines.append("  behind raw bytes after text or a document's end a sign adds less: there the weights of http-given-raw apply")
-    if not rows:
+    if rule.family == "foreign":
+        lines += [f"  level {level} of foreign: {bits:.0f} bits where {when}" for level, bits, when in FOREIGN[rule.builtin]]
+    elif not rows:
         lines.append("  weighs nothing: it marks a place, or no class it looks at has a weight for it")
     for name, texts in (("matches", rule.examples), ("not", rule.counterexamples)):
         lines += [f"  {name.ljust(9)}  {printable(text)}" for text in texts]

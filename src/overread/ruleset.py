@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-FAMILIES = ("raw", "http", "secret", "place")
+FAMILIES = ("raw", "http", "secret", "place", "foreign")
 CHECKS = (
     "none",
     "header-line",
@@ -67,6 +67,9 @@ BUILTINS = (
     "head-list",
     "head-cookie",
     "raw-file",
+    "foreign-session",
+    "foreign-value",
+    "foreign-canary",
 )
 CLASSES = (
     "html",
@@ -320,7 +323,7 @@ def _check_rule(table: Mapping[str, Any], file: str, lines: _Lines, seen: dict[s
         if key not in table:
             raise fail(key, f"{key!r} is missing")
     rule_id: str = table["id"]
-    if not re.fullmatch(r"(raw|http|secret|place)\.[a-z0-9-]{1,60}", rule_id):
+    if not re.fullmatch(r"(raw|http|secret|place|foreign)\.[a-z0-9-]{1,60}", rule_id):
         raise fail("id", f"found {rule_id!r}, expected family.name with a family of {', '.join(FAMILIES)}")
     if rule_id in seen:
         raise fail("id", f"{rule_id!r} is already defined in {seen[rule_id]}")

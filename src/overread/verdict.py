@@ -49,19 +49,23 @@ class Term:
     Attributes
     ----------
     group
-        ``raw``, ``http`` or ``place``: signs of one group are not independent, so only the highest level counts.
+        ``raw``, ``http``, ``place`` or ``foreign``: signs of one group are not independent, so only the highest level counts.
     level, level_index
         The level reached, in words and as its number from 1; docs/evidence.md lists them.
     bits
         What it adds after chains and caps; may be 0.
     basis
-        ``counted``; ``chained``: counted on bodies in which the first sign already holds; ``capped``: limited by a cap.
+        ``counted``; ``chained``: counted on bodies in which the first sign already holds; ``capped``: limited by a cap; ``constructed``: from
+        chance of our own.
     content_class
         Class the count comes from; ``text-pool`` when it is borrowed from all text.
     k, n, sources
         Clean bodies that reached the level, clean bodies counted, and packages they came from.
     alone
         What the level is worth in bits where no other group shows anything.
+    collision, semantic
+        Of basis ``constructed``, where ``n`` is the number of live fingerprints and ``k`` that of the response's look-ups: bits against
+        chance, and against an honest reason for such a value to be there. The smaller one counts. Else 0.
     """
 
     group: str
@@ -74,6 +78,8 @@ class Term:
     n: int
     sources: int
     alone: float
+    collision: float = 0.0
+    semantic: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +184,21 @@ _UNJUDGED = {
     "unknown": "the body, whose content coding is not decoded",
 }
 _TYPED = 21.9  # csrc/evidence: what evidence that visitors can type is cut to
-_GROUP = {"raw": "raw", "http": "http", "secret": "http", "place": "place"}  # of each family
+_GROUP = {"raw": "raw", "http": "http", "secret": "http", "place": "place", "foreign": "foreign"}  # of each family
 
 
 def _belongs(finding: Finding, term: Term) -> bool:
+    if term.group == "foreign":
+        return finding.family == "foreign"
     return _GROUP.get(finding.family) == term.group and (finding.part != "body") == (term.content_class == "head")
 
 
 def _count_in_words(term: Term) -> str:
+    if term.basis == "constructed":
+        return (
+            f"constructed: {term.collision:.1f} bits against chance (96 - log2 of {term.n:,} fingerprints - log2 of {term.k:,} look-ups), "
+            f"{term.semantic:.1f} against an honest reason: the smaller one"
+        )
     what = "heads" if term.content_class == "head" else "bodies"
     seen = f"{term.k:,} of {term.n:,} clean {what} ({term.content_class}, {term.sources:,} sources)"
     if term.basis != "chained":

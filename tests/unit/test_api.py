@@ -317,7 +317,7 @@ def test_offsets_beyond_4_gib() -> None:
 def test_ruleset_and_kernels() -> None:
     rules = overread.Ruleset.default()
     assert len(rules) >= 40
-    assert {r["family"] for r in rules.rules} == {"raw", "http", "secret", "place"}
+    assert {r["family"] for r in rules.rules} == {"raw", "http", "secret", "place", "foreign"}
     assert overread.kernel() in overread.kernels()
 
 

@@ -1,4 +1,4 @@
-#include "stream/digest.h"
+#include "registry/digest.h"
 
 #include <sys/random.h>
 
@@ -52,8 +52,11 @@ DigestKey derived_key(const uint8_t key[OPERATOR_KEY_SIZE], const char* use) {
     return derived;
 }
 
-uint64_t keyed_digest(const DigestKey& key, const uint8_t* data, size_t size) {
-    State s{key.k0 ^ 0x736f6d6570736575u, key.k1 ^ 0x646f72616e646f6du, key.k0 ^ 0x6c7967656e657261u, key.k1 ^ 0x7465646279746573u};
+namespace {
+
+// All words of the text, its length in the last one.
+State absorbed(const DigestKey& key, const uint8_t* data, size_t size, uint64_t output) {
+    State s{key.k0 ^ 0x736f6d6570736575u, key.k1 ^ 0x646f72616e646f6du ^ output, key.k0 ^ 0x6c7967656e657261u, key.k1 ^ 0x7465646279746573u};
     size_t i = 0;
     for (; i + 8 <= size; i += 8) {
         uint64_t m;
@@ -63,9 +66,28 @@ uint64_t keyed_digest(const DigestKey& key, const uint8_t* data, size_t size) {
     uint64_t last = uint64_t(size) << 56;
     for (size_t j = 0; i + j < size; j++) last |= uint64_t(data[i + j]) << (8 * j);
     s.word(last);
-    s.v2 ^= 0xff;
+    return s;
+}
+
+uint64_t squeezed(State& s) {
     for (int r = 0; r < 4; r++) s.round();
     return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+}
+
+}  // namespace
+
+uint64_t keyed_digest(const DigestKey& key, const uint8_t* data, size_t size) {
+    State s = absorbed(key, data, size, 0);
+    s.v2 ^= 0xff;
+    return squeezed(s);
+}
+
+Digest128 keyed_digest128(const DigestKey& key, const uint8_t* data, size_t size) {
+    State s = absorbed(key, data, size, 0xee);
+    s.v2 ^= 0xee;
+    const uint64_t first = squeezed(s);
+    s.v1 ^= 0xdd;
+    return {first, squeezed(s)};
 }
 
 }  // namespace overread

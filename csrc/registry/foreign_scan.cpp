@@ -1,0 +1,59 @@
+#include "registry/foreign_scan.h"
+
+#include <algorithm>
+
+namespace overread {
+
+void ForeignScan::reset(const Owner& owner, const ovr_request* request, uint32_t now) {
+    owner_ = owner;
+    now_ = now;
+    runs_.reset();
+    sign_ = {};
+    listed_count_ = 0;
+    canary_count_ = 0;
+    waiting_count_ = 0;
+    own_count_ = 0;
+    kept_size_ = 0;
+    if (!request) return;
+    add_own(request->target);
+    for (size_t i = 0; i < request->header_count; i++) add_own(request->headers[i].value);
+    add_own(request->body);
+}
+
+void ForeignScan::add_own(const ovr_bytes& text) {
+    constexpr size_t MOST = 65536;  // as OwnRequest looks at
+    if (text.size < SECRET_WINDOW || text.size > MOST) return;
+    TokenRuns runs;
+    runs.reset();
+    auto block = [&](const RunBlock& b) {
+        windows_to_look_up(b, Block(registry_->keys(), b.text, b.size), [&](size_t i) {
+            if (own_count_ < OWN) own_[own_count_++] = fingerprint(registry_->keys(), b.text + i).low;
+        });
+    };
+    runs.feed(registry_->kernel(), text.data, text.size, 0, block);
+    runs.finish(block);
+}
+
+bool ForeignScan::is_own(const Fingerprint& f) const { return std::find(own_, own_ + own_count_, f.low) != own_ + own_count_; }
+
+void ForeignScan::note(const ForeignPlace& place, uint32_t owner) {
+    sign_.level = std::max(sign_.level, place.level);
+    if (place.level != ForeignLevel::issued && place.level != ForeignLevel::http_only) return;
+    if (sign_.owners < 3 && std::find(owners_, owners_ + sign_.owners, owner) == owners_ + sign_.owners) owners_[sign_.owners++] = owner;
+    if (listed_count_ < LISTED) listed_[listed_count_++] = place.print;
+}
+
+void ForeignScan::keep(const uint8_t* data, size_t size) {
+    const size_t n = std::min(size, KEPT - kept_size_);
+    std::memcpy(kept_ + kept_size_, data, n);
+    kept_size_ = uint16_t(kept_size_ + n);
+}
+
+void ForeignScan::conclude(bool listed) {
+    for (size_t i = 0; i < canary_count_; i++) registry_->burn(canaries_[i], now_);
+    for (size_t i = 0; listed && i < listed_count_; i++) registry_->expose(listed_[i], now_);
+    canary_count_ = 0;
+    listed_count_ = 0;
+}
+
+}  // namespace overread

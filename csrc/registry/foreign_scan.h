@@ -1,0 +1,138 @@
+// Looks a response's text up in the registry, in pieces as it comes.
+#pragma once
+#include "registry/registry.h"
+#include "registry/token_runs.h"
+
+namespace overread {
+
+// What a response holds of others' secrets so far.
+struct ForeignSign {
+    ForeignLevel level = ForeignLevel::none;
+    uint8_t owners = 0;  // how many of them, of those whose secrets the server issued; 3: three or more
+    uint32_t lookups = 0;
+};
+
+// A secret's place in the body.
+struct ForeignPlace {
+    ForeignLevel level;
+    uint64_t start, end;  // of one of its windows
+    uint64_t from, to;    // of the run it stands in, at most a block of it
+    Fingerprint print;    // of the window
+};
+
+class ForeignScan {
+  public:
+    explicit ForeignScan(Registry& registry) : registry_(&registry) {}
+    // owner: whose response it is; request: what it sent itself is not another's; now: seconds.
+    void reset(const Owner& owner, const ovr_request* request, uint32_t now);
+    // The body's next bytes. found(const ForeignPlace&) is called for each window that is another's, in the order of their places.
+    template <class F>
+    void feed(const uint8_t* data, size_t size, uint64_t offset, F&& found) {
+        runs_.feed(registry_->kernel(), data, size, offset, [&](const RunBlock& b) { look(b, found); });
+        settle(found);
+    }
+    template <class F>
+    void finish(F&& found) {
+        runs_.finish([&](const RunBlock& b) { look(b, found); });
+        settle(found);
+    }
+    // A field's value or another text that is whole.
+    template <class F>
+    void text(const uint8_t* data, size_t size, F&& found);
+    const ForeignSign& sign() const { return sign_; }
+    // The first bytes of a reply that may issue tokens.
+    void keep(const uint8_t* data, size_t size);
+    std::string_view kept() const { return {reinterpret_cast<const char*>(kept_), kept_size_}; }
+    // One of the windows found so far that servers issued.
+    const Fingerprint* issued() const { return listed_count_ ? listed_ : nullptr; }
+    uint64_t pending(uint64_t end) const { return runs_.pending(end); }
+    // The response is over: its canaries are burnt. listed: it is a page of many owners' secrets that nothing of memory shows in, so a
+    // list that is meant to be there: they are no secrets any more.
+    void conclude(bool listed);
+    Registry& registry() const { return *registry_; }
+    const Owner& owner() const { return owner_; }
+    uint32_t now() const { return now_; }
+
+  private:
+    static constexpr size_t BATCH = 32, LISTED = 128, CANARIES = 8, OWN = 64, KEPT = 4096;
+    struct Waiting {
+        Fingerprint print;
+        uint64_t start, end, from, to;
+    };
+    // Fetches before it asks: the table does not fit a cache.
+    template <class F>
+    void look(const RunBlock& b, F&& found);
+    template <class F>
+    void settle(F&& found);
+    void note(const ForeignPlace& place, uint32_t owner);
+    void add_own(const ovr_bytes& text);
+    bool is_own(const Fingerprint& f) const;
+
+    Registry* registry_;
+    Owner owner_;
+    uint32_t now_ = 0;
+    bool body_ = true;
+    TokenRuns runs_;
+    ForeignSign sign_;
+    uint32_t owners_[3];
+    uint16_t listed_count_ = 0;
+    Fingerprint listed_[LISTED];
+    uint8_t canary_count_ = 0, own_count_ = 0;
+    uint64_t own_[OWN];  // windows of the client's own request; one with more keeps its first ones
+    Fingerprint canaries_[CANARIES];
+    uint16_t kept_size_ = 0;
+    uint8_t kept_[KEPT];
+    size_t waiting_count_ = 0;
+    Waiting waiting_[BATCH];
+};
+
+template <class F>
+void ForeignScan::look(const RunBlock& b, F&& found) {
+    const Block block(registry_->keys(), b.text, b.size);
+    auto wait = [&](size_t i) {
+        if (waiting_count_ == BATCH) settle(found);
+        Waiting& w = waiting_[waiting_count_++];
+        w = {fingerprint(registry_->keys(), b.text + i), b.at(i), b.at(i + SECRET_WINDOW), b.at(0), b.at(b.size)};
+        registry_->prefetch(w.print);
+    };
+    windows_to_look_up(b, block, wait);
+    for (size_t i = 0; i < block.windows(); i++)
+        if (block.dense(i) && registry_->maybe_poison(block.order(i))) wait(i);
+    for (size_t i = 0; i + CANARY_SIZE <= b.size; i++) {
+        Fingerprint canary;
+        if (b.text[i] != 'o' || !registry_->is_canary(b.text + i, owner_, now_, &canary)) continue;
+        settle(found);
+        if (canary_count_ < CANARIES) canaries_[canary_count_++] = canary;
+        const ForeignPlace place{ForeignLevel::canary, b.at(i), b.at(i + CANARY_SIZE), b.at(0), b.at(b.size), canary};
+        note(place, 0);
+        found(place);
+    }
+}
+
+template <class F>
+void ForeignScan::settle(F&& found) {
+    sign_.lookups += uint32_t(waiting_count_);
+    const size_t count = waiting_count_;
+    waiting_count_ = 0;
+    for (size_t i = 0; i < count; i++) {
+        const Waiting& w = waiting_[i];
+        const Registry::Sighting s = registry_->look_up(w.print, owner_, now_, body_);
+        if (s.level == ForeignLevel::none || is_own(w.print)) continue;
+        const ForeignPlace place{s.level, w.start, w.end, w.from, w.to, w.print};
+        note(place, s.owner);
+        found(place);
+    }
+}
+
+template <class F>
+void ForeignScan::text(const uint8_t* data, size_t size, F&& found) {
+    TokenRuns runs;
+    runs.reset();
+    body_ = false;
+    runs.feed(registry_->kernel(), data, size, 0, [&](const RunBlock& b) { look(b, found); });
+    runs.finish([&](const RunBlock& b) { look(b, found); });
+    settle(found);
+    body_ = true;
+}
+
+}  // namespace overread

@@ -1,0 +1,517 @@
+#include "registry/registry.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include "registry/token_runs.h"
+
+namespace overread {
+namespace {
+
+void count(std::atomic<uint64_t>& counter, uint64_t n = 1) { counter.fetch_add(n, std::memory_order_relaxed); }
+
+const uint8_t* bytes_of(std::string_view s) { return reinterpret_cast<const uint8_t*>(s.data()); }
+
+Fingerprint print_of(const Digest128& d) { return {d.first, uint32_t(d.second)}; }
+
+// A JWT's header, and much of its claims, are the same for many users (226 distinct tokens had two distinct beginnings); so are the ends of
+// objects in base64 (Laravel's cookies), and the beginnings of long values, where frameworks put versions and key ids (ASP.NET Core's
+// 26 characters).
+constexpr size_t EDGE = 32, LONG_VALUE = 64;
+
+bool may_be_frameworks(std::string_view value, size_t from, size_t to) {
+    size_t begin = from;
+    while (begin && value[begin - 1] != '.') begin--;
+    if (value.substr(begin, 3) == "eyJ") {
+        const size_t end = std::min(value.find('.', begin), value.size());
+        const bool alone = begin == 0 && end == value.size();
+        if (!alone || from - begin < EDGE || end - to < EDGE) return true;
+    }
+    return value.size() >= LONG_VALUE && from < EDGE;
+}
+
+bool is_deleted(std::string_view cookie) { return cookie.find("Max-Age=0") != cookie.npos || cookie.find("max-age=0") != cookie.npos; }
+
+bool has_attribute(std::string_view cookie, std::string_view lower) {
+    for (size_t at = cookie.find(';'); at != cookie.npos; at = cookie.find(';', at)) {
+        at++;
+        while (at < cookie.size() && cookie[at] == ' ') at++;
+        if (same_name(cookie.substr(at, std::min(cookie.find(';', at), cookie.size()) - at), lower)) return true;
+    }
+    return false;
+}
+
+// The credential of `Bearer token`; of another scheme, or of none, what is there.
+std::string_view credential(std::string_view field) {
+    const size_t space = field.find(' ');
+    return space == field.npos ? field : field.substr(space + 1);
+}
+
+}  // namespace
+
+Registry::Registry(const Options& options)
+    : key_(options.key), names_(options.names, options.name_count), kernel_(kernel_default() ? kernel_default() : kernel_at(0)) {
+    std::snprintf(key_id_, sizeof key_id_, "%016llx", static_cast<unsigned long long>(key_->id));
+}
+
+bool Registry::open(const Options& options, std::string& why) {
+    if (!segment_.open(options.segment, options.memory, key_->id, options.life, why)) return false;
+    table_.take(segment_.buckets(), (options.memory - sizeof(SegmentHead)) / sizeof(Bucket), options.life);
+    return true;
+}
+
+// What was ever stored, or as much as there is room for: never less than what lives.
+uint64_t Registry::live() const { return std::max<uint64_t>(1, std::min<uint64_t>(table_.slots(), head().stored.load(std::memory_order_relaxed))); }
+
+// ---- owners ----
+
+Owner Registry::owner_named(std::string_view name, uint32_t now) const {
+    const Digest128 d = keyed_digest128(key_->owners, bytes_of(name), name.size());
+    Owner owner{print_of(d), uint32_t(d.second >> 32) | 1};
+    if (const Table::Entry e = table_.find(owner.print, now))
+        if (e.meta.flags & FLAG_OWNER) owner.id = e.owner;
+    return owner;
+}
+
+// The secret that stands for a client where nobody says who it is: its session, else what it authorizes itself with.
+std::string_view Registry::strongest(const ovr_header* headers, size_t count) const {
+    std::string_view best;
+    int rank = 0;
+    auto offer = [&](std::string_view value, int r) {
+        if (r > rank && value.size() >= SECRET_WINDOW) best = value, rank = r;
+    };
+    for (size_t i = 0; i < count; i++) {
+        const std::string_view name = view_of(headers[i].name), value = view_of(headers[i].value);
+        if (same_name(name, "cookie"))
+            cookie_values(names_, value, [&](const SensitiveValue& v) { offer(v.text, v.kind == NameKind::session ? 4 : 1); });
+        else if (same_name(name, "authorization"))
+            offer(credential(value), 3);
+        else if (names_.header(name) != NameKind::none)
+            offer(value, 2);
+    }
+    return best;
+}
+
+Owner Registry::owner_of(std::string_view owner, const ovr_request* request, uint32_t now) const {
+    if (owner.empty() && request) owner = strongest(request->headers, request->header_count);
+    return owner.empty() ? Owner() : owner_named(owner, now);
+}
+
+// A value that stands for the owner is a name of its own: a rotated session, a remembered login.
+void Registry::name_owner(const Owner& owner, std::string_view name, bool issued, uint32_t now) {
+    const Digest128 d = keyed_digest128(key_->owners, bytes_of(name), name.size());
+    const uint32_t own_id = uint32_t(d.second >> 32) | 1;
+    if (own_id == owner.id) return;
+    const Fingerprint print = print_of(d);
+    if (const Table::Entry e = table_.find(print, now)) {
+        table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_CHANGED), m.first, now}; });
+        return;
+    }
+    table_.insert(print, owner.id, {FLAG_OWNER, 0, now}, issued ? Table::Class::issued : Table::Class::client);
+}
+
+// Counts a new value, and tells whether the owner may have it.
+bool Registry::within_quota(const Owner& owner, bool issued, uint32_t now) {
+    const Table::Entry e = table_.find(owner.print, now);
+    if (!e) return table_.insert(owner.print, owner.id, {FLAG_OWNER, 1, now}, issued ? Table::Class::issued : Table::Class::client);
+    if (!(e.meta.flags & FLAG_OWNER) || e.meta.first >= (issued ? ISSUED_QUOTA : CLIENT_QUOTA)) {
+        count(head().quota);
+        return false;
+    }
+    table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_CHANGED), m.first + 1, now}; });
+    return true;
+}
+
+// ---- values ----
+
+template <class F>
+void Registry::windows_of(std::string_view text, F&& found) const {
+    TokenRuns runs;
+    runs.reset();
+    size_t n = 0;
+    auto block = [&](const RunBlock& b) {
+        const Block windows(*key_, b.text, b.size);
+        const size_t last = windows.windows() - 1;
+        auto tell = [&](size_t i) {
+            if (n == MAX_WINDOWS || !windows.dense(i)) return;
+            n++;
+            found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW)))});
+        };
+        bool first = false, end = false;
+        windows.choose(CHOSEN_OF, [&](size_t i) {
+            first |= i == 0;
+            end |= i == last;
+            tell(i);
+        });
+        if (b.first && !first) tell(0);
+        if (b.last && last && !end) tell(last);
+    };
+    runs.feed(*kernel_, bytes_of(text), text.size(), 0, block);
+    runs.finish(block);
+}
+
+void Registry::store_window(const Owner& owner, const Window& w, uint16_t flags, uint32_t now) {
+    if (w.edge) flags |= FLAG_EDGE;
+    const bool issued = flags & FLAG_ISSUED;
+    const Table::Entry e = table_.find(w.print, now);
+    auto insert = [&](uint16_t with) {
+        if (table_.insert(w.print, owner.id, {with, now, now},
+                          issued                  ? Table::Class::issued
+                          : with & FLAG_PROBATION ? Table::Class::probation
+                                                  : Table::Class::client))
+            count(head().stored);
+        else
+            count(head().full);
+    };
+    if (!e) {
+        insert(issued ? flags : uint16_t(flags | FLAG_PROBATION));
+        return;
+    }
+    if (e.meta.flags & (FLAG_PLANTED | FLAG_POISON | FLAG_OWNER | FLAG_PLACE)) return;
+    if (e.owner != owner.id) {
+        if (!(e.meta.flags & FLAG_SHARED)) count(head().shared);
+        table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_SHARED | FLAG_CHANGED), m.first, now}; });
+        return;
+    }
+    if (e.meta.flags & FLAG_PROBATION && (issued || seconds_between(e.meta.first, now) > 0)) {
+        // It comes back in a later second, or from the server: it is no invention.
+        table_.remove(e);
+        insert(uint16_t((e.meta.flags & ~FLAG_PROBATION) | flags));
+        return;
+    }
+    // What is seen all the time is written now and then.
+    const uint16_t all = uint16_t(e.meta.flags | flags);
+    if (all == e.meta.flags && seconds_between(e.meta.seen, now) <= table_.life() / 8) return;
+    table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | flags | FLAG_CHANGED), m.first, now}; });
+}
+
+void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32_t now) {
+    count(head().observed);
+    if (text.size() < SECRET_WINDOW || text.size() > MAX_SECRET || !owner) {
+        count(head().weak);
+        return;
+    }
+    Window windows[MAX_WINDOWS];
+    size_t n = 0;
+    windows_of(text, [&](const Window& w) {
+        table_.prefetch(w.print);
+        windows[n++] = w;
+    });
+    if (!n) {
+        count(head().weak);
+        return;
+    }
+    // Most values of most requests were seen a moment ago. What a framework gives to all tells nothing of this value.
+    const bool known = std::any_of(windows, windows + n, [&](const Window& w) {
+        const Table::Entry e = table_.find(w.print, now);
+        return e && e.owner == owner.id && !(e.meta.flags & FLAG_SHARED);
+    });
+    if (!known && !within_quota(owner, flags & FLAG_ISSUED, now)) return;
+    for (size_t i = 0; i < n; i++) store_window(owner, windows[i], flags, now);
+}
+
+// ---- what is observed ----
+
+// The owner's values in a text that is no credential are content; another's are known to two.
+void Registry::expose_in(std::string_view text, const Owner& owner, uint32_t now) {
+    TokenRuns runs;
+    runs.reset();
+    auto block = [&](const RunBlock& b) {
+        const Block windows(*key_, b.text, b.size);
+        auto look = [&](size_t i) {
+            const Table::Entry e = table_.find(fingerprint(*key_, b.text + i), now);
+            if (!e || e.meta.flags & (FLAG_PLANTED | FLAG_POISON | FLAG_OWNER | FLAG_PLACE)) return;
+            const uint16_t flag = e.owner == owner.id ? FLAG_EXPOSED : FLAG_SHARED;
+            if (e.meta.flags & flag) return;
+            count(flag == FLAG_EXPOSED ? head().exposed : head().shared);
+            table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | flag | FLAG_CHANGED), m.first, now}; });
+        };
+        windows_to_look_up(b, windows, look);
+    };
+    runs.feed(*kernel_, bytes_of(text), text.size(), 0, block);
+    runs.finish(block);
+}
+
+void Registry::observe_field(Owner& owner, const ovr_header& field, uint32_t now) {
+    const std::string_view name = view_of(field.name), value = view_of(field.value);
+    if (same_name(name, "cookie")) {
+        cookie_values(names_, value, [&](const SensitiveValue& v) {
+            store(owner, v.text, v.kind == NameKind::session ? FLAG_SESSION : 0, now);
+            if (v.kind == NameKind::session && v.text.size() >= SECRET_WINDOW) name_owner(owner, v.text, false, now);
+        });
+    } else if (same_name(name, "authorization") || same_name(name, "proxy-authorization")) {
+        const std::string_view secret = credential(value);
+        if (value.size() > 6 && same_name(value.substr(0, 6), "basic ")) {
+            // Of the pair, which is seldom one of chance; its coded form has no more entropy than it.
+            uint8_t pair[512];
+            const size_t size = basic_pair(secret, pair, sizeof pair);
+            const std::string_view decoded(reinterpret_cast<const char*>(pair), size);
+            bool dense = false;
+            windows_of(decoded, [&](const Window&) { dense = true; });
+            if (!dense) return;
+            store(owner, decoded, FLAG_SESSION, now);
+        }
+        store(owner, secret, FLAG_SESSION, now);
+    } else if (const NameKind kind = names_.header(name); kind != NameKind::none) {
+        store(owner, value, kind == NameKind::session ? FLAG_SESSION : 0, now);
+    }
+}
+
+void Registry::observe_request(std::string_view name, const ovr_request& request, uint32_t now) {
+    Owner owner = owner_of(name, &request, now);
+    if (!owner) return;
+    // Who is named by a secret of the request, which nobody has seen yet, and has the session of a client that is known, is that one.
+    bool named_by_secret = name.empty();
+    for (size_t i = 0; !named_by_secret && i < request.header_count; i++)
+        named_by_secret = view_of(request.headers[i].value).find(name) != std::string_view::npos;
+    if (named_by_secret && !table_.find(owner.print, now)) {
+        for (size_t i = 0; i < request.header_count; i++) {
+            if (!same_name(view_of(request.headers[i].name), "cookie")) continue;
+            cookie_values(names_, view_of(request.headers[i].value), [&](const SensitiveValue& v) {
+                if (v.kind != NameKind::session || v.text.size() < SECRET_WINDOW) return;
+                const Owner other = owner_named(v.text, now);
+                const Table::Entry e = table_.find(other.print, now);
+                if (e && e.meta.flags & FLAG_OWNER) owner.id = other.id;
+            });
+        }
+    }
+    // What stands elsewhere first: a value that comes both ways is no secret.
+    expose_in(view_of(request.target), owner, now);
+    const std::string_view body = view_of(request.body);
+    expose_in(body, owner, now);
+    for (size_t i = 0; i < request.header_count; i++) {
+        const ovr_header& h = request.headers[i];
+        const std::string_view field = view_of(h.name);
+        if (!same_name(field, "cookie") && !same_name(field, "authorization") && !same_name(field, "proxy-authorization"))
+            expose_in(view_of(h.value), owner, now);
+    }
+    for (size_t i = 0; i < request.header_count; i++) observe_field(owner, request.headers[i], now);
+    auto pair = [&](std::string_view field, std::string_view value) {
+        const NameKind kind = names_.field(field);
+        if (kind == NameKind::secret || kind == NameKind::session) store(owner, value, FLAG_EXPOSED, now);
+    };
+    const std::string_view type = header_value(request.headers, request.header_count, "content-type");
+    if (type.find("json") != type.npos)
+        json_strings(body, [&](std::string_view field, std::string_view value, int) { pair(field, value); });
+    else if (type.find("multipart/") != type.npos)
+        multipart_pairs(body, pair);
+    else
+        form_pairs(body, pair);
+}
+
+void Registry::observe_set_cookie(Owner& owner, std::string_view field, uint32_t now) {
+    const size_t end = std::min(field.find(';'), field.size());
+    const size_t equals = field.find('=');
+    if (equals >= end || is_deleted(field)) return;
+    const bool http_only = has_attribute(field, "httponly");
+    cookie_values(names_, field.substr(0, end), [&](const SensitiveValue& v) {
+        // A cookie that no script may read is a secret whatever its name, but for those against forgery, which pages show.
+        const bool session = v.kind == NameKind::session || (http_only && names_.cookie(field.substr(0, equals)) == NameKind::none);
+        if (!owner && session && v.text.size() >= SECRET_WINDOW) owner = owner_named(v.text, now);
+        store(owner, v.text, uint16_t(FLAG_ISSUED | (session ? FLAG_SESSION : 0) | (http_only ? FLAG_HTTP_ONLY : 0)), now);
+        if (session && owner && v.text.size() >= SECRET_WINDOW) name_owner(owner, v.text, true, now);
+    });
+}
+
+void Registry::observe_response(const ovr_response& response, std::string_view body, uint32_t now) {
+    Owner owner = owner_of(view_of(response.owner), response.request, now);
+    for (size_t i = 0; i < response.header_count; i++)
+        if (same_name(view_of(response.headers[i].name), "set-cookie")) observe_set_cookie(owner, view_of(response.headers[i].value), now);
+    observe_tokens(owner, body, now);
+}
+
+void Registry::observe_tokens(Owner owner, std::string_view body, uint32_t now) {
+    const size_t brace = body.find_first_not_of(" \t\r\n");
+    if (brace == body.npos || body[brace] != '{') return;
+    // A token reply (RFC 6749, section 5.1) names its tokens at the top; further down stand what a service manages for many.
+    json_strings(body, [&](std::string_view name, std::string_view value, int depth) {
+        if (depth != 1 || names_.field(name) != NameKind::session) return;
+        if (!owner && value.size() >= SECRET_WINDOW) owner = owner_named(value, now);
+        store(owner, value, FLAG_ISSUED | FLAG_SESSION, now);
+        if (owner && value.size() >= SECRET_WINDOW) name_owner(owner, value, true, now);
+    });
+}
+
+// ---- what is found ----
+
+Registry::Sighting Registry::look_up(const Fingerprint& f, const Owner& owner, uint32_t now, bool body) {
+    count(head().lookups);
+    const Table::Entry e = table_.find(f, now);
+    if (!e || e.meta.flags & (FLAG_OWNER | FLAG_PLACE | FLAG_SHARED | FLAG_BURNT)) return {};
+    if (e.meta.flags & (FLAG_PLANTED | FLAG_POISON)) {
+        if (e.meta.flags & FLAG_POISON) count(head().poison_turn);
+        count(head().foreign);
+        return {ForeignLevel::canary, 0};
+    }
+    if (e.owner == owner.id) {
+        if (body && !(e.meta.flags & FLAG_EXPOSED)) {
+            count(head().exposed);
+            table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_EXPOSED | FLAG_CHANGED), m.first, m.seen}; });
+        }
+        return {};
+    }
+    count(head().foreign);
+    const bool certain = e.meta.flags & FLAG_ISSUED && e.meta.flags & FLAG_SESSION && !(e.meta.flags & (FLAG_EXPOSED | FLAG_EDGE | FLAG_PROBATION));
+    if (!certain) return {ForeignLevel::sent, e.owner};
+    return {e.meta.flags & FLAG_HTTP_ONLY ? ForeignLevel::http_only : ForeignLevel::issued, e.owner};
+}
+
+void Registry::expose(const Fingerprint& f, uint32_t now) {
+    const Table::Entry e = table_.find(f, now);
+    if (!e || e.meta.flags & (FLAG_PLANTED | FLAG_POISON | FLAG_OWNER | FLAG_PLACE)) return;
+    count(head().exposed);
+    table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_EXPOSED | FLAG_CHANGED), m.first, m.seen}; });
+}
+
+bool Registry::shown_to(const Fingerprint& f, uint64_t place, const Owner& owner, uint32_t now) {
+    constexpr uint32_t READERS = 3;
+    struct {
+        uint64_t low, high, place, reader;
+    } shown{f.low, f.high, place, 0};
+    auto print = [&] { return print_of(keyed_digest128(key_->owners, reinterpret_cast<const uint8_t*>(&shown), sizeof shown)); };
+    const Fingerprint here = print();
+    shown.reader = uint64_t(owner.id) << 1 | 1;
+    const Fingerprint reader = print();
+    const Table::Entry e = table_.find(here, now);
+    const uint32_t readers = e ? e.meta.first : 0;
+    if (table_.find(reader, now)) return readers >= READERS;
+    table_.insert(reader, 0, {FLAG_PLACE, 0, now}, Table::Class::issued);
+    if (!e)
+        table_.insert(here, 0, {FLAG_PLACE, 1, now}, Table::Class::issued);
+    else
+        table_.update(e, [&](Meta m) { return Meta{m.flags, m.first + 1, now}; });
+    return readers + 1 >= READERS;
+}
+
+// ---- canaries ----
+
+bool Registry::is_canary(const uint8_t* text, const Owner& owner, uint32_t now, Fingerprint* print) const {
+    uint32_t whose;
+    if (!read_canary(*key_, text, now, &whose) || whose == owner.id) return false;
+    *print = print_of(keyed_digest128(key_->canaries, text, CANARY_SIZE));
+    return !table_.find(*print, now);
+}
+
+void Registry::burn(const Fingerprint& canary, uint32_t now) { table_.insert(canary, 0, {FLAG_BURNT, now, now}, Table::Class::issued); }
+
+bool Registry::plant(std::string_view token, uint32_t now) {
+    bool all = true, any = false;
+    windows_of(token, [&](const Window& w) {
+        any = true;
+        if (const Table::Entry e = table_.find(w.print, now)) {
+            if (e.meta.flags & FLAG_PLANTED) return;
+            table_.remove(e);
+        }
+        all &= table_.insert(w.print, 0, {FLAG_PLANTED, 0, now}, Table::Class::issued);
+    });
+    return any && all;
+}
+
+bool Registry::retire(std::string_view token) {
+    bool any = false;
+    windows_of(token, [&](const Window& w) {
+        const Table::Entry e = table_.find(w.print, 0);
+        if (!e || !(e.meta.flags & FLAG_PLANTED)) return;
+        table_.remove(e);
+        any = true;
+    });
+    return any;
+}
+
+void Registry::poison_key(uint32_t now, uint8_t key[16]) {
+    const uint64_t turn[2] = {now / 3600, head().poison_turn.load(std::memory_order_relaxed)};
+    const Digest128 d = keyed_digest128(key_->poison, reinterpret_cast<const uint8_t*>(turn), sizeof turn);
+    std::memcpy(key, &d.first, 8);
+    std::memcpy(key + 8, &d.second, 8);
+    add_poison(key, now);
+}
+
+void Registry::add_poison(const uint8_t key[16], uint32_t now) {
+    uint8_t pattern[2 * POISON_PERIOD];
+    poison_pattern(key, pattern);
+    std::memcpy(pattern + POISON_PERIOD, pattern, POISON_PERIOD);
+    const Block block(*key_, pattern, sizeof pattern - 1);
+    for (size_t i = 0; i < POISON_PERIOD; i++) {
+        const Fingerprint print = fingerprint(*key_, pattern + i);
+        if (const Table::Entry e = table_.find(print, now)) {
+            table_.update(e, [&](Meta m) { return Meta{m.flags, m.first, now}; });
+            continue;
+        }
+        // First the filter: a window that it lets through and that is not there yet is none.
+        const uint64_t order = block.order(i);
+        head().poison_order[order >> 6 & 15].fetch_or(uint64_t(1) << (order & 63), std::memory_order_relaxed);
+        table_.insert(print, 0, {FLAG_POISON, now, now}, Table::Class::issued);
+    }
+}
+
+// ---- export, import, state ----
+
+// A record: the fingerprint, the owner, the flags and the age in seconds, little-endian: 8 + 4 + 4 + 2 + 2 + 4 bytes.
+size_t Registry::export_changed(uint32_t now, uint8_t* records, size_t capacity) {
+    SegmentHead& h = head();
+    const size_t buckets = table_.buckets();
+    size_t n = 0, looked = 0;
+    size_t b = size_t(h.swept.load(std::memory_order_relaxed)) % buckets;
+    for (; looked < buckets && n + OVR_REGISTRY_RECORD * BUCKET <= capacity; looked++, b = (b + 1) % buckets) {
+        Bucket& bucket = table_.bucket(b);
+        for (size_t i = 0; i < BUCKET; i++) {
+            uint64_t word = bucket.meta[i].load(std::memory_order_acquire);
+            Meta m = Meta::of(word);
+            if (!(m.flags & FLAG_CHANGED) || m.flags & (FLAG_BUSY | FLAG_PLACE | FLAG_POISON) || !table_.lives(m, now)) continue;
+            const uint64_t low = bucket.low[i].load(std::memory_order_relaxed), high = bucket.high[i].load(std::memory_order_relaxed);
+            const uint16_t flags = m.flags & uint16_t(~FLAG_CHANGED);
+            if (!bucket.meta[i].compare_exchange_strong(word, Meta{flags, m.first, m.seen}.word(), std::memory_order_acq_rel)) continue;
+            const uint32_t owner = uint32_t(high), print = uint32_t(high >> 32), age = m.flags & FLAG_PLANTED ? 0 : seconds_between(m.seen, now);
+            const uint16_t zero = 0;
+            uint8_t* r = records + n;
+            std::memcpy(r, &low, 8), std::memcpy(r + 8, &print, 4), std::memcpy(r + 12, &owner, 4), std::memcpy(r + 16, &flags, 2);
+            std::memcpy(r + 18, &zero, 2), std::memcpy(r + 20, &age, 4);
+            n += OVR_REGISTRY_RECORD;
+        }
+    }
+    h.swept.store(b, std::memory_order_relaxed);
+    count(h.exported, n / OVR_REGISTRY_RECORD);
+    return n;
+}
+
+bool Registry::import(const uint8_t* records, size_t size, uint32_t now) {
+    if (size % OVR_REGISTRY_RECORD) return false;
+    for (const uint8_t* r = records; r < records + size; r += OVR_REGISTRY_RECORD) {
+        Fingerprint f;
+        uint32_t owner, age;
+        uint16_t flags;
+        std::memcpy(&f.low, r, 8), std::memcpy(&f.high, r + 8, 4), std::memcpy(&owner, r + 12, 4), std::memcpy(&flags, r + 16, 2), std::memcpy(&age, r + 20, 4);
+        constexpr uint16_t ALLOWED = FLAGS_MERGED | FLAG_PROBATION | FLAG_EDGE | FLAG_OWNER | FLAG_PLANTED;
+        if (flags & ~ALLOWED || age > table_.life()) continue;
+        const uint32_t seen = now - age;
+        count(head().imported);
+        if (const Table::Entry e = table_.find(f, now)) {
+            const bool other = e.owner != owner && !((flags | e.meta.flags) & (FLAG_OWNER | FLAG_PLANTED | FLAG_BURNT));
+            table_.update(e, [&](Meta m) {
+                const uint32_t later = seconds_between(m.seen, seen) ? seen : m.seen;
+                return Meta{uint16_t(m.flags | (flags & FLAGS_MERGED) | (other ? FLAG_SHARED : 0)), m.first, later};
+            });
+            continue;
+        }
+        const Table::Class cls = flags & FLAG_PROBATION                              ? Table::Class::probation
+                                 : flags & (FLAG_ISSUED | FLAG_OWNER | FLAG_PLANTED) ? Table::Class::issued
+                                                                                     : Table::Class::client;
+        if (!table_.insert(f, owner, {flags, flags & FLAG_OWNER ? 0 : seen, seen}, cls)) count(head().full);
+        // It came from elsewhere, and does not go there again.
+        if (const Table::Entry e = table_.find(f, now)) table_.update(e, [](Meta m) { return Meta{uint16_t(m.flags & ~FLAG_CHANGED), m.first, m.seen}; });
+    }
+    return true;
+}
+
+void Registry::state(uint32_t now, ovr_registry_state* out) const {
+    const SegmentHead& h = head();
+    auto of = [](const std::atomic<uint64_t>& c) { return c.load(std::memory_order_relaxed); };
+    uint64_t live = 0;
+    for (size_t b = 0; b < table_.buckets(); b++)
+        for (size_t i = 0; i < BUCKET; i++) live += table_.lives(Meta::of(of(table_.bucket(b).meta[i])), now);
+    *out = {out->struct_size, table_.slots(), live,          of(h.stored),  of(h.observed), of(h.weak),     of(h.full),
+            of(h.quota),      of(h.shared),   of(h.exposed), of(h.lookups), of(h.foreign),  of(h.exported), of(h.imported)};
+}
+
+}  // namespace overread

@@ -1,0 +1,110 @@
+// Whose bytes these are: fingerprints of the secrets that clients and servers exchange, and of canaries, with their owners
+// (docs/foreign-secrets.md).
+#pragma once
+#include <string>
+#include <string_view>
+
+#include "kernel/kernel.h"
+#include "registry/canary.h"
+#include "registry/segment.h"
+#include "registry/sensitive.h"
+#include "registry/table.h"
+
+namespace overread {
+
+// What a window of a response is of another client, weakest first.
+enum class ForeignLevel : uint8_t { none, sent, issued, http_only, canary };
+
+constexpr size_t MAX_SECRET = 8192;    // bytes of a value; a longer one is no token
+constexpr size_t MAX_WINDOWS = 48;     // of a value
+constexpr uint32_t CLIENT_QUOTA = 16;  // values an owner that only clients sent
+constexpr uint32_t ISSUED_QUOTA = 64;  // and that servers issued: some issue one with every response
+constexpr uint32_t DEFAULT_LIFE = 15 * 60;
+
+// Whose message it is.
+struct Owner {
+    Fingerprint print{0, 0};
+    uint32_t id = 0;  // 0: nobody's
+    explicit operator bool() const { return id != 0; }
+};
+
+class Registry {
+  public:
+    struct Options {
+        size_t memory = size_t(64) << 20;
+        uint32_t life = DEFAULT_LIFE;  // seconds
+        const uint8_t* key = nullptr;
+        const char* segment = nullptr;
+        const char* const* names = nullptr;
+        size_t name_count = 0;
+    };
+    explicit Registry(const Options& options);
+    // False: `why` says what is wrong.
+    bool open(const Options& options, std::string& why);
+
+    void observe_request(std::string_view owner, const ovr_request& request, uint32_t now);
+    void observe_response(const ovr_response& response, std::string_view body, uint32_t now);
+    // The tokens of a JSON reply, or of its first bytes.
+    void observe_tokens(Owner owner, std::string_view body, uint32_t now);
+    // The owner of a message; what is empty is taken from the request's secrets.
+    Owner owner_of(std::string_view owner, const ovr_request* request, uint32_t now) const;
+
+    // What a window found in a response to `owner` says. One of the owner's own in a body is no secret any more.
+    struct Sighting {
+        ForeignLevel level = ForeignLevel::none;
+        uint32_t owner = 0;
+    };
+    Sighting look_up(const Fingerprint& f, const Owner& owner, uint32_t now, bool body);
+    void prefetch(const Fingerprint& f) const { table_.prefetch(f); }
+    // Values that a page listed are known to its readers.
+    void expose(const Fingerprint& f, uint32_t now);
+    // Whether CANARY_SIZE characters are a valid canary of another's request that was not seen before; and what to burn it by.
+    bool is_canary(const uint8_t* text, const Owner& owner, uint32_t now, Fingerprint* print) const;
+    // Seen again it is content.
+    void burn(const Fingerprint& canary, uint32_t now);
+    // Whether `owner` is the third to whom a value was shown at a place, so that it is published there.
+    bool shown_to(const Fingerprint& f, uint64_t place, const Owner& owner, uint32_t now);
+
+    bool plant(std::string_view token, uint32_t now);
+    bool retire(std::string_view token);
+    void make_canary(const Owner& owner, uint32_t now, char* out) const { overread::make_canary(*key_, owner.id, now, out); }
+    void poison_key(uint32_t now, uint8_t key[16]);
+    bool maybe_poison(uint64_t order) const { return head().poison_order[order >> 6 & 15].load(std::memory_order_relaxed) >> (order & 63) & 1; }
+
+    size_t export_changed(uint32_t now, uint8_t* records, size_t capacity);
+    bool import(const uint8_t* records, size_t size, uint32_t now);
+    void state(uint32_t now, ovr_registry_state* out) const;
+    const char* key_id() const { return key_id_; }
+    const RegistryKeys& keys() const { return *key_; }
+    const Kernel& kernel() const { return *kernel_; }
+    // Windows that live, for what chance is worth; at least 1.
+    uint64_t live() const;
+
+  private:
+    struct Window {
+        Fingerprint print;
+        bool edge;
+    };
+    SegmentHead& head() const { return segment_.head(); }
+    Owner owner_named(std::string_view name, uint32_t now) const;
+    std::string_view strongest(const ovr_header* headers, size_t count) const;
+    template <class F>
+    void windows_of(std::string_view text, F&& found) const;
+    void store(Owner& owner, std::string_view text, uint16_t flags, uint32_t now);
+    void store_window(const Owner& owner, const Window& w, uint16_t flags, uint32_t now);
+    bool within_quota(const Owner& owner, bool issued, uint32_t now);
+    void name_owner(const Owner& owner, std::string_view name, bool issued, uint32_t now);
+    void expose_in(std::string_view text, const Owner& owner, uint32_t now);
+    void observe_field(Owner& owner, const ovr_header& field, uint32_t now);
+    void observe_set_cookie(Owner& owner, std::string_view field, uint32_t now);
+    void add_poison(const uint8_t key[16], uint32_t now);
+
+    SecretKey key_;
+    SensitiveNames names_;
+    Segment segment_;
+    Table table_;
+    const Kernel* kernel_;
+    char key_id_[17];
+};
+
+}  // namespace overread

@@ -1,0 +1,88 @@
+#include "registry/table.h"
+
+#include <initializer_list>
+
+namespace overread {
+namespace {
+
+uint64_t high_word(const Fingerprint& f, uint32_t owner) { return uint64_t(f.high) << 32 | owner; }
+
+}  // namespace
+
+Table::Entry Table::find(const Fingerprint& f, uint32_t now) const {
+    for (Bucket* b : {&first(f), &second(f)}) {
+        for (size_t i = 0; i < BUCKET; i++) {
+            if (b->low[i].load(std::memory_order_relaxed) != f.low) continue;
+            const uint64_t meta = b->meta[i].load(std::memory_order_acquire);
+            const uint64_t high = b->high[i].load(std::memory_order_acquire);
+            const Meta m = Meta::of(meta);
+            if (high >> 32 != f.high || !lives(m, now)) continue;
+            // The three words are one entry's if none has changed since: who writes marks the third one first.
+            std::atomic_thread_fence(std::memory_order_acquire);
+            if (b->low[i].load(std::memory_order_relaxed) != f.low || (b->meta[i].load(std::memory_order_relaxed) & FLAG_BUSY)) continue;
+            return {b, i, uint32_t(high), m};
+        }
+    }
+    return {};
+}
+
+// Half of every bucket is for what servers issued; of the rest a fifth, a tenth of the table, for what a client sent once.
+bool Table::may_take(size_t bucket, size_t slot, Class cls) const {
+    if (cls == Class::issued) return true;
+    if (slot >= BUCKET / 2) return false;
+    return cls == Class::client || (slot == 0 && bucket % 5 != 0);
+}
+
+bool Table::write(Bucket& b, size_t i, uint64_t found, const Fingerprint& f, uint32_t owner, Meta meta) const {
+    const uint64_t busy = Meta{FLAG_BUSY, meta.seen, meta.seen}.word() ^ (f.low & 0xff) << 16;  // tells one writer from another
+    if (!b.meta[i].compare_exchange_strong(found, busy, std::memory_order_acq_rel)) return false;
+    b.low[i].store(f.low, std::memory_order_release);
+    b.high[i].store(high_word(f, owner), std::memory_order_release);
+    uint64_t mine = busy;
+    return b.meta[i].compare_exchange_strong(mine, meta.word(), std::memory_order_acq_rel);
+}
+
+bool Table::insert(const Fingerprint& f, uint32_t owner, Meta meta, Class cls) {
+    Bucket* const both[] = {&first(f), &second(f)};
+    meta.flags |= FLAG_CHANGED;
+    for (int tries = 0; tries < 4; tries++) {
+        // A free place, else one on probation; of two buckets the emptier one.
+        Bucket* best = nullptr;
+        size_t slot = 0, most_free = 0;
+        uint64_t found = 0;
+        bool best_free = false;
+        for (Bucket* b : both) {
+            size_t free = 0, here = BUCKET, probation = BUCKET;
+            uint64_t here_meta = 0, probation_meta = 0;
+            // What may take any place takes the last ones first, where others may not.
+            for (size_t i = 0; i < BUCKET; i++) {
+                const uint64_t word = b->meta[i].load(std::memory_order_relaxed);
+                const Meta m = Meta::of(word);
+                const bool dead = m.flags & FLAG_BUSY ? seconds_between(m.seen, meta.seen) > STALLED : !lives(m, meta.seen);
+                if (!may_take(size_t(b - buckets_), i, cls)) continue;
+                if (dead) {
+                    free++;
+                    here = i;
+                    here_meta = word;
+                } else if (m.flags & FLAG_PROBATION && !(m.flags & FLAG_BUSY)) {
+                    probation = i;
+                    probation_meta = word;
+                }
+            }
+            if (free > most_free) {
+                best = b, slot = here, found = here_meta, most_free = free, best_free = true;
+            } else if (!best_free && !best && probation < BUCKET) {
+                best = b, slot = probation, found = probation_meta;
+            }
+        }
+        if (!best) return false;
+        if (write(*best, slot, found, f, owner, meta)) return true;
+    }
+    return false;
+}
+
+void Table::remove(const Entry& e) const {
+    update(e, [](Meta) { return Meta{0, 0, 0}; });
+}
+
+}  // namespace overread

@@ -1,0 +1,112 @@
+// Fingerprints and whose they are, in memory that threads and processes share. Nothing in it is a lock or a pointer: every entry is
+// three words, and whoever ends between two of them leaves an entry that matches nothing until its place is taken again.
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "registry/window.h"
+
+namespace overread {
+
+// What an entry says, in the third word: flags, 16 bits; when its value was first and last seen, 24 bits of seconds each, which turn
+// after 194 days.
+enum Flag : uint16_t {
+    FLAG_ISSUED = 1,         // the server gave it to its owner
+    FLAG_HTTP_ONLY = 2,      // in a cookie that no script, and so no body, shows
+    FLAG_SESSION = 4,        // it stands for its owner
+    FLAG_EXPOSED = 8,        // seen outside Cookie, Authorization and what issues it
+    FLAG_SHARED = 16,        // seen with two owners: it tells nothing
+    FLAG_PROBATION = 32,     // a client sent it, once
+    FLAG_EDGE = 64,          // of a part of its value that a framework may give to all
+    FLAG_OWNER = 128,        // no secret: an owner, or another name of one
+    FLAG_PLANTED = 256,      // a planted token
+    FLAG_POISON = 512,       // a buffer's poison
+    FLAG_BURNT = 1024,       // a canary that was sighted
+    FLAG_PLACE = 2048,       // no secret: where one was shown
+    FLAG_CHANGED = 1 << 14,  // since the last export
+    FLAG_BUSY = 1 << 15,     // being written
+};
+// Of two copies of an entry, from two machines, what either says.
+constexpr uint16_t FLAGS_MERGED = FLAG_ISSUED | FLAG_HTTP_ONLY | FLAG_SESSION | FLAG_EXPOSED | FLAG_SHARED | FLAG_BURNT;
+
+struct Meta {
+    uint16_t flags;
+    uint32_t first, seen;  // seconds, 24 bits; of FLAG_OWNER and FLAG_PLACE `first` is a count's
+    static Meta of(uint64_t word) { return {uint16_t(word), uint32_t(word >> 16) & 0xffffff, uint32_t(word >> 40)}; }
+    uint64_t word() const { return uint64_t(flags) | uint64_t(first & 0xffffff) << 16 | uint64_t(seen & 0xffffff) << 40; }
+};
+// Seconds from a to b, of the times above; a later a is 0.
+inline uint32_t seconds_between(uint32_t a, uint32_t b) {
+    const uint32_t d = (b - a) & 0xffffff;
+    return d > 0x800000 ? 0 : d;
+}
+
+constexpr size_t BUCKET = 8;  // a look-up reads one line of 64 bytes of each of two buckets
+struct alignas(64) Bucket {
+    std::atomic<uint64_t> low[BUCKET], high[BUCKET], meta[BUCKET];  // high: 32 bits of the fingerprint, then the owner's
+};
+static_assert(std::atomic<uint64_t>::is_always_lock_free && sizeof(Bucket) == 192, "an entry is 24 bytes, and a process may end anywhere");
+
+class Table {
+  public:
+    // A place in the table, whose entry may change or go at any time.
+    struct Entry {
+        Bucket* bucket = nullptr;
+        size_t i = 0;
+        uint32_t owner = 0;
+        Meta meta{};
+        explicit operator bool() const { return bucket != nullptr; }
+    };
+    enum class Class : uint8_t { probation, client, issued };  // who may fill how much of it
+
+    // memory: buckets * sizeof(Bucket), zeroed or an equal table's.
+    void take(Bucket* memory, size_t buckets, uint32_t life) { buckets_ = memory, count_ = buckets, life_ = life; }
+    size_t slots() const { return count_ * BUCKET; }
+    void prefetch(const Fingerprint& f) const {
+        __builtin_prefetch(first(f).low);
+        __builtin_prefetch(second(f).low);
+    }
+    // What lives at `now`; none when there is none.
+    Entry find(const Fingerprint& f, uint32_t now) const;
+    // Puts a fingerprint that find() did not find. False: no place, as what lives longer than the newcomer's class may push out.
+    bool insert(const Fingerprint& f, uint32_t owner, Meta meta, Class cls);
+    // Changes an entry to what change(meta) says, unless another was quicker or it has gone.
+    template <class F>
+    bool update(const Entry& e, F&& change) const;
+    void remove(const Entry& e) const;
+    bool lives(const Meta& m, uint32_t now) const {
+        return m.flags && !(m.flags & FLAG_BUSY) && (m.flags & (FLAG_PLANTED) || seconds_between(m.seen, now) <= life_);
+    }
+    Bucket& bucket(size_t i) const { return buckets_[i]; }
+    size_t buckets() const { return count_; }
+    uint32_t life() const { return life_; }
+
+  private:
+    static constexpr uint32_t STALLED = 2;  // seconds after which who writes an entry is taken for dead
+    Bucket& at(uint64_t hash) const { return buckets_[size_t(static_cast<Product>(hash) * count_ >> 64)]; }
+    Bucket& first(const Fingerprint& f) const { return at(f.low); }
+    Bucket& second(const Fingerprint& f) const { return at((f.low << 32 | f.low >> 32) * 0x9E3779B97F4A7C15u); }
+    bool may_take(size_t bucket, size_t slot, Class cls) const;
+    bool write(Bucket& b, size_t i, uint64_t found, const Fingerprint& f, uint32_t owner, Meta meta) const;
+
+    Bucket* buckets_ = nullptr;
+    size_t count_ = 0;
+    uint32_t life_ = 0;
+};
+
+template <class F>
+bool Table::update(const Entry& e, F&& change) const {
+    std::atomic<uint64_t>& meta = e.bucket->meta[e.i];
+    uint64_t found = meta.load(std::memory_order_relaxed);
+    for (int tries = 0; tries < 8; tries++) {
+        const Meta before = Meta::of(found);
+        // Another entry may have taken the place: then the owner is another's, or it is new.
+        if (before.flags & FLAG_BUSY || uint32_t(e.bucket->high[e.i].load(std::memory_order_acquire)) != e.owner || before.first != e.meta.first) return false;
+        const Meta after = change(before);
+        if (after.word() == found || meta.compare_exchange_weak(found, after.word(), std::memory_order_release, std::memory_order_relaxed)) return true;
+    }
+    return false;
+}
+
+}  // namespace overread

@@ -1,0 +1,84 @@
+// Windows of 16 bytes of a secret's text: which of them may tell one secret, and which are chosen to.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "registry/secret_key.h"
+
+namespace overread {
+
+constexpr size_t SECRET_WINDOW = 16;
+// Of so many windows after each other the one of least order is chosen (minimizers: Schleimer, Wilkerson, Aiken, Winnowing, 2003), so
+// that any 47 bytes of a value hold a chosen one, wherever they are cut.
+constexpr size_t CHOSEN_OF = 32;
+constexpr size_t GUARANTEED = CHOSEN_OF + SECRET_WINDOW - 1;
+
+// Text is looked at in blocks, and a long one's blocks overlap by what a choice depends on.
+constexpr size_t SECRET_BLOCK = 256;
+constexpr size_t BLOCK_OVERLAP = GUARANTEED - 1;
+
+// The characters of secrets: base64 of both alphabets, hexadecimal digits, UUIDs, JWTs and what signs them.
+enum CharKind : uint8_t { CHAR_NONE, CHAR_MARK, CHAR_DIGIT, CHAR_UPPER, CHAR_LOWER };
+inline CharKind char_kind(uint8_t c) {
+    if (c >= '0' && c <= '9') return CHAR_DIGIT;
+    if (c >= 'A' && c <= 'Z') return CHAR_UPPER;
+    if (c >= 'a' && c <= 'z') return CHAR_LOWER;
+    return c == '+' || c == '-' || c == '.' || c == '/' || c == '_' || c == '~' ? CHAR_MARK : CHAR_NONE;
+}
+
+// Pairs of neighbours that words seldom have: a letter beside a digit, a capital behind a small letter. Of 16 random hexadecimal digits
+// 97 of 100 have four or more, of base64 more than 999 in 1,000; identifiers, paths, dates, card numbers and numbers have fewer. With
+// two kinds of characters and seven different ones such a window has 64 bits or more.
+constexpr uint32_t MIN_ODD_PAIRS = 4;
+constexpr uint32_t MIN_DIFFERENT = 7;
+inline bool is_odd_pair(CharKind a, CharKind b) {
+    const bool letter_a = a >= CHAR_UPPER, letter_b = b >= CHAR_UPPER;
+    return (letter_a && b == CHAR_DIGIT) || (a == CHAR_DIGIT && letter_b) || (a == CHAR_LOWER && b == CHAR_UPPER);
+}
+bool has_different(const uint8_t* window);
+
+struct Fingerprint {
+    uint64_t low;
+    uint32_t high;
+};
+Fingerprint fingerprint(const RegistryKeys& keys, const uint8_t* window);
+
+// A block of a text, with which of its windows are dense enough, and their order.
+class Block {
+  public:
+    // Precondition: size <= SECRET_BLOCK.
+    Block(const RegistryKeys& keys, const uint8_t* text, size_t size);
+    size_t windows() const { return count_; }
+    // Whether window i may tell a secret.
+    bool dense(size_t i) const { return order_[i] != NEVER; }
+    uint64_t order(size_t i) const { return order_[i]; }
+    // Calls chosen(i) for every window that is the least of `span` after each other, or of all where there are fewer.
+    template <class F>
+    void choose(size_t span, F&& chosen) const;
+
+  private:
+    static constexpr uint64_t NEVER = UINT64_MAX;
+    size_t count_ = 0;
+    uint64_t order_[SECRET_BLOCK - SECRET_WINDOW + 1];
+};
+
+template <class F>
+void Block::choose(size_t span, F&& chosen) const {
+    if (span > count_) span = count_;
+    if (!span) return;
+    size_t least = count_, told = count_;  // count_: none
+    for (size_t end = 0; end < count_; end++) {
+        if (least != count_ && least + span <= end) {
+            // It left the span: the next one is looked for in what is in it.
+            least = count_;
+            for (size_t i = end + 1 - span; i <= end; i++)
+                if (dense(i) && (least == count_ || order_[i] <= order_[least])) least = i;
+        } else if (dense(end) && (least == count_ || order_[end] <= order_[least])) {
+            least = end;
+        }
+        if (end + 1 >= span && least != count_ && least != told) chosen(told = least);
+    }
+}
+
+}  // namespace overread
