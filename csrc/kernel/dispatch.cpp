@@ -9,15 +9,66 @@ namespace overread {
 const uint8_t CONTROL_LOW[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 4, 0, 2, 4, 4, 1, 9};
 const uint8_t CONTROL_UPPER[16] = {1, 3, 1, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8};
 
-// Bits 0 and 1: letters; 2: digits; 3: # % & + - . /; 4 to 7: _ ~ ; and the backslash.
-const uint8_t TOKEN_LOW[16] = {5, 7, 7, 15, 7, 15, 15, 7, 7, 7, 3, 73, 129, 9, 41, 25};
-const uint8_t TOKEN_UPPER[16] = {0, 0, 0, 0, 8, 8, 4, 68, 2, 1, 1, 146, 2, 1, 1, 34};
+// Bits 0 and 1: letters; 2: digits; 3: + - . /; 4: _; 5: %; 6: # & ; and 7: the backslash.
+const uint8_t TOKEN_LOW[16] = {5, 7, 7, 71, 7, 39, 71, 7, 7, 7, 3, 73, 129, 9, 9, 25};
+const uint8_t TOKEN_UPPER[16] = {0, 0, 0, 0, 96, 8, 4, 68, 2, 1, 1, 146, 2, 1, 1, 2};
+// Behind these bits 5 to 7 an escape of such a character goes on with a digit of 2 to 7, with #, and with / u x (and a few that are none).
+const uint8_t ESCAPE_LOW[16] = {0, 0, 32, 96, 32, 160, 32, 32, 128, 0, 0, 0, 0, 0, 0, 128};
+const uint8_t ESCAPE_UPPER[16] = {0, 0, 0, 0, 64, 128, 32, 0, 0, 0, 0, 0, 0, 0, 128, 128};
 
 // Bits: 0 a lead without a continuation, 1 a continuation without a lead, 2, 5 and 6 a form longer than needed, 3 and 6 a code
 // point above U+10FFFF, 4 a surrogate, 7 two continuations, which are right where a lead two or three bytes before asks for it.
 const uint8_t UTF8_FIRST_HIGH[16] = {2, 2, 2, 2, 2, 2, 2, 2, 128, 128, 128, 128, 33, 1, 21, 73};
 const uint8_t UTF8_FIRST_LOW[16] = {231, 163, 131, 131, 139, 203, 203, 203, 203, 203, 203, 203, 203, 219, 203, 203};
 const uint8_t UTF8_SECOND_HIGH[16] = {1, 1, 1, 1, 1, 1, 1, 1, 230, 174, 186, 186, 1, 1, 1, 1};
+
+namespace {
+
+bool is_token(int c) { return c >= 0 && c < 0x80 && TOKEN_LOW[c & 15] & TOKEN_UPPER[c >> 3] & TOKEN_CHARACTER; }
+
+int hex_digit(uint8_t c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+// Of text[0, n): n digits; -1: they are none.
+int number(const uint8_t* text, size_t n, int base) {
+    int value = n ? 0 : -1;
+    for (size_t i = 0; i < n && value >= 0; i++) {
+        const int d = hex_digit(text[i]);
+        value = d < 0 || d >= base || value > 0xff ? -1 : value * base + d;
+    }
+    return value;
+}
+
+}  // namespace
+
+size_t token_escape(const uint8_t* text, size_t size, uint8_t* character) {
+    int c = -1;
+    size_t length = 0;
+    if (size >= 3 && text[0] == '%') {
+        c = number(text + 1, length = 2, 16);
+        length = 3;
+    } else if (size >= 2 && text[0] == '\\') {
+        if (text[1] == '/')
+            c = '/', length = 2;
+        else if (text[1] == 'x' && size >= 4)
+            c = number(text + 2, 2, 16), length = 4;
+        else if (text[1] == 'u' && size >= 6)
+            c = number(text + 2, 4, 16), length = 6;
+    } else if (size >= 4 && text[0] == '&' && text[1] == '#') {
+        // What stands for one of these characters has at most three digits.
+        const bool hex = (text[2] | 0x20) == 'x';
+        const size_t from = hex ? 3 : 2;
+        size_t end = from;
+        while (end < size && end < from + 3 && hex_digit(text[end]) >= 0) end++;
+        if (end < size && text[end] == ';') c = number(text + from, end - from, hex ? 16 : 10), length = end + 1;
+    }
+    if (!is_token(c)) return 0;
+    *character = uint8_t(c);
+    return length;
+}
 
 namespace {
 

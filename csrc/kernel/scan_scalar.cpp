@@ -75,17 +75,53 @@ bool utf8_scalar(const uint8_t* data) {
     return true;
 }
 
-void tokens_scalar(const uint8_t* data, size_t size, TokenUnit* out) {
-    for (size_t i = 0; i < size; i++) {
-        TokenUnit& u = out[i / UNIT];
-        if (i % UNIT == 0) u = TokenUnit();
-        const uint8_t c = data[i];
-        const uint64_t bit = uint64_t(1) << i % UNIT;
-        const bool alpha = (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'), digit = c >= '0' && c <= '9';
-        if (alpha || digit || (c && std::strchr("+-./_~#%&;\\", c))) u.region |= bit;
-        if (alpha) u.alpha |= bit;
-        if (digit) u.digit |= bit;
-        if (c & 0x20) u.lower |= bit;
+namespace {
+
+bool is_letter(uint8_t c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
+bool is_digit(uint8_t c) { return c >= '0' && c <= '9'; }
+bool in_region(uint8_t c) { return is_letter(c) || is_digit(c) || (c && std::strchr("+-./_#%&;\\", c)); }
+
+bool is_odd_pair(uint8_t a, uint8_t b) {
+    return (is_letter(a) && is_digit(b)) || (is_digit(a) && is_letter(b)) || (a >= 'a' && a <= 'z' && b >= 'A' && b <= 'Z');
+}
+
+bool has_dense_window(const uint8_t* run, size_t size) {
+    for (size_t i = 0; i + TOKEN_WINDOW <= size; i++) {
+        uint32_t pairs = 0;
+        for (size_t k = i + 1; k < i + TOKEN_WINDOW; k++) pairs += is_odd_pair(run[k - 1], run[k]);
+        if (pairs >= TOKEN_ODD_PAIRS) return true;
+    }
+    return false;
+}
+
+}  // namespace
+
+void tokens_scalar(const uint8_t* data, size_t size, TokenOutput& out) {
+    out.count = 0;
+    out.head = 0;
+    out.tail = uint16_t(size);
+    for (size_t from = 0; from < size;) {
+        if (!in_region(data[from])) {
+            from++;
+            continue;
+        }
+        size_t to = from;
+        bool escaped = false;
+        uint8_t character;
+        for (; to < size && in_region(data[to]); to++) escaped |= token_escape(data + to, size - to, &character) != 0;
+        if (from == 0) out.head = uint16_t(to);
+        if (to == size) {
+            out.tail = uint16_t(from);
+            return;
+        }
+        if (escaped && to - from >= TOKEN_WINDOW) out.regions[out.count++] = {uint16_t(from), uint16_t(to), true};
+        for (size_t run = from; run < to && !escaped;) {
+            size_t end = run;
+            while (end < to && !std::strchr("#%&;\\", data[end]) && !(end && data[end - 1] == '\\')) end++;
+            if (end - run >= TOKEN_WINDOW && has_dense_window(data + run, end - run)) out.regions[out.count++] = {uint16_t(run), uint16_t(end), false};
+            run = end + 1;
+        }
+        from = to;
     }
 }
 

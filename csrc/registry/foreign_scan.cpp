@@ -31,7 +31,7 @@ void ForeignScan::add_own(const ovr_bytes& text) {
         });
     };
     runs.feed(registry_->kernel(), text.data, text.size, 0, block);
-    runs.finish(block);
+    runs.finish(text.size, block);
 }
 
 bool ForeignScan::is_own(const Fingerprint& f) const { return std::find(own_, own_ + own_count_, f.low) != own_ + own_count_; }

@@ -32,8 +32,8 @@ class ForeignScan {
         settle(found);
     }
     template <class F>
-    void finish(F&& found) {
-        runs_.finish([&](const RunBlock& b) { look(b, found); });
+    void finish(uint64_t end, F&& found) {
+        runs_.finish(end, [&](const RunBlock& b) { look(b, found); });
         settle(found);
     }
     // A field's value or another text that is whole.
@@ -130,7 +130,7 @@ void ForeignScan::text(const uint8_t* data, size_t size, F&& found) {
     runs.reset();
     body_ = false;
     runs.feed(registry_->kernel(), data, size, 0, [&](const RunBlock& b) { look(b, found); });
-    runs.finish([&](const RunBlock& b) { look(b, found); });
+    runs.finish(size, [&](const RunBlock& b) { look(b, found); });
     settle(found);
     body_ = true;
 }

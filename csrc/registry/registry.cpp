@@ -148,7 +148,7 @@ void Registry::windows_of(std::string_view text, F&& found) const {
         if (b.last && last && !end) tell(last);
     };
     runs.feed(*kernel_, bytes_of(text), text.size(), 0, block);
-    runs.finish(block);
+    runs.finish(text.size(), block);
 }
 
 void Registry::store_window(const Owner& owner, const Window& w, uint16_t flags, uint32_t now) {
@@ -230,7 +230,7 @@ void Registry::expose_in(std::string_view text, const Owner& owner, uint32_t now
         windows_to_look_up(b, windows, look);
     };
     runs.feed(*kernel_, bytes_of(text), text.size(), 0, block);
-    runs.finish(block);
+    runs.finish(text.size(), block);
 }
 
 void Registry::observe_field(Owner& owner, const ovr_header& field, uint32_t now) {
@@ -456,12 +456,12 @@ size_t Registry::export_changed(uint32_t now, uint8_t* records, size_t capacity)
     for (; looked < buckets && n + OVR_REGISTRY_RECORD * BUCKET <= capacity; looked++, b = (b + 1) % buckets) {
         Bucket& bucket = table_.bucket(b);
         for (size_t i = 0; i < BUCKET; i++) {
-            uint64_t word = bucket.meta[i].load(std::memory_order_acquire);
+            uint64_t word = bucket.rest[i].meta.load(std::memory_order_acquire);
             Meta m = Meta::of(word);
             if (!(m.flags & FLAG_CHANGED) || m.flags & (FLAG_BUSY | FLAG_PLACE | FLAG_POISON) || !table_.lives(m, now)) continue;
-            const uint64_t low = bucket.low[i].load(std::memory_order_relaxed), high = bucket.high[i].load(std::memory_order_relaxed);
+            const uint64_t low = bucket.low[i].load(std::memory_order_relaxed), high = bucket.rest[i].high.load(std::memory_order_relaxed);
             const uint16_t flags = m.flags & uint16_t(~FLAG_CHANGED);
-            if (!bucket.meta[i].compare_exchange_strong(word, Meta{flags, m.first, m.seen}.word(), std::memory_order_acq_rel)) continue;
+            if (!bucket.rest[i].meta.compare_exchange_strong(word, Meta{flags, m.first, m.seen}.word(), std::memory_order_acq_rel)) continue;
             const uint32_t owner = uint32_t(high), print = uint32_t(high >> 32), age = m.flags & FLAG_PLANTED ? 0 : seconds_between(m.seen, now);
             const uint16_t zero = 0;
             uint8_t* r = records + n;
@@ -509,7 +509,7 @@ void Registry::state(uint32_t now, ovr_registry_state* out) const {
     auto of = [](const std::atomic<uint64_t>& c) { return c.load(std::memory_order_relaxed); };
     uint64_t live = 0;
     for (size_t b = 0; b < table_.buckets(); b++)
-        for (size_t i = 0; i < BUCKET; i++) live += table_.lives(Meta::of(of(table_.bucket(b).meta[i])), now);
+        for (size_t i = 0; i < BUCKET; i++) live += table_.lives(Meta::of(of(table_.bucket(b).rest[i].meta)), now);
     *out = {out->struct_size, table_.slots(), live,          of(h.stored),  of(h.observed), of(h.weak),     of(h.full),
             of(h.quota),      of(h.shared),   of(h.exposed), of(h.lookups), of(h.foreign),  of(h.exported), of(h.imported)};
 }

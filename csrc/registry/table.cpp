@@ -1,7 +1,5 @@
 #include "registry/table.h"
 
-#include <initializer_list>
-
 namespace overread {
 namespace {
 
@@ -13,13 +11,13 @@ Table::Entry Table::find(const Fingerprint& f, uint32_t now) const {
     for (Bucket* b : {&first(f), &second(f)}) {
         for (size_t i = 0; i < BUCKET; i++) {
             if (b->low[i].load(std::memory_order_relaxed) != f.low) continue;
-            const uint64_t meta = b->meta[i].load(std::memory_order_acquire);
-            const uint64_t high = b->high[i].load(std::memory_order_acquire);
+            const uint64_t meta = b->rest[i].meta.load(std::memory_order_acquire);
+            const uint64_t high = b->rest[i].high.load(std::memory_order_acquire);
             const Meta m = Meta::of(meta);
             if (high >> 32 != f.high || !lives(m, now)) continue;
             // The three words are one entry's if none has changed since: who writes marks the third one first.
             std::atomic_thread_fence(std::memory_order_acquire);
-            if (b->low[i].load(std::memory_order_relaxed) != f.low || (b->meta[i].load(std::memory_order_relaxed) & FLAG_BUSY)) continue;
+            if (b->low[i].load(std::memory_order_relaxed) != f.low || (b->rest[i].meta.load(std::memory_order_relaxed) & FLAG_BUSY)) continue;
             return {b, i, uint32_t(high), m};
         }
     }
@@ -35,11 +33,11 @@ bool Table::may_take(size_t bucket, size_t slot, Class cls) const {
 
 bool Table::write(Bucket& b, size_t i, uint64_t found, const Fingerprint& f, uint32_t owner, Meta meta) const {
     const uint64_t busy = Meta{FLAG_BUSY, meta.seen, meta.seen}.word() ^ (f.low & 0xff) << 16;  // tells one writer from another
-    if (!b.meta[i].compare_exchange_strong(found, busy, std::memory_order_acq_rel)) return false;
+    if (!b.rest[i].meta.compare_exchange_strong(found, busy, std::memory_order_acq_rel)) return false;
     b.low[i].store(f.low, std::memory_order_release);
-    b.high[i].store(high_word(f, owner), std::memory_order_release);
+    b.rest[i].high.store(high_word(f, owner), std::memory_order_release);
     uint64_t mine = busy;
-    return b.meta[i].compare_exchange_strong(mine, meta.word(), std::memory_order_acq_rel);
+    return b.rest[i].meta.compare_exchange_strong(mine, meta.word(), std::memory_order_acq_rel);
 }
 
 bool Table::insert(const Fingerprint& f, uint32_t owner, Meta meta, Class cls) {
@@ -56,7 +54,7 @@ bool Table::insert(const Fingerprint& f, uint32_t owner, Meta meta, Class cls) {
             uint64_t here_meta = 0, probation_meta = 0;
             // What may take any place takes the last ones first, where others may not.
             for (size_t i = 0; i < BUCKET; i++) {
-                const uint64_t word = b->meta[i].load(std::memory_order_relaxed);
+                const uint64_t word = b->rest[i].meta.load(std::memory_order_relaxed);
                 const Meta m = Meta::of(word);
                 const bool dead = m.flags & FLAG_BUSY ? seconds_between(m.seen, meta.seen) > STALLED : !lives(m, meta.seen);
                 if (!may_take(size_t(b - buckets_), i, cls)) continue;

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 
 #include "registry/window.h"
 
@@ -44,7 +45,10 @@ inline uint32_t seconds_between(uint32_t a, uint32_t b) {
 
 constexpr size_t BUCKET = 8;  // a look-up reads one line of 64 bytes of each of two buckets
 struct alignas(64) Bucket {
-    std::atomic<uint64_t> low[BUCKET], high[BUCKET], meta[BUCKET];  // high: 32 bits of the fingerprint, then the owner's
+    std::atomic<uint64_t> low[BUCKET];
+    struct {
+        std::atomic<uint64_t> high, meta;  // high: 32 bits of the fingerprint, then the owner's
+    } rest[BUCKET];
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free && sizeof(Bucket) == 192, "an entry is 24 bytes, and a process may end anywhere");
 
@@ -66,6 +70,14 @@ class Table {
     void prefetch(const Fingerprint& f) const {
         __builtin_prefetch(first(f).low);
         __builtin_prefetch(second(f).low);
+    }
+    // For what will be put there.
+    void prefetch_all(const Fingerprint& f) const {
+        for (const Bucket* b : {&first(f), &second(f)}) {
+            __builtin_prefetch(b->low, 1);
+            __builtin_prefetch(b->rest, 1);
+            __builtin_prefetch(b->rest + BUCKET / 2, 1);
+        }
     }
     // What lives at `now`; none when there is none.
     Entry find(const Fingerprint& f, uint32_t now) const;
@@ -97,12 +109,12 @@ class Table {
 
 template <class F>
 bool Table::update(const Entry& e, F&& change) const {
-    std::atomic<uint64_t>& meta = e.bucket->meta[e.i];
+    std::atomic<uint64_t>& meta = e.bucket->rest[e.i].meta;
     uint64_t found = meta.load(std::memory_order_relaxed);
     for (int tries = 0; tries < 8; tries++) {
         const Meta before = Meta::of(found);
         // Another entry may have taken the place: then the owner is another's, or it is new.
-        if (before.flags & FLAG_BUSY || uint32_t(e.bucket->high[e.i].load(std::memory_order_acquire)) != e.owner || before.first != e.meta.first) return false;
+        if (before.flags & FLAG_BUSY || uint32_t(e.bucket->rest[e.i].high.load(std::memory_order_acquire)) != e.owner || before.first != e.meta.first) return false;
         const Meta after = change(before);
         if (after.word() == found || meta.compare_exchange_weak(found, after.word(), std::memory_order_release, std::memory_order_relaxed)) return true;
     }

@@ -12,9 +12,9 @@ struct RunBlock {
     size_t size;
     bool first, last;  // of its run
     // Where character i stands, and where the one before it ends; i <= size.
-    uint64_t at(size_t i) const { return base + offset[i]; }
+    uint64_t at(size_t i) const { return base + (offset ? offset[i] : i); }
     uint64_t base;
-    const uint32_t* offset;
+    const uint32_t* offset;  // nullptr: the characters stand side by side
 };
 
 class TokenRuns {
@@ -23,23 +23,25 @@ class TokenRuns {
     // The next bytes; sink(const RunBlock&) is called for every block with a window that is dense.
     template <class Sink>
     void feed(const Kernel& kernel, const uint8_t* data, size_t size, uint64_t offset, Sink&& sink);
-    // The text ends here.
+    // The text ends here, at `end`.
     template <class Sink>
-    void finish(Sink&& sink);
+    void finish(uint64_t end, Sink&& sink);
     // Where a run that may become a secret begins in what was fed up to `end`; `end`: none is open.
     uint64_t pending(uint64_t end) const;
 
   private:
-    enum class Escape : uint8_t { more, none, ends, character };
-    static constexpr size_t MAX_ESCAPE = 8;
-    static bool may_be_dense(const uint8_t* data, const TokenUnit* units, size_t from, size_t to);
-    Escape read_escape(uint8_t* character) const;
+    template <class Sink>
+    static void run(const uint8_t* data, size_t size, uint64_t offset, Sink&& sink);
     template <class Sink>
     void region(const uint8_t* data, size_t size, uint64_t offset, Sink&& sink) {
         for (size_t i = 0; i < size; i++) step(data[i], offset + i, sink);
     }
     template <class Sink>
     void step(uint8_t c, uint64_t at, Sink&& sink);
+    template <class Sink>
+    void no_escape(uint64_t end, Sink&& sink);
+    template <class Sink>
+    void end_region(uint64_t end, Sink&& sink);
     template <class Sink>
     void push(uint8_t c, uint64_t from, uint64_t to, Sink&& sink);
     template <class Sink>
@@ -49,7 +51,7 @@ class TokenRuns {
     bool first_ = true;  // the run's first character is in text_
     uint8_t escape_size_ = 0;
     uint16_t size_ = 0;
-    uint8_t escape_[MAX_ESCAPE];
+    uint8_t escape_[MAX_TOKEN_ESCAPE];
     uint64_t base_ = 0;
     uint8_t text_[SECRET_BLOCK];
     uint32_t offset_[SECRET_BLOCK + 1];
@@ -103,96 +105,87 @@ void TokenRuns::end_run(Sink&& sink) {
     first_ = true;
 }
 
+// What waits for the rest of an escape is none.
+template <class Sink>
+void TokenRuns::end_region(uint64_t end, Sink&& sink) {
+    while (escape_size_) no_escape(end, sink);
+    end_run(sink);
+}
+
+// What may be an escape waits until it is whole, or cannot become one.
 template <class Sink>
 void TokenRuns::step(uint8_t c, uint64_t at, Sink&& sink) {
     if (escape_size_) {
         escape_[escape_size_++] = c;
         uint8_t character;
-        const uint64_t from = at + 1 - escape_size_;
-        switch (read_escape(&character)) {
-            case Escape::more:
-                return;
-            case Escape::character:
-                escape_size_ = 0;
-                push(character, from, at + 1, sink);
-                return;
-            case Escape::ends:
-                end_run(sink);
-                return;
-            case Escape::none: {
-                // Its first character was none: the others are read on their own.
-                uint8_t others[MAX_ESCAPE];
-                const uint8_t n = uint8_t(escape_size_ - 1);
-                std::memcpy(others, escape_ + 1, n);
-                end_run(sink);
-                for (uint8_t i = 0; i < n; i++) step(others[i], from + 1 + i, sink);
-                return;
-            }
+        if (token_escape(escape_, escape_size_, &character)) {
+            const uint64_t from = at + 1 - escape_size_;
+            escape_size_ = 0;
+            push(character, from, at + 1, sink);
+        } else if (escape_size_ == MAX_TOKEN_ESCAPE) {
+            no_escape(at + 1, sink);
         }
-    }
-    if (char_kind(c) != CHAR_NONE) {
+    } else if (char_kind(c) != CHAR_NONE) {
         push(c, at, at + 1, sink);
     } else if (c == '%' || c == '&' || c == '\\') {
-        escape_[0] = c;
-        escape_size_ = 1;
+        escape_[escape_size_++] = c;
     } else {
         end_run(sink);
     }
 }
 
+// Its characters are read on their own, but for the one behind a backslash.
+template <class Sink>
+void TokenRuns::no_escape(uint64_t end, Sink&& sink) {
+    uint8_t text[MAX_TOKEN_ESCAPE];
+    const uint8_t size = escape_size_, skip = escape_[0] == '\\' ? 2 : 1;
+    std::memcpy(text, escape_, size);
+    end_run(sink);
+    for (uint8_t i = skip; i < size; i++) step(text[i], end - size + i, sink);
+}
+
+// A run without escapes, where it is: its blocks are those that step() makes of it.
+template <class Sink>
+void TokenRuns::run(const uint8_t* data, size_t size, uint64_t offset, Sink&& sink) {
+    constexpr size_t STEP = SECRET_BLOCK - BLOCK_OVERLAP;
+    size_t at = 0;
+    for (; size - at > SECRET_BLOCK; at += STEP) sink(RunBlock{data + at, SECRET_BLOCK, at == 0, false, offset + at, nullptr});
+    sink(RunBlock{data + at, size - at, at == 0, true, offset + at, nullptr});
+}
+
 template <class Sink>
 void TokenRuns::feed(const Kernel& kernel, const uint8_t* data, size_t size, uint64_t offset, Sink&& sink) {
     for (size_t tile = 0; tile < size; tile += TILE) {
-        TokenUnit units[TILE_UNITS];
+        TokenOutput found;
         const uint8_t* p = data + tile;
         const size_t n = size - tile < TILE ? size - tile : TILE;
         const uint64_t base = offset + tile;
-        kernel.tokens(p, n, units);
-        size_t start = 0;
-        bool here = open_;  // a region is open, from `start` on in this tile
-        for (size_t u = 0; u * UNIT < n; u++) {
-            uint64_t m = units[u].region;
-            const size_t at = u * UNIT;
-            if (here) {
-                if (m == ~uint64_t(0)) continue;
-                const size_t end = at + size_t(__builtin_ctzll(~m));
-                if (open_ || (end - start >= SECRET_WINDOW && may_be_dense(p, units, start, end))) {
-                    region(p + start, end - start, base + start, sink);
-                    end_run(sink);
-                }
-                here = open_ = false;
-                m &= ~uint64_t(0) << (end - at);
-            }
-            // Regions of a window's size or more that lie wholly in the unit.
-            uint64_t runs = m & m >> 1;
-            runs &= runs >> 2;
-            runs &= runs >> 4;
-            runs &= runs >> 8;
-            while (runs) {
-                const size_t from = size_t(__builtin_ctzll(runs));
-                if (m >> from == ~uint64_t(0) >> from) break;  // it reaches the unit's end
-                const size_t to = from + size_t(__builtin_ctzll(~(m >> from)));
-                if (may_be_dense(p, units, at + from, at + to)) {
-                    region(p + at + from, to - from, base + at + from, sink);
-                    end_run(sink);
-                }
-                runs &= ~uint64_t(0) << to;
-            }
-            if (m >> (UNIT - 1)) {
-                here = true;
-                start = m == ~uint64_t(0) ? at : at + UNIT - size_t(__builtin_clzll(~m));
-            }
+        kernel.tokens(p, n, found);
+        const size_t head = open_ ? found.head : 0;
+        if (open_) {
+            region(p, head, base, sink);
+            if (head == n) continue;
+            end_region(base + head, sink);
         }
-        if (!here) continue;
-        // The region may go on behind this tile: its characters are kept.
-        region(p + start, n - start, base + start, sink);
-        open_ = true;
+        for (uint32_t i = 0; i < found.count; i++) {
+            const TokenRegion& r = found.regions[i];
+            if (r.from < head) continue;
+            if (!r.escaped) {
+                run(p + r.from, size_t(r.to - r.from), base + r.from, sink);
+                continue;
+            }
+            region(p + r.from, size_t(r.to - r.from), base + r.from, sink);
+            end_region(base + r.to, sink);
+        }
+        // The region that reaches the tile's end may go on behind it: its characters are kept.
+        open_ = found.tail < n;
+        if (open_) region(p + found.tail, n - found.tail, base + found.tail, sink);
     }
 }
 
 template <class Sink>
-void TokenRuns::finish(Sink&& sink) {
-    end_run(sink);
+void TokenRuns::finish(uint64_t end, Sink&& sink) {
+    end_region(end, sink);
     open_ = false;
 }
 

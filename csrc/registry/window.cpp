@@ -2,12 +2,6 @@
 
 namespace overread {
 
-bool has_different(const uint8_t* window) {
-    uint64_t seen[2] = {};
-    for (size_t i = 0; i < SECRET_WINDOW; i++) seen[window[i] >> 6 & 1] |= uint64_t(1) << (window[i] & 63);
-    return uint32_t(__builtin_popcountll(seen[0]) + __builtin_popcountll(seen[1])) >= MIN_DIFFERENT;
-}
-
 Fingerprint fingerprint(const RegistryKeys& keys, const uint8_t* window) {
     const Digest128 d = keyed_digest128(keys.fingerprints, window, SECRET_WINDOW);
     return {d.first, uint32_t(d.second)};
@@ -16,20 +10,31 @@ Fingerprint fingerprint(const RegistryKeys& keys, const uint8_t* window) {
 Block::Block(const RegistryKeys& keys, const uint8_t* text, size_t size) {
     if (size < SECRET_WINDOW) return;
     count_ = size - SECRET_WINDOW + 1;
-    uint8_t odd[SECRET_BLOCK];
-    CharKind before = char_kind(text[0]);
-    odd[0] = 0;
-    for (size_t i = 1; i < size; i++) {
+    uint8_t odd[SECRET_BLOCK], mark[SECRET_BLOCK], digit[SECRET_BLOCK], times[256] = {};  // how often each character is in the window
+    CharKind before = CHAR_NONE;
+    for (size_t i = 0; i < size; i++) {
         const CharKind here = char_kind(text[i]);
         odd[i] = is_odd_pair(before, here);
+        mark[i] = here == CHAR_MARK;
+        digit[i] = here == CHAR_DIGIT;
         before = here;
     }
-    uint32_t pairs = 0;
-    for (size_t i = 1; i + 1 < SECRET_WINDOW; i++) pairs += odd[i];
+    uint32_t pairs = 0, marks = 0, digits = 0, different = 0;
+    const auto enter = [&](size_t i) {
+        marks += mark[i];
+        digits += digit[i];
+        different += times[text[i]]++ == 0;
+    };
+    enter(0);
+    for (size_t i = 1; i + 1 < SECRET_WINDOW; i++) {
+        pairs += odd[i];
+        enter(i);
+    }
     for (size_t i = 0; i < count_; i++) {
         pairs += odd[i + SECRET_WINDOW - 1];
+        enter(i + SECRET_WINDOW - 1);
         order_[i] = NEVER;
-        if (pairs >= MIN_ODD_PAIRS && has_different(text + i)) {
+        if (pairs >= MIN_ODD_PAIRS && different >= MIN_DIFFERENT && digits && marks <= MAX_MARKS) {
             // wyhash's mixing (Wang Yi): one multiplication, and neither half of the product alone.
             uint64_t a, b;
             std::memcpy(&a, text + i, 8);
@@ -38,6 +43,9 @@ Block::Block(const RegistryKeys& keys, const uint8_t* text, size_t size) {
             order_[i] = (uint64_t(product) ^ uint64_t(product >> 64)) >> 1;
         }
         pairs -= odd[i + 1];
+        marks -= mark[i];
+        digits -= digit[i];
+        different -= --times[text[i]] == 0;
     }
 }
 

@@ -4,11 +4,12 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernel/kernel.h"
 #include "registry/secret_key.h"
 
 namespace overread {
 
-constexpr size_t SECRET_WINDOW = 16;
+constexpr size_t SECRET_WINDOW = TOKEN_WINDOW;
 // Of so many windows after each other the one of least order is chosen (minimizers: Schleimer, Wilkerson, Aiken, Winnowing, 2003), so
 // that any 47 bytes of a value hold a chosen one, wherever they are cut.
 constexpr size_t CHOSEN_OF = 32;
@@ -24,19 +25,16 @@ inline CharKind char_kind(uint8_t c) {
     if (c >= '0' && c <= '9') return CHAR_DIGIT;
     if (c >= 'A' && c <= 'Z') return CHAR_UPPER;
     if (c >= 'a' && c <= 'z') return CHAR_LOWER;
-    return c == '+' || c == '-' || c == '.' || c == '/' || c == '_' || c == '~' ? CHAR_MARK : CHAR_NONE;
+    return c == '+' || c == '-' || c == '.' || c == '/' || c == '_' ? CHAR_MARK : CHAR_NONE;
 }
 
-// Pairs of neighbours that words seldom have: a letter beside a digit, a capital behind a small letter. Of 16 random hexadecimal digits
-// 97 of 100 have four or more, of base64 more than 999 in 1,000; identifiers, paths, dates, card numbers and numbers have fewer. With
-// two kinds of characters and seven different ones such a window has 64 bits or more.
-constexpr uint32_t MIN_ODD_PAIRS = 4;
-constexpr uint32_t MIN_DIFFERENT = 7;
+// A window is a secret's if it has as many odd pairs (kernel.h), a digit, seven different characters and at most three marks, as a UUID's
+// has: with two kinds of characters or more that are 64 bits.
+constexpr uint32_t MIN_ODD_PAIRS = TOKEN_ODD_PAIRS, MIN_DIFFERENT = 7, MAX_MARKS = 3;
 inline bool is_odd_pair(CharKind a, CharKind b) {
     const bool letter_a = a >= CHAR_UPPER, letter_b = b >= CHAR_UPPER;
     return (letter_a && b == CHAR_DIGIT) || (a == CHAR_DIGIT && letter_b) || (a == CHAR_LOWER && b == CHAR_UPPER);
 }
-bool has_different(const uint8_t* window);
 
 struct Fingerprint {
     uint64_t low;

@@ -358,7 +358,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
         }
     }
     if (looks_foreign_ && final) {
-        foreign_->finish([&](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); });
+        foreign_->finish(end, [&](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); });
         tell_foreign(OVR_PART_BODY, nullptr);
         dirty_ |= levels_.foreign.level != FOREIGN_NONE;  // the number of look-ups is known now
     }

@@ -153,6 +153,27 @@ int main(int argc, char** argv) {
                 EXPECT_SEED(suite, kernel.utf8(p) == utf8_scalar(p), seed);
             }
         });
+        suite.run((std::string(kernel.name) + ": where secrets may be").c_str(), [&] {
+            auto one = std::make_unique<TokenOutput>(), other = std::make_unique<TokenOutput>();
+            for (uint64_t seed = 0; seed < (brief ? 3000 : 30000); seed++) {
+                std::mt19937_64 rng(seed);
+                const size_t n = seed % 50 ? rng() % 300 : rng() % (TILE + 1);
+                static const char* const ALPHABETS[] = {"aB3", "abcDEF0123456789-_./ ", "aB3c%&#;\\/ux4", "aB3dEf7h9 \"<"};
+                const char* abc = ALPHABETS[rng() % 4];
+                std::vector<uint8_t> text(n);
+                const size_t kinds = std::strlen(abc);
+                const uint64_t breaks = 1 + rng() % 60;
+                for (uint8_t& c : text) c = rng() % breaks ? uint8_t(abc[rng() % kinds]) : uint8_t(rng());
+                const uint8_t* p = guard.at_end(text.data(), n);
+                kernel.tokens(p, n, *one);
+                tokens_scalar(p, n, *other);
+                bool equal = one->count == other->count && one->head == other->head && one->tail == other->tail;
+                for (uint32_t i = 0; equal && i < one->count; i++)
+                    equal = one->regions[i].from == other->regions[i].from && one->regions[i].to == other->regions[i].to &&
+                            one->regions[i].escaped == other->regions[i].escaped;
+                EXPECT_SEED(suite, equal, seed);
+            }
+        });
         suite.run((std::string(kernel.name) + ": random and adversarial tiles").c_str(), [&] {
             for (uint64_t seed = 0; seed < (brief ? 40 : 400); seed++) {
                 std::mt19937_64 rng(seed);
