@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -53,15 +54,26 @@ class Demo(Proxy):
         return self.plant.read_bytes().split()
 
 
+# Below the range that Linux gives to outgoing connections (ip_local_port_range: 32768 on), so that no client of a test takes
+# a port between its choice and its use. Test processes that run side by side step past each other.
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = range(20_000 + PROCESS, 32_000, PROCESSES)
+ports = itertools.cycle(PORTS)
+next(itertools.islice(ports, secrets.randbelow(len(PORTS)), None))
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as s:
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [int(s.getsockname()[1]) for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
+    return list(itertools.islice(filter(is_free, ports), count))
 
 
 def make_certificate(folder: Path) -> None:

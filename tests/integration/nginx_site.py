@@ -25,7 +25,7 @@ from .conftest import free_ports
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "build/nginx/ngx_http_overread_module.so"
 PROTOCOLS = ("--http1.1", "--http2-prior-knowledge")
-FULL_GRID = bool(os.environ.get("OVERREAD_NGINX_FULL"))  # every combination, for make test-full
+FULL_GRID = bool(os.environ.get("OVERREAD_NGINX_FULL"))  # every combination, for make test-full and make soak
 
 seed = secrets.randbits(32)
 rng = random.Random(seed)

@@ -213,7 +213,9 @@ def test_the_control_file_turns_the_filter_down_and_back(origin: str, tmp_path: 
             return curl(nginx.url("/block/leak")) == (0, 200, LEAK) and len(nginx.events) == before
 
         def monitors() -> bool:
+            before = len(nginx.events)
             passed = curl(nginx.url("/block/leak")) == (0, 200, LEAK)
+            assert until(lambda: len(nginx.events) > before)
             return passed and [event_of(nginx, "/block/leak")[name] for name in ("mode", "action", "would")] == ["monitor", "log", "block"]
 
         def enforces() -> bool:
