@@ -37,9 +37,9 @@ import brotli
 import zstandard
 
 from . import nginx_site
-from .conftest import end, free_ports, until
 from .envoy_site import running_envoy
 from .nginx_site import LISTEN, Nginx
+from .processes import end, free_ports, until
 
 HTML = "text/html; charset=utf-8"
 PAGES = 120
@@ -287,7 +287,7 @@ class Load:
             masked = "/redact/" in path and page.coding == "identity" and len(body) == len(sent)
             # A stream may be reset before its head has left the proxy's buffers.
             if not ((status == 502 and whole) or (status in (0, 200) and not whole and prefix) or (status == 200 and whole and masked)):
-                self.fault(f"{path}: {status}, {len(body)} bytes of {len(sent)}")
+                self.fault(f"{path}: {status}, {len(body)} bytes of {len(sent)}, {whole=}, {prefix=}")
         elif not ((status == 502 and whole) or (status in (0, 503) and not body) or (status == 200 and prefix)):
             self.fault(f"{path}: {status}, {len(body)} bytes of {len(sent)}")
         elif status == 200 and whole and body != sent:

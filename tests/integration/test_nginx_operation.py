@@ -17,7 +17,7 @@ import pytest
 import overread
 from overread import selftest
 
-from .nginx_site import FIXED, FULL_GRID, HEAD, LEAK, PAGE, SECRET, Nginx, check, curl, event_of, running_origin, started, until
+from .nginx_site import FIXED, FULL_GRID, HEAD, LEAK, PAGE, SECRET, Nginx, check, curl, event_of, started, until
 
 COUNTERS = """
   types {{ text/html html; }}
@@ -36,12 +36,6 @@ COUNTERS = """
   }}
 }}
 """
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    with running_origin() as url:
-        yield url
 
 
 def counters(nginx: Nginx) -> dict[str, int]:
