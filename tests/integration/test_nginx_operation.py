@@ -226,13 +226,14 @@ def test_the_control_file_turns_the_filter_down_and_back(origin: str, tmp_path: 
         assert monitors()
         say("mode=off\n")
         assert is_off()
-        bad_texts = ["mode=enforced\n", "state=enforce\n", "mode=enforce\0\n", "mode=enforce x=1\n", "mode", "x" * (17 << 20)]
-        for bad in bad_texts if FULL_GRID else bad_texts[:1]:
+        # What is too long comes first: after a text with a fault it is no new complaint.
+        bad_texts = ["x" * (17 << 20), "state=enforce\n", "mode=enforce\0\n", "mode=enforce x=1\n", "mode", "mode=enforced\n"]
+        for bad in bad_texts if FULL_GRID else bad_texts[-1:]:
             before = faults()
             say(bad)
             for _ in range(3):
                 assert is_off()
-            assert faults() == before + 1, bad
+            assert faults() == before + 1, bad[:30]
         assert f'overread_control: "{control}" has a line that is not mode=off, mode=monitor, mode=enforce' in nginx.log
         say("mode=enforce")
         assert enforces()
