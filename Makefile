@@ -27,11 +27,8 @@ test-full:
 
 soak:
 	@bash scripts/setup.sh test
-	@$(PYTHON) scripts/soak.py $(or $(SECONDS),60)
-	@$(PYTHON) -m tests.integration.soak nginx $(or $(SECONDS),60)
-	@$(PYTHON) -m tests.integration.soak envoy $(or $(SECONDS),60)
+	@bash scripts/soak.sh $(or $(SECONDS),60)
 
-# The C ABI and the Python calls beside their peers; redraws the tables and plots of docs/performance.md.
 # What the filter costs inside nginx, beside nginx without it and with ModSecurity; docs/performance.md.
 bench-proxies:
 	@bash scripts/setup.sh proxies
@@ -40,6 +37,7 @@ bench-proxies:
 	$(PYTHON) -m benchmarks.proxies.envoy
 	$(PYTHON) -m benchmarks.report
 
+# The C ABI and the Python calls beside their peers; redraws the tables and plots of docs/performance.md.
 bench:
 	@bash scripts/setup.sh bench
 	$(PYTHON) -m benchmarks.native

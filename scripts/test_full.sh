@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `make test` and the slow suites: packages as a user gets them, and the soak. Takes a package registry and some minutes.
+# `make test` and the slow suites: packages as a user gets them, the whole grids, and the soak. Takes a package registry and some minutes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash scripts/test.sh
@@ -12,9 +12,6 @@ timeout --kill-after=10 1200 bash scripts/arm.sh --full
 echo "== the whole grid with AVX-512"
 timeout --kill-after=10 1200 bash scripts/avx512.sh --full
 echo "== every combination of nginx"
-OVERREAD_NGINX_FULL=1 timeout --kill-after=10 600 .venv/bin/python -m pytest -q -p no:cacheprovider tests/integration/test_nginx*.py
-echo "== every cell of docs/compatibility.md"
-OVERREAD_NGINX_FULL=1 timeout --kill-after=10 600 .venv/bin/python -m pytest -q -p no:cacheprovider tests/integration/test_compatibility.py
+OVERREAD_NGINX_FULL=1 timeout --kill-after=10 600 .venv/bin/python -m pytest -q -p no:cacheprovider -n 2 --dist loadfile tests/integration/test_nginx*.py
 echo "== soak"
-timeout --kill-after=10 240 .venv/bin/python scripts/soak.py 60
-for proxy in nginx envoy; do timeout --kill-after=10 240 .venv/bin/python -m tests.integration.soak $proxy 60; done
+bash scripts/soak.sh 60

@@ -133,7 +133,7 @@ def page() -> str:
 
 What a client gets of a page that leaks, under every proxy, HTTP version towards the client, content coding of the origin, action (strong and
 certain alike) and way to stream. `tests/integration/test_compatibility.py` sends a clean page, which must come byte for byte, and a leaking one
-through the real proxy in each cell. `make test` runs {len(pairs())} cells with every pair of values of any two dimensions, `make test-full` all
+through the real proxy in each cell. `make test` runs {len(pairs())} cells with every pair of values of any two dimensions, `make soak` all
 {tested}. The tests and this page are made of the same laws (`python -m tests.integration.compatibility`), which are those of [policy.md](policy.md).
 
 - **whole**: every byte, and an event. **no-store**: and the head says that no cache may keep it.

@@ -16,8 +16,8 @@ from typing import Any
 
 from overread import proxy
 
-from . import conftest
-from .conftest import free_ports, until
+from . import processes
+from .processes import free_ports, until
 
 
 @dataclass
@@ -78,7 +78,7 @@ def running_envoy(
     settings: dict[str, Any] = proxy.bootstrap(proxy.parse_upstream(origin), port=port, admin_port=admin_port, filter_config=filter_config, routes=routes)
     if accept_http_10:
         manager_of(settings)["http_protocol_options"]["accept_http_10"] = True
-    conftest.make_certificate(folder)
+    processes.make_certificate(folder)
     settings["static_resources"]["listeners"].append(over_tls(settings["static_resources"]["listeners"][0], folder, tls_port))
     envoy = Envoy(folder, port, tls_port, admin_port, launch(folder, settings, concurrency=concurrency))
 
@@ -92,4 +92,4 @@ def running_envoy(
         yield envoy
         assert envoy.process.poll() is None, envoy.log
     finally:
-        conftest.end(envoy.process, signal.SIGTERM, 10)
+        processes.end(envoy.process, signal.SIGTERM, 10)

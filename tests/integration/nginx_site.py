@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from . import conftest
-from .conftest import free_ports
+from . import processes
+from .processes import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "build/nginx/ngx_http_overread_module.so"
 PROTOCOLS = ("--http1.1", "--http2-prior-knowledge")
-FULL_GRID = bool(os.environ.get("OVERREAD_NGINX_FULL"))  # every combination, for make test-full
+FULL_GRID = bool(os.environ.get("OVERREAD_NGINX_FULL"))  # every combination, for make test-full and make soak
 
 seed = secrets.randbits(32)
 rng = random.Random(seed)
@@ -286,7 +286,7 @@ SITE = (
 
 
 def until(condition: Callable[[], object], seconds: float = 10.0) -> bool:
-    return conftest.until(condition, seconds)
+    return processes.until(condition, seconds)
 
 
 def check(folder: Path, text: str) -> tuple[int, str]:
@@ -301,7 +301,7 @@ def started(folder: Path, origin: str, site: str = SITE, head: str = HEAD, expec
     assert MODULE.is_file(), "build the module first: make nginx"
     port, port2, tls_port = free_ports(3)
     values = {"module": MODULE, "folder": folder, "origin": origin, "port": port, "port2": port2, "tls_port": tls_port}
-    conftest.make_certificate(folder)
+    processes.make_certificate(folder)
     for name in ("site/static", "site/ssi", "stored"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "nginx.conf").write_text((head + site).format(**values))
@@ -322,7 +322,7 @@ def started(folder: Path, origin: str, site: str = SITE, head: str = HEAD, expec
         log = "\n".join(line for line in nginx.log.splitlines() if expected not in line)
         assert not re.search(r"\[(alert|emerg)\]|exited on signal", log), log[-4000:]
     finally:
-        conftest.end(process, signal.SIGTERM, 10)
+        processes.end(process, signal.SIGTERM, 10)
 
 
 def curl(url: str, *flags: str) -> tuple[int, int, bytes]:

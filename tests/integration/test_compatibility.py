@@ -26,10 +26,10 @@ from overread import Policy
 from overread.proxies.asgi import OverreadMiddleware
 
 from .compatibility import ACTIONS, Cell, cells, outcome, pairs
-from .conftest import free_ports, until
 from .envoy_site import running_envoy
 from .nginx_site import FULL_GRID, HTML, LISTEN, MEMORY, PNG, SECRET, STORABLE, Server, seed, started
 from .nginx_site import PAGE as HALF
+from .processes import free_ports, until
 
 EVENTS = "text/event-stream"
 VERSION = {"1.0": "--http1.0", "1.1": "--http1.1", "2": "--http2-prior-knowledge"}

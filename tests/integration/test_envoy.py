@@ -17,8 +17,8 @@ import pytest
 import overread
 from overread import site_counts
 
-from . import conftest
-from .conftest import Demo, command, free_ports, start_demo, stop_demo
+from . import processes
+from .processes import Demo, command, free_ports, start_demo, stop_demo
 
 CLEAN = ("/", "/about", "/api/items", "/logo.png", "/login")
 PROTOCOLS = ("--http1.1", "--http2-prior-knowledge")
@@ -32,7 +32,7 @@ def curl(*args: str) -> tuple[int, bytes]:
 
 
 def until(condition: Callable[[], object], seconds: float = 5.0) -> bool:
-    return conftest.until(condition, seconds)
+    return processes.until(condition, seconds)
 
 
 def escaped(body: bytes, demo: Demo) -> int:

@@ -14,7 +14,7 @@ import pytest
 import overread
 from tests.unit.test_api import LEAK, PAGE, SECRET
 
-from .conftest import Proxy, command, start_proxy, stop_demo
+from .processes import Proxy, command, start_proxy, stop_demo
 from .test_envoy import PROTOCOLS, curl, until
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\x02IDATab....\0\0\0\0IEND\xaeB`\x82"

@@ -22,8 +22,8 @@ import zstandard
 from overread import proxy
 from tests.unit.test_api import LEAK, PAGE, SECRET
 
-from .conftest import Proxy, free_ports, start_proxy, stop_demo
 from .envoy_site import launch
+from .processes import Proxy, free_ports, start_proxy, stop_demo
 from .test_envoy import PROTOCOLS, curl, until
 
 

@@ -16,18 +16,12 @@ import pytest
 
 from overread import proxy
 
-from .conftest import until
 from .envoy_site import running_envoy
-from .nginx_site import CHUNKED, FULL_GRID, HTML, LONG, MEMORY, PAGE, ROOT, running_origin
+from .nginx_site import CHUNKED, FULL_GRID, HTML, LONG, MEMORY, PAGE, ROOT
+from .processes import until
 from .test_envoy import PROTOCOLS, curl
 
 MODULE = proxy.find_module() / proxy.LIBRARY
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    with running_origin() as url:
-        yield url
 
 
 class Gated:

@@ -17,7 +17,7 @@ import pytest
 from overread import events
 from tests.unit.test_api import LEAK, PAGE
 
-from .conftest import Proxy, command, start_proxy, stop_demo
+from .processes import Proxy, command, start_proxy, stop_demo
 from .test_envoy import curl, until
 
 KEY = "00112233445566778899aabbccddeeff"

@@ -38,16 +38,9 @@ from .nginx_site import (
     check,
     curl,
     event_of,
-    running_origin,
     started,
     until,
 )
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    with running_origin() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,6 @@ from .nginx_site import (
     cached,
     curl,
     event_of,
-    running_origin,
     started,
     until,
 )
@@ -85,12 +84,6 @@ SITE = (
     + "".join(PLACES.format(action="monitor-" + a, mode="overread monitor; " + policy(a)) for a in ACTIONS)
     + "  }}\n}}\n"
 )
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    with running_origin() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

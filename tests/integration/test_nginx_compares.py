@@ -6,14 +6,13 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import overread
 
-from .nginx_site import MEMORY, POINTER, Nginx, check, curl, event_of, running_origin, started, until
+from .nginx_site import MEMORY, POINTER, Nginx, check, curl, event_of, started, until
 
 SITE = """
   types {{ text/html html; }}
@@ -33,12 +32,6 @@ SITE = """
   }}
 }}
 """
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    with running_origin() as url:
-        yield url
 
 
 def counted(nginx: Nginx) -> overread.SiteCounts:

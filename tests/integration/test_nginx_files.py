@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .nginx_site import FULL_GRID, LISTEN, LONG, MEMORY, PAGE, SECRET, Nginx, curl, event_of, running_origin, started
+from .nginx_site import FULL_GRID, LISTEN, LONG, MEMORY, PAGE, SECRET, Nginx, curl, event_of, started
 
 SITE = (
     """
@@ -74,10 +74,10 @@ def write_site(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+def nginx(origin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     folder = tmp_path_factory.mktemp("files")
     write_site(folder)
-    with running_origin() as origin, started(folder, origin, SITE) as running:
+    with started(folder, origin, SITE) as running:
         yield running
 
 

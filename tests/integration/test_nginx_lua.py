@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .nginx_site import FIXED, FULL_GRID, HEAD, LEAK, LISTEN, LONG, PAGE, PROTOCOLS, ROOT, SECRET, Nginx, curl, event_of, running_origin, started
+from .nginx_site import FIXED, FULL_GRID, HEAD, LEAK, LISTEN, LONG, PAGE, PROTOCOLS, ROOT, SECRET, Nginx, curl, event_of, started
 
 LIBRARY = ROOT / "build/native/liboverread.so"
 MODULES = Path("/usr/lib/nginx/modules")
@@ -54,11 +54,11 @@ SITE = (
 
 
 @pytest.fixture(scope="module")
-def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+def nginx(origin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     assert LIBRARY.is_file(), "build the library first: cmake -S csrc -B build/native"
     folder = tmp_path_factory.mktemp("lua")
     (folder / "events.jsonl").touch()
-    with running_origin() as origin, started(folder, origin, SITE, LUA_HEAD) as made:
+    with started(folder, origin, SITE, LUA_HEAD) as made:
         yield made
 
 

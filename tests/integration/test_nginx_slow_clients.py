@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from .nginx_site import CHUNKED, FULL_GRID, PAGE, SITE, Nginx, running_origin, started, until
+from .nginx_site import CHUNKED, FULL_GRID, PAGE, SITE, Nginx, started, until
 
 LIMIT = 20.0  # seconds without a byte
 LARGEST_WINDOW = (1 << 31) - 1
@@ -141,12 +141,6 @@ def seconds_of_cpu(workers: Iterable[str]) -> float:
 
 def ended(workers: Iterable[str]) -> bool:
     return not any(Path(f"/proc/{worker}").exists() for worker in workers)
-
-
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
-    with running_origin() as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Proxy, command, start_proxy, stop_demo
+from .processes import Proxy, command, start_proxy, stop_demo
 from .test_envoy import curl, until
 
 
