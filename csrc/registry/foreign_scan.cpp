@@ -6,6 +6,7 @@ namespace overread {
 
 void ForeignScan::reset(const Owner& owner, const ovr_request* request, uint32_t now) {
     owner_ = owner;
+    owner_.name = {};  // its message does not live as long
     now_ = now;
     runs_.reset();
     sign_ = {};
@@ -23,15 +24,11 @@ void ForeignScan::reset(const Owner& owner, const ovr_request* request, uint32_t
 void ForeignScan::add_own(const ovr_bytes& text) {
     constexpr size_t MOST = 65536;  // as OwnRequest looks at
     if (text.size < SECRET_WINDOW || text.size > MOST) return;
-    TokenRuns runs;
-    runs.reset();
-    auto block = [&](const RunBlock& b) {
+    TokenRuns::whole(registry_->kernel(), text.data, text.size, [&](const RunBlock& b) {
         windows_to_look_up(b, Block(registry_->keys(), b.text, b.size), [&](size_t i) {
             if (own_count_ < OWN) own_[own_count_++] = fingerprint(registry_->keys(), b.text + i).low;
         });
-    };
-    runs.feed(registry_->kernel(), text.data, text.size, 0, block);
-    runs.finish(text.size, block);
+    });
 }
 
 bool ForeignScan::is_own(const Fingerprint& f) const { return std::find(own_, own_ + own_count_, f.low) != own_ + own_count_; }

@@ -126,11 +126,8 @@ void ForeignScan::settle(F&& found) {
 
 template <class F>
 void ForeignScan::text(const uint8_t* data, size_t size, F&& found) {
-    TokenRuns runs;
-    runs.reset();
     body_ = false;
-    runs.feed(registry_->kernel(), data, size, 0, [&](const RunBlock& b) { look(b, found); });
-    runs.finish(size, [&](const RunBlock& b) { look(b, found); });
+    TokenRuns::whole(registry_->kernel(), data, size, [&](const RunBlock& b) { look(b, found); });
     settle(found);
     body_ = true;
 }

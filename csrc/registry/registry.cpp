@@ -18,7 +18,7 @@ Fingerprint print_of(const Digest128& d) { return {d.first, uint32_t(d.second)};
 // A JWT's header, and much of its claims, are the same for many users (226 distinct tokens had two distinct beginnings); so are the ends of
 // objects in base64 (Laravel's cookies), and the beginnings of long values, where frameworks put versions and key ids (ASP.NET Core's
 // 26 characters).
-constexpr size_t EDGE = 32, LONG_VALUE = 64;
+constexpr size_t EDGE = 32, LONG_VALUE = 96;
 
 bool may_be_frameworks(std::string_view value, size_t from, size_t to) {
     size_t begin = from;
@@ -68,9 +68,13 @@ uint64_t Registry::live() const { return std::max<uint64_t>(1, std::min<uint64_t
 
 Owner Registry::owner_named(std::string_view name, uint32_t now) const {
     const Digest128 d = keyed_digest128(key_->owners, bytes_of(name), name.size());
-    Owner owner{print_of(d), uint32_t(d.second >> 32) | 1};
-    if (const Table::Entry e = table_.find(owner.print, now))
-        if (e.meta.flags & FLAG_OWNER) owner.id = e.owner;
+    Owner owner;
+    owner.name = name;
+    owner.print = print_of(d);
+    owner.id = uint32_t(d.second >> 32) | 1;
+    table_.prefetch_all(owner.print);
+    owner.entry = table_.find(owner.print, now);
+    if (owner.known()) owner.id = owner.entry.owner;
     return owner;
 }
 
@@ -98,24 +102,29 @@ Owner Registry::owner_of(std::string_view owner, const ovr_request* request, uin
     return owner.empty() ? Owner() : owner_named(owner, now);
 }
 
-// A value that stands for the owner is a name of its own: a rotated session, a remembered login.
-void Registry::name_owner(const Owner& owner, std::string_view name, bool issued, uint32_t now) {
-    const Digest128 d = keyed_digest128(key_->owners, bytes_of(name), name.size());
-    const uint32_t own_id = uint32_t(d.second >> 32) | 1;
-    if (own_id == owner.id) return;
-    const Fingerprint print = print_of(d);
-    if (const Table::Entry e = table_.find(print, now)) {
-        table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_CHANGED), m.first, now}; });
-        return;
+// Puts an entry for an owner's name, or tells that it was seen. What only clients sent is on probation, as their values are.
+bool Registry::keep_owner(const Owner& named, uint32_t id, uint16_t flags, uint32_t now) {
+    const bool issued = flags & FLAG_ISSUED;
+    const auto insert = [&](uint16_t with, uint32_t values) {
+        const Table::Class cls = issued ? Table::Class::issued : with & FLAG_PROBATION ? Table::Class::probation : Table::Class::client;
+        if (table_.insert(named.print, id, {with, values, now}, cls)) return true;
+        count(head().full);
+        return false;
+    };
+    const Table::Entry& e = named.entry;
+    if (!e) return insert(uint16_t(FLAG_OWNER | flags | (issued ? 0 : FLAG_PROBATION)), 0);
+    if (!(e.meta.flags & FLAG_OWNER)) return false;
+    if (e.meta.flags & FLAG_PROBATION && (issued || e.meta.seen != (now & 0xffffff))) {
+        table_.remove(e);
+        return insert(uint16_t((e.meta.flags & ~FLAG_PROBATION) | flags), e.meta.first);
     }
-    table_.insert(print, owner.id, {FLAG_OWNER, 0, now}, issued ? Table::Class::issued : Table::Class::client);
+    return table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | flags | FLAG_CHANGED), m.first, now}; });
 }
 
 // Counts a new value, and tells whether the owner may have it.
 bool Registry::within_quota(const Owner& owner, bool issued, uint32_t now) {
     const Table::Entry e = table_.find(owner.print, now);
-    if (!e) return table_.insert(owner.print, owner.id, {FLAG_OWNER, 1, now}, issued ? Table::Class::issued : Table::Class::client);
-    if (!(e.meta.flags & FLAG_OWNER) || e.meta.first >= (issued ? ISSUED_QUOTA : CLIENT_QUOTA)) {
+    if (!e || !(e.meta.flags & FLAG_OWNER) || e.meta.first >= (issued ? ISSUED_QUOTA : CLIENT_QUOTA)) {
         count(head().quota);
         return false;
     }
@@ -127,28 +136,20 @@ bool Registry::within_quota(const Owner& owner, bool issued, uint32_t now) {
 
 template <class F>
 void Registry::windows_of(std::string_view text, F&& found) const {
-    TokenRuns runs;
-    runs.reset();
     size_t n = 0;
-    auto block = [&](const RunBlock& b) {
+    TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
         const Block windows(*key_, b.text, b.size);
         const size_t last = windows.windows() - 1;
-        auto tell = [&](size_t i) {
-            if (n == MAX_WINDOWS || !windows.dense(i)) return;
+        bool chosen[SECRET_BLOCK] = {};
+        windows.choose(CHOSEN_OF, [&](size_t i) { chosen[i] = true; });
+        if (b.first) chosen[0] = true;
+        if (b.last) chosen[last] = true;
+        for (size_t i = 0; i <= last; i++) {
+            if (!chosen[i] || !windows.secret(i) || n == MAX_WINDOWS) continue;
             n++;
             found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW)))});
-        };
-        bool first = false, end = false;
-        windows.choose(CHOSEN_OF, [&](size_t i) {
-            first |= i == 0;
-            end |= i == last;
-            tell(i);
-        });
-        if (b.first && !first) tell(0);
-        if (b.last && last && !end) tell(last);
-    };
-    runs.feed(*kernel_, bytes_of(text), text.size(), 0, block);
-    runs.finish(text.size(), block);
+        }
+    });
 }
 
 void Registry::store_window(const Owner& owner, const Window& w, uint16_t flags, uint32_t now) {
@@ -182,7 +183,7 @@ void Registry::store_window(const Owner& owner, const Window& w, uint16_t flags,
     }
     // What is seen all the time is written now and then.
     const uint16_t all = uint16_t(e.meta.flags | flags);
-    if (all == e.meta.flags && seconds_between(e.meta.seen, now) <= table_.life() / 8) return;
+    if (all == e.meta.flags && seconds_between(e.meta.seen, now) <= table_.life() / REFRESHES) return;
     table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | flags | FLAG_CHANGED), m.first, now}; });
 }
 
@@ -191,6 +192,17 @@ void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32
     if (text.size() < SECRET_WINDOW || text.size() > MAX_SECRET || !owner) {
         count(head().weak);
         return;
+    }
+    // A session is its owner's name as well. Most of most requests were seen a moment ago, and have nothing to say then.
+    const bool session = flags & FLAG_SESSION;
+    const auto is_recent = [&](const Table::Entry& e) {
+        return e && e.owner == owner.id && (e.meta.flags & flags) == flags && !(e.meta.flags & (FLAG_PROBATION | FLAG_SHARED)) &&
+               seconds_between(e.meta.seen, now) <= table_.life() / REFRESHES;
+    };
+    Owner named;
+    if (session) {
+        named = text == owner.name ? owner : owner_named(text, now);
+        if (is_recent(named.entry)) return;
     }
     Window windows[MAX_WINDOWS];
     size_t n = 0;
@@ -202,22 +214,28 @@ void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32
         count(head().weak);
         return;
     }
-    // Most values of most requests were seen a moment ago. What a framework gives to all tells nothing of this value.
+    // The last window: what frameworks give to all stands before it.
+    if (!session && is_recent(table_.find(windows[n - 1].print, now))) return;
     const bool known = std::any_of(windows, windows + n, [&](const Window& w) {
         const Table::Entry e = table_.find(w.print, now);
         return e && e.owner == owner.id && !(e.meta.flags & FLAG_SHARED);
     });
+    if (!owner.entry) {
+        if (!keep_owner(owner, owner.id, flags & FLAG_ISSUED, now)) return;
+        owner.entry = table_.find(owner.print, now);
+    }
     if (!known && !within_quota(owner, flags & FLAG_ISSUED, now)) return;
     for (size_t i = 0; i < n; i++) store_window(owner, windows[i], flags, now);
+    if (!session) return;
+    if (named.print.low == owner.print.low) named.entry = table_.find(named.print, now);  // it may be new
+    keep_owner(named, owner.id, flags, now);
 }
 
 // ---- what is observed ----
 
 // The owner's values in a text that is no credential are content; another's are known to two.
 void Registry::expose_in(std::string_view text, const Owner& owner, uint32_t now) {
-    TokenRuns runs;
-    runs.reset();
-    auto block = [&](const RunBlock& b) {
+    const auto block = [&](const RunBlock& b) {
         const Block windows(*key_, b.text, b.size);
         auto look = [&](size_t i) {
             const Table::Entry e = table_.find(fingerprint(*key_, b.text + i), now);
@@ -229,17 +247,13 @@ void Registry::expose_in(std::string_view text, const Owner& owner, uint32_t now
         };
         windows_to_look_up(b, windows, look);
     };
-    runs.feed(*kernel_, bytes_of(text), text.size(), 0, block);
-    runs.finish(text.size(), block);
+    TokenRuns::whole(*kernel_, bytes_of(text), text.size(), block);
 }
 
 void Registry::observe_field(Owner& owner, const ovr_header& field, uint32_t now) {
     const std::string_view name = view_of(field.name), value = view_of(field.value);
     if (same_name(name, "cookie")) {
-        cookie_values(names_, value, [&](const SensitiveValue& v) {
-            store(owner, v.text, v.kind == NameKind::session ? FLAG_SESSION : 0, now);
-            if (v.kind == NameKind::session && v.text.size() >= SECRET_WINDOW) name_owner(owner, v.text, false, now);
-        });
+        cookie_values(names_, value, [&](const SensitiveValue& v) { store(owner, v.text, v.kind == NameKind::session ? FLAG_SESSION : 0, now); });
     } else if (same_name(name, "authorization") || same_name(name, "proxy-authorization")) {
         const std::string_view secret = credential(value);
         if (value.size() > 6 && same_name(value.substr(0, 6), "basic ")) {
@@ -263,16 +277,15 @@ void Registry::observe_request(std::string_view name, const ovr_request& request
     if (!owner) return;
     // Who is named by a secret of the request, which nobody has seen yet, and has the session of a client that is known, is that one.
     bool named_by_secret = name.empty();
-    for (size_t i = 0; !named_by_secret && i < request.header_count; i++)
+    for (size_t i = 0; !owner.known() && !named_by_secret && i < request.header_count; i++)
         named_by_secret = view_of(request.headers[i].value).find(name) != std::string_view::npos;
-    if (named_by_secret && !table_.find(owner.print, now)) {
+    if (named_by_secret && !owner.known()) {
         for (size_t i = 0; i < request.header_count; i++) {
             if (!same_name(view_of(request.headers[i].name), "cookie")) continue;
             cookie_values(names_, view_of(request.headers[i].value), [&](const SensitiveValue& v) {
                 if (v.kind != NameKind::session || v.text.size() < SECRET_WINDOW) return;
                 const Owner other = owner_named(v.text, now);
-                const Table::Entry e = table_.find(other.print, now);
-                if (e && e.meta.flags & FLAG_OWNER) owner.id = other.id;
+                if (other.known()) owner.id = other.id;
             });
         }
     }
@@ -310,7 +323,6 @@ void Registry::observe_set_cookie(Owner& owner, std::string_view field, uint32_t
         const bool session = v.kind == NameKind::session || (http_only && names_.cookie(field.substr(0, equals)) == NameKind::none);
         if (!owner && session && v.text.size() >= SECRET_WINDOW) owner = owner_named(v.text, now);
         store(owner, v.text, uint16_t(FLAG_ISSUED | (session ? FLAG_SESSION : 0) | (http_only ? FLAG_HTTP_ONLY : 0)), now);
-        if (session && owner && v.text.size() >= SECRET_WINDOW) name_owner(owner, v.text, true, now);
     });
 }
 
@@ -329,7 +341,6 @@ void Registry::observe_tokens(Owner owner, std::string_view body, uint32_t now) 
         if (depth != 1 || names_.field(name) != NameKind::session) return;
         if (!owner && value.size() >= SECRET_WINDOW) owner = owner_named(value, now);
         store(owner, value, FLAG_ISSUED | FLAG_SESSION, now);
-        if (owner && value.size() >= SECRET_WINDOW) name_owner(owner, value, true, now);
     });
 }
 

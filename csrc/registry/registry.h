@@ -20,11 +20,15 @@ constexpr size_t MAX_WINDOWS = 48;     // of a value
 constexpr uint32_t CLIENT_QUOTA = 16;  // values an owner that only clients sent
 constexpr uint32_t ISSUED_QUOTA = 64;  // and that servers issued: some issue one with every response
 constexpr uint32_t DEFAULT_LIFE = 15 * 60;
+constexpr uint32_t REFRESHES = 8;  // times in its life that a value which is seen all the time is written
 
 // Whose message it is.
 struct Owner {
+    std::string_view name;  // while its message is observed
     Fingerprint print{0, 0};
-    uint32_t id = 0;  // 0: nobody's
+    uint32_t id = 0;     // 0: nobody's
+    Table::Entry entry;  // of its name
+    bool known() const { return entry && entry.meta.flags & FLAG_OWNER; }
     explicit operator bool() const { return id != 0; }
 };
 
@@ -93,7 +97,7 @@ class Registry {
     void store(Owner& owner, std::string_view text, uint16_t flags, uint32_t now);
     void store_window(const Owner& owner, const Window& w, uint16_t flags, uint32_t now);
     bool within_quota(const Owner& owner, bool issued, uint32_t now);
-    void name_owner(const Owner& owner, std::string_view name, bool issued, uint32_t now);
+    bool keep_owner(const Owner& named, uint32_t id, uint16_t flags, uint32_t now);
     void expose_in(std::string_view text, const Owner& owner, uint32_t now);
     void observe_field(Owner& owner, const ovr_header& field, uint32_t now);
     void observe_set_cookie(Owner& owner, std::string_view field, uint32_t now);

@@ -1,44 +1,69 @@
 #include "registry/sensitive.h"
 
 #include <algorithm>
-#include <initializer_list>
 
 namespace overread {
 namespace {
 
 char lower(char c) { return c >= 'A' && c <= 'Z' ? char(c | 0x20) : c; }
-bool is_word(char c) { return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9'); }
+bool is_word(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }  // of a name in lower case
 
-// Whether `part` stands in a name, as letters of either case.
-bool holds(std::string_view name, std::string_view part) {
-    return std::search(name.begin(), name.end(), part.begin(), part.end(), [](char a, char b) { return lower(a) == b; }) != name.end();
-}
+// A name in lower case, as far as it matters, and which letters it has: most patterns have another one.
+struct Name {
+    static constexpr size_t MOST = 64;
+    char text[MOST];
+    size_t size;
+    uint32_t letters = 0;
+    bool capital[MOST];  // where a word may begin, as in userSid
+    explicit Name(std::string_view name) : size(std::min(name.size(), MOST)) {
+        for (size_t i = 0; i < size; i++) {
+            text[i] = lower(name[i]);
+            capital[i] = text[i] != name[i];
+            letters |= letter(text[i]);
+        }
+    }
+    static constexpr uint32_t letter(char c) { return c >= 'a' && c <= 'z' ? uint32_t(1) << (c - 'a') : 0; }
+    std::string_view view() const { return {text, size}; }
+};
 
-bool holds_any(std::string_view name, std::initializer_list<std::string_view> parts) {
-    return std::any_of(parts.begin(), parts.end(), [&](std::string_view p) { return holds(name, p); });
+struct Pattern {
+    std::string_view text;
+    uint32_t letters = 0;
+    constexpr Pattern(const char* t) : text(t) {  // NOLINT: a list of them is a list of strings
+        for (const char c : text) letters |= Name::letter(c);
+    }
+};
+
+template <size_t N>
+bool holds_any(const Name& name, const Pattern (&patterns)[N]) {
+    for (const Pattern& p : patterns)
+        if (!(p.letters & ~name.letters) && name.view().find(p.text) != std::string_view::npos) return true;
+    return false;
 }
 
 // "sid" and the like are parts of other words: they must end the name or stand between its borders.
-bool has_word(std::string_view name, std::string_view word) {
-    for (size_t i = 0; i + word.size() <= name.size(); i++) {
-        if (!same_name(name.substr(i, word.size()), word)) continue;
-        const size_t end = i + word.size();
-        const bool begins = i == 0 || !is_word(name[i - 1]) || (name[i] >= 'A' && name[i] <= 'Z');
-        if (end == name.size() || (begins && !is_word(name[end]))) return true;
+template <size_t N>
+bool has_word(const Name& name, const Pattern (&words)[N]) {
+    for (const Pattern& p : words) {
+        if (p.letters & ~name.letters) continue;
+        for (size_t i = name.view().find(p.text); i != std::string_view::npos; i = name.view().find(p.text, i + 1)) {
+            const size_t end = i + p.text.size();
+            if (end == name.size || ((i == 0 || !is_word(name.text[i - 1]) || name.capital[i]) && !is_word(name.text[end]))) return true;
+        }
     }
     return false;
 }
 
-bool is_forgery_token(std::string_view name) { return holds_any(name, {"csrf", "xsrf", "forgery", "authenticity", "nonce", "state"}); }
-bool is_password(std::string_view name) {
-    return holds_any(name, {"passw", "passphrase", "pwd", "cardnumber", "card_number", "card-number", "cvv", "cvc"}) || has_word(name, "pin") ||
-           has_word(name, "otp") || has_word(name, "pass");
-}
-bool is_session(std::string_view name) {
-    return holds_any(name, {"sess", "auth", "jwt", "login", "logged_in", "remember", "identity", "ticket", "bearer", "access_token", "refresh_token",
-                            "id_token", "accesstoken", "refreshtoken", "idtoken"}) ||
-           has_word(name, "sid") || has_word(name, "token") || has_word(name, "sso") || has_word(name, "user");
-}
+constexpr Pattern FORGERY[] = {"csrf", "xsrf", "forgery", "authenticity", "nonce", "state"};
+constexpr Pattern PASSWORDS[] = {"passw", "passphrase", "pwd", "cardnumber", "card_number", "card-number", "cvv", "cvc"},
+                  PASSWORD_WORDS[] = {"pin", "otp", "pass"};
+constexpr Pattern SESSIONS[] = {"sess",   "auth",         "jwt",           "login",    "logged_in",   "remember",     "identity", "ticket",
+                                "bearer", "access_token", "refresh_token", "id_token", "accesstoken", "refreshtoken", "idtoken"},
+                  SESSION_WORDS[] = {"sid", "token", "sso", "user"};
+constexpr Pattern CREDENTIAL_FIELDS[] = {"token", "api-key", "apikey", "secret", "session", "csrf", "xsrf"};
+constexpr Pattern TOKENS[] = {"access_token", "refresh_token", "id_token",     "session_token", "auth_token", "accesstoken",
+                              "refreshtoken", "idtoken",       "sessiontoken", "authtoken",     "sessionid",  "session_id"};
+constexpr Pattern SECRETS[] = {"token", "secret", "key", "session", "credential", "auth", "assertion"};
 
 }  // namespace
 
@@ -63,26 +88,25 @@ bool SensitiveNames::is_operators(std::string_view name) const {
     return std::any_of(operators_.begin(), operators_.end(), [&](const std::string& o) { return same_name(name, o); });
 }
 
-NameKind SensitiveNames::cookie(std::string_view name) const {
-    if (is_operators(name)) return NameKind::session;
-    if (is_forgery_token(name)) return NameKind::secret;
-    return is_session(name) ? NameKind::session : NameKind::none;
+NameKind SensitiveNames::cookie(std::string_view cookie) const {
+    if (is_operators(cookie)) return NameKind::session;
+    const Name name(cookie);
+    if (holds_any(name, FORGERY)) return NameKind::secret;
+    return holds_any(name, SESSIONS) || has_word(name, SESSION_WORDS) ? NameKind::session : NameKind::none;
 }
 
-NameKind SensitiveNames::header(std::string_view name) const {
-    if (is_operators(name) || same_name(name, "authorization") || same_name(name, "proxy-authorization")) return NameKind::session;
-    if (holds_any(name, {"token", "api-key", "apikey", "secret", "session", "csrf", "xsrf"})) return NameKind::secret;
-    return NameKind::none;
+NameKind SensitiveNames::header(std::string_view field) const {
+    if (is_operators(field) || same_name(field, "authorization") || same_name(field, "proxy-authorization")) return NameKind::session;
+    return holds_any(Name(field), CREDENTIAL_FIELDS) ? NameKind::secret : NameKind::none;
 }
 
-NameKind SensitiveNames::field(std::string_view name) const {
-    if (is_operators(name)) return NameKind::session;
-    if (is_password(name)) return NameKind::password;
-    if (is_forgery_token(name)) return NameKind::secret;
-    if (holds_any(name, {"access_token", "refresh_token", "id_token", "session_token", "auth_token", "accesstoken", "refreshtoken", "idtoken", "sessiontoken",
-                         "authtoken", "sessionid", "session_id"}))
-        return NameKind::session;
-    return holds_any(name, {"token", "secret", "key", "session", "credential", "auth", "assertion"}) ? NameKind::secret : NameKind::none;
+NameKind SensitiveNames::field(std::string_view field) const {
+    if (is_operators(field)) return NameKind::session;
+    const Name name(field);
+    if (holds_any(name, PASSWORDS) || has_word(name, PASSWORD_WORDS)) return NameKind::password;
+    if (holds_any(name, FORGERY)) return NameKind::secret;
+    if (holds_any(name, TOKENS)) return NameKind::session;
+    return holds_any(name, SECRETS) ? NameKind::secret : NameKind::none;
 }
 
 size_t basic_pair(std::string_view coded, uint8_t* out, size_t capacity) {

@@ -28,7 +28,7 @@ Table::Entry Table::find(const Fingerprint& f, uint32_t now) const {
 bool Table::may_take(size_t bucket, size_t slot, Class cls) const {
     if (cls == Class::issued) return true;
     if (slot >= BUCKET / 2) return false;
-    return cls == Class::client || (slot == 0 && bucket % 5 != 0);
+    return cls == Class::client || (slot == 0 && takes_probation(bucket));
 }
 
 bool Table::write(Bucket& b, size_t i, uint64_t found, const Fingerprint& f, uint32_t owner, Meta meta) const {

@@ -71,12 +71,12 @@ class Table {
         __builtin_prefetch(first(f).low);
         __builtin_prefetch(second(f).low);
     }
-    // For what will be put there.
+    // For what is likely to be there, or will be put there.
     void prefetch_all(const Fingerprint& f) const {
         for (const Bucket* b : {&first(f), &second(f)}) {
-            __builtin_prefetch(b->low, 1);
-            __builtin_prefetch(b->rest, 1);
-            __builtin_prefetch(b->rest + BUCKET / 2, 1);
+            __builtin_prefetch(b->low);
+            __builtin_prefetch(b->rest);
+            __builtin_prefetch(b->rest + BUCKET / 2);
         }
     }
     // What lives at `now`; none when there is none.
@@ -96,9 +96,15 @@ class Table {
 
   private:
     static constexpr uint32_t STALLED = 2;  // seconds after which who writes an entry is taken for dead
-    Bucket& at(uint64_t hash) const { return buckets_[size_t(static_cast<Product>(hash) * count_ >> 64)]; }
-    Bucket& first(const Fingerprint& f) const { return at(f.low); }
-    Bucket& second(const Fingerprint& f) const { return at((f.low << 32 | f.low >> 32) * 0x9E3779B97F4A7C15u); }
+    // Every fifth bucket has no place for what is on probation; of a fingerprint's two one has.
+    static bool takes_probation(size_t bucket) { return bucket % 5 != 0; }
+    size_t at(uint64_t hash) const { return size_t(static_cast<Product>(hash) * count_ >> 64); }
+    Bucket& first(const Fingerprint& f) const { return buckets_[at(f.low)]; }
+    Bucket& second(const Fingerprint& f) const {
+        const size_t i = at((f.low << 32 | f.low >> 32) * 0x9E3779B97F4A7C15u);
+        if (takes_probation(i) || takes_probation(at(f.low))) return buckets_[i];
+        return buckets_[i ? i - 1 : i + 1];
+    }
     bool may_take(size_t bucket, size_t slot, Class cls) const;
     bool write(Bucket& b, size_t i, uint64_t found, const Fingerprint& f, uint32_t owner, Meta meta) const;
 
@@ -114,7 +120,8 @@ bool Table::update(const Entry& e, F&& change) const {
     for (int tries = 0; tries < 8; tries++) {
         const Meta before = Meta::of(found);
         // Another entry may have taken the place: then the owner is another's, or it is new.
-        if (before.flags & FLAG_BUSY || uint32_t(e.bucket->rest[e.i].high.load(std::memory_order_acquire)) != e.owner || before.first != e.meta.first) return false;
+        if (before.flags & FLAG_BUSY || uint32_t(e.bucket->rest[e.i].high.load(std::memory_order_acquire)) != e.owner || before.first != e.meta.first)
+            return false;
         const Meta after = change(before);
         if (after.word() == found || meta.compare_exchange_weak(found, after.word(), std::memory_order_release, std::memory_order_relaxed)) return true;
     }

@@ -23,6 +23,9 @@ class TokenRuns {
     // The next bytes; sink(const RunBlock&) is called for every block with a window that is dense.
     template <class Sink>
     void feed(const Kernel& kernel, const uint8_t* data, size_t size, uint64_t offset, Sink&& sink);
+    // A text that is whole, as feed() and finish() read it; most are short, and hold no run of a secret's length.
+    template <class Sink>
+    static void whole(const Kernel& kernel, const uint8_t* data, size_t size, Sink&& sink);
     // The text ends here, at `end`.
     template <class Sink>
     void finish(uint64_t end, Sink&& sink);
@@ -65,7 +68,7 @@ void windows_to_look_up(const RunBlock& b, const Block& block, F&& look) {
     if (!count) return;
     uint64_t wanted[SECRET_BLOCK / 64] = {};
     auto want = [&](size_t i) {
-        if (block.dense(i)) wanted[i / 64] |= uint64_t(1) << (i % 64);
+        if (block.secret(i)) wanted[i / 64] |= uint64_t(1) << (i % 64);
     };
     if (b.first) want(0);
     if (b.last) want(count - 1);
@@ -181,6 +184,23 @@ void TokenRuns::feed(const Kernel& kernel, const uint8_t* data, size_t size, uin
         open_ = found.tail < n;
         if (open_) region(p + found.tail, n - found.tail, base + found.tail, sink);
     }
+}
+
+template <class Sink>
+void TokenRuns::whole(const Kernel& kernel, const uint8_t* data, size_t size, Sink&& sink) {
+    size_t plain = 0, longest = 0, region = 0;  // characters since the last other one, and since the last one of no region
+    for (size_t i = 0; i < size && size <= SECRET_BLOCK; i++) {
+        const bool token = char_kind(data[i]) != CHAR_NONE;
+        plain += token;
+        region = token || data[i] == '%' || data[i] == '&' || data[i] == '#' || data[i] == ';' || data[i] == '\\' ? region + 1 : 0;
+        longest = region > longest ? region : longest;
+    }
+    if (size <= SECRET_BLOCK && longest < SECRET_WINDOW) return;
+    if (size <= SECRET_BLOCK && plain == size) return run(data, size, 0, sink);
+    TokenRuns runs;
+    runs.reset();
+    runs.feed(kernel, data, size, 0, sink);
+    runs.finish(size, sink);
 }
 
 template <class Sink>

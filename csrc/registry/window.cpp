@@ -7,34 +7,36 @@ Fingerprint fingerprint(const RegistryKeys& keys, const uint8_t* window) {
     return {d.first, uint32_t(d.second)};
 }
 
-Block::Block(const RegistryKeys& keys, const uint8_t* text, size_t size) {
+bool Block::has_different(const uint8_t* window) {
+    uint64_t seen[2] = {};
+    uint32_t different = 0;
+    for (size_t i = 0; i < SECRET_WINDOW && different < MIN_DIFFERENT; i++) {
+        uint64_t& half = seen[window[i] >> 6 & 1];
+        const uint64_t bit = uint64_t(1) << (window[i] & 63);
+        different += !(half & bit);
+        half |= bit;
+    }
+    return different >= MIN_DIFFERENT;
+}
+
+Block::Block(const RegistryKeys& keys, const uint8_t* text, size_t size) : text_(text) {
     if (size < SECRET_WINDOW) return;
     count_ = size - SECRET_WINDOW + 1;
-    uint8_t odd[SECRET_BLOCK], mark[SECRET_BLOCK], digit[SECRET_BLOCK], times[256] = {};  // how often each character is in the window
+    // What a character adds to its windows: an odd pair, a mark, a digit, 16 bits each.
+    uint64_t adds[SECRET_BLOCK];
     CharKind before = CHAR_NONE;
     for (size_t i = 0; i < size; i++) {
         const CharKind here = char_kind(text[i]);
-        odd[i] = is_odd_pair(before, here);
-        mark[i] = here == CHAR_MARK;
-        digit[i] = here == CHAR_DIGIT;
+        adds[i] = uint64_t(is_odd_pair(before, here)) | uint64_t(here == CHAR_MARK) << 16 | uint64_t(here == CHAR_DIGIT) << 32;
         before = here;
     }
-    uint32_t pairs = 0, marks = 0, digits = 0, different = 0;
-    const auto enter = [&](size_t i) {
-        marks += mark[i];
-        digits += digit[i];
-        different += times[text[i]]++ == 0;
-    };
-    enter(0);
-    for (size_t i = 1; i + 1 < SECRET_WINDOW; i++) {
-        pairs += odd[i];
-        enter(i);
-    }
+    constexpr uint64_t PAIR = 0xffff;
+    uint64_t sum = adds[0] & ~PAIR;
+    for (size_t i = 1; i + 1 < SECRET_WINDOW; i++) sum += adds[i];
     for (size_t i = 0; i < count_; i++) {
-        pairs += odd[i + SECRET_WINDOW - 1];
-        enter(i + SECRET_WINDOW - 1);
+        sum += adds[i + SECRET_WINDOW - 1];
         order_[i] = NEVER;
-        if (pairs >= MIN_ODD_PAIRS && different >= MIN_DIFFERENT && digits && marks <= MAX_MARKS) {
+        if ((sum & PAIR) >= MIN_ODD_PAIRS && (sum >> 16 & PAIR) <= MAX_MARKS && sum >> 32) {
             // wyhash's mixing (Wang Yi): one multiplication, and neither half of the product alone.
             uint64_t a, b;
             std::memcpy(&a, text + i, 8);
@@ -42,10 +44,7 @@ Block::Block(const RegistryKeys& keys, const uint8_t* text, size_t size) {
             const auto product = static_cast<Product>(a ^ keys.order[0]) * (b ^ keys.order[1]);
             order_[i] = (uint64_t(product) ^ uint64_t(product >> 64)) >> 1;
         }
-        pairs -= odd[i + 1];
-        marks -= mark[i];
-        digits -= digit[i];
-        different -= --times[text[i]] == 0;
+        sum -= (adds[i] & ~PAIR) + (adds[i + 1] & PAIR);
     }
 }
 

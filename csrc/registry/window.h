@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 
 #include "kernel/kernel.h"
 #include "registry/secret_key.h"
@@ -21,12 +22,18 @@ constexpr size_t BLOCK_OVERLAP = GUARANTEED - 1;
 
 // The characters of secrets: base64 of both alphabets, hexadecimal digits, UUIDs, JWTs and what signs them.
 enum CharKind : uint8_t { CHAR_NONE, CHAR_MARK, CHAR_DIGIT, CHAR_UPPER, CHAR_LOWER };
-inline CharKind char_kind(uint8_t c) {
-    if (c >= '0' && c <= '9') return CHAR_DIGIT;
-    if (c >= 'A' && c <= 'Z') return CHAR_UPPER;
-    if (c >= 'a' && c <= 'z') return CHAR_LOWER;
-    return c == '+' || c == '-' || c == '.' || c == '/' || c == '_' ? CHAR_MARK : CHAR_NONE;
+struct CharKinds {
+    CharKind of[256];
+};
+constexpr CharKinds char_kinds() {
+    CharKinds k{};
+    for (int c = '0'; c <= '9'; c++) k.of[c] = CHAR_DIGIT;
+    for (int c = 'A'; c <= 'Z'; c++) k.of[c] = CHAR_UPPER, k.of[c | 0x20] = CHAR_LOWER;
+    for (const char c : {'+', '-', '.', '/', '_'}) k.of[uint8_t(c)] = CHAR_MARK;
+    return k;
 }
+inline constexpr CharKinds CHAR_KINDS = char_kinds();
+inline CharKind char_kind(uint8_t c) { return CHAR_KINDS.of[c]; }
 
 // A window is a secret's if it has as many odd pairs (kernel.h), a digit, seven different characters and at most three marks, as a UUID's
 // has: with two kinds of characters or more that are 64 bits.
@@ -48,8 +55,9 @@ class Block {
     // Precondition: size <= SECRET_BLOCK.
     Block(const RegistryKeys& keys, const uint8_t* text, size_t size);
     size_t windows() const { return count_; }
-    // Whether window i may tell a secret.
+    // Whether window i may be chosen, and whether it then tells a secret.
     bool dense(size_t i) const { return order_[i] != NEVER; }
+    bool secret(size_t i) const { return dense(i) && has_different(text_ + i); }
     uint64_t order(size_t i) const { return order_[i]; }
     // Calls chosen(i) for every window that is the least of `span` after each other, or of all where there are fewer.
     template <class F>
@@ -57,6 +65,8 @@ class Block {
 
   private:
     static constexpr uint64_t NEVER = UINT64_MAX;
+    static bool has_different(const uint8_t* window);
+    const uint8_t* text_;
     size_t count_ = 0;
     uint64_t order_[SECRET_BLOCK - SECRET_WINDOW + 1];
 };

@@ -1,0 +1,460 @@
+"""Whose bytes these are: docs/foreign-secrets.md. Tokens and times are chosen, so that every run is the same."""
+
+import base64
+import html
+import json
+import random
+import string
+import urllib.parse
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import overread
+
+NOW = 1_700_000_000_000
+URLSAFE = string.ascii_letters + string.digits + "-_"
+HEX = "0123456789abcdef"
+PAGE = b"<!DOCTYPE html><html><body><p>Hello, this is a page of plain words.</p>" * 4
+
+
+def token(seed: int, size: int = 43, alphabet: str = URLSAFE) -> str:
+    draw = random.Random(seed)
+    return "".join(draw.choice(alphabet) for _ in range(size))
+
+
+class Site:
+    """A registry, and what its clients do."""
+
+    def __init__(self, **options: object) -> None:
+        self.registry = overread.SecretRegistry(memory=1 << 20, **options)  # type: ignore[arg-type]
+        self.scanner = overread.Scanner(registry=self.registry)
+
+    def login(self, owner: str, session: str, attributes: str = "; Path=/; HttpOnly", name: str = "session", now: int = NOW) -> None:
+        self.registry.observe_request(owner, {"Cookie": "theme=dark"}, unix_ms=now)
+        self.registry.observe_response(owner, {"Set-Cookie": f"{name}={session}{attributes}"}, unix_ms=now)
+
+    def visit(self, owner: str | None, cookies: str, now: int = NOW, **request: object) -> None:
+        self.registry.observe_request(owner, {"Cookie": cookies}, unix_ms=now, **request)  # type: ignore[arg-type]
+
+    def bits(self, body: bytes, owner: str | None, now: int = NOW, **options: object) -> float:
+        return self.scanner.scan(body, "text/html", owner=owner, unix_ms=now, **options).bits  # type: ignore[arg-type]
+
+
+def page_with(text: str | bytes) -> bytes:
+    return PAGE + b"<p>value " + (text if isinstance(text, bytes) else text.encode()) + b" end</p></body></html>"
+
+
+def test_a_session_that_the_server_issued_is_certain_for_others_and_nothing_for_its_owner() -> None:
+    site = Site()
+    site.login("alice", token(1))
+    verdict = site.scanner.scan(page_with(token(1)), "text/html", owner="bob", unix_ms=NOW)
+    assert (verdict.tier, verdict.bits) == ("certain", 30)
+    (finding,) = verdict.findings
+    assert (finding.rule, finding.family, finding.part, finding.offset) == ("foreign.session", "foreign", "body", len(PAGE) + 9)
+    assert finding.length == len(token(1))
+    (term,) = verdict.terms
+    assert term.basis == "constructed"
+    assert (term.semantic, term.bits) == (30, 30)
+    assert 80 < term.collision < 96
+    assert "30.0 against an honest reason" in verdict.explain()
+    assert site.bits(page_with(token(1)), "alice") == 0
+    assert site.bits(page_with(token(2)), "bob") == 0
+
+
+def test_without_http_only_it_is_an_alarm_and_no_block() -> None:
+    site = Site()
+    site.login("alice", token(1), "; Path=/")
+    assert site.bits(page_with(token(1)), "bob") == 24
+
+
+def test_a_token_reply_issues_and_a_list_further_down_does_not() -> None:
+    site = Site()
+    site.registry.observe_response(
+        "alice", {"Content-Type": "application/json"}, json.dumps({"access_token": token(1), "token_type": "Bearer"}).encode(), unix_ms=NOW
+    )
+    site.registry.observe_response("carol", {"Content-Type": "application/json"}, json.dumps({"items": [{"access_token": token(2)}]}).encode(), unix_ms=NOW)
+    assert site.bits(page_with(token(1)), "bob") == 24
+    assert site.bits(page_with(token(2)), "bob") == 0
+
+
+def test_what_only_a_client_sent_is_worth_twelve_bits_whatever_stands_beside_it() -> None:
+    site = Site()
+    site.visit("mallory", f"session={token(1)}")
+    assert site.bits(page_with(token(1)), "bob") == 12
+    # Typed control characters and the value together stay below tier strong.
+    assert site.bits(PAGE * 3 + b"\0\0\0\x01" + page_with(token(1)), "bob") < 22
+
+
+@pytest.mark.parametrize("name", ["XSRF-TOKEN", "csrftoken", "__RequestVerificationToken_csrf"])
+def test_tokens_against_forgery_are_no_sessions(name: str) -> None:
+    site = Site()
+    site.login("alice", token(1), "; HttpOnly", name=name)
+    assert site.bits(page_with(token(1)), "bob") <= 12
+
+
+def test_a_value_of_two_owners_tells_nothing() -> None:
+    site = Site()
+    for owner in ("alice", "bob"):
+        site.registry.observe_request(owner, {"X-Api-Key": token(1)}, unix_ms=NOW)
+    assert site.bits(page_with(token(1)), "carol") == 0
+
+
+def test_a_prefix_that_recurs_is_dropped_alone() -> None:
+    site = Site()
+    prefix = token(9, 40)
+    for i, owner in enumerate(("alice", "bob")):
+        site.login(owner, prefix + token(i, 64))
+    assert site.bits(page_with(prefix), "carol") == 0
+    assert site.bits(page_with(prefix + token(0, 64)), "carol") == 30
+
+
+def test_jwts_of_one_issuer_do_not_accuse_each_other() -> None:
+    def jwt(user: int) -> str:
+        parts = ({"alg": "HS256", "typ": "JWT"}, {"iss": "https://accounts.example.com", "aud": "shop", "sub": f"{user:06}"})
+        coded = [base64.urlsafe_b64encode(json.dumps(p).encode()).rstrip(b"=").decode() for p in parts]
+        return ".".join((*coded, token(user)))
+
+    site = Site()
+    site.login("alice", jwt(1), name="jwt")
+    # Another's token in a page that is scanned before anything of it was observed.
+    verdict = site.scanner.scan(page_with(jwt(2)), "text/html", owner="bob", unix_ms=NOW)
+    assert verdict.bits < 22
+    assert all(t.bits <= 12 for t in verdict.terms if t.group == "foreign")
+    assert site.bits(page_with(jwt(1)), "bob") >= 30
+
+
+def test_rotation_is_a_merge() -> None:
+    site = Site()
+    site.visit(None, f"session={token(1)}")
+    request = overread.Request("POST", "/login", {"Cookie": f"session={token(1)}"})
+    site.registry.observe_response(None, {"Set-Cookie": f"session={token(2)}; HttpOnly"}, request=request, unix_ms=NOW)
+    body = page_with(token(1) + " " + token(2))
+    new = overread.Request("GET", "/", {"Cookie": f"session={token(2)}"})
+    assert site.bits(body, "mallory") == 30
+    assert site.bits(body, None, request=new) == 0
+
+
+def test_six_connections_a_crumbled_cookie_and_a_proxy_in_front_are_one_owner() -> None:
+    site = Site()
+    site.visit(None, f"session={token(1)}; remember={token(2)}")
+    # HTTP/2 sends each pair as a field of its own (RFC 9113, section 8.2.3), in any order.
+    crumbs = [("cookie", f"remember={token(2)}"), ("cookie", f"session={token(1)}"), ("x-forwarded-for", "192.0.2.1")]
+    request = overread.Request("GET", "/", crumbs)
+    assert site.bits(page_with(token(1) + " " + token(2)), None, request=request) == 0
+
+
+def test_a_remembered_login_alone_is_the_same_client() -> None:
+    site = Site()
+    request = overread.Request("POST", "/login", {"Cookie": "theme=dark"})
+    cookies = [("Set-Cookie", f"session={token(1)}; HttpOnly"), ("Set-Cookie", f"remember_me={token(2)}; HttpOnly")]
+    site.registry.observe_response("first-visit-of-alice", cookies, request=request, unix_ms=NOW)
+    later = overread.Request("GET", "/", {"Cookie": f"remember_me={token(2)}"})
+    assert site.bits(page_with(token(1)), None, request=later) == 0
+
+
+def test_a_value_is_forgotten_at_the_end_of_its_life_unless_it_is_seen() -> None:
+    site = Site(life=60)
+    site.login("alice", token(1))
+    site.login("carol", token(2))
+    site.visit("alice", f"session={token(1)}", NOW + 50_000)
+    later = NOW + 100_000
+    assert site.bits(page_with(token(1)), "bob", later) == 30
+    assert site.bits(page_with(token(2)), "bob", later) == 0
+
+
+def test_seen_in_its_owners_page_or_request_body_it_is_no_secret_any_more() -> None:
+    site = Site()
+    for seed in (1, 2, 3):
+        site.login(f"owner{seed}", token(seed))
+    assert site.bits(page_with(token(1)), "owner1") == 0  # the server shows it
+    site.visit("owner2", "a=b", body=f"comment={token(2)}".encode())  # its owner publishes it
+    site.visit("owner3", "a=b", target=f"/share?x={token(3)}")
+    for seed in (1, 2, 3):
+        assert site.bits(page_with(token(seed)), "bob") == 12
+
+
+def test_another_that_sends_it_drops_it() -> None:
+    site = Site()
+    site.login("alice", token(1))
+    site.visit("service", "a=b", body=f"token={token(1)}".encode())  # token introspection (RFC 7662)
+    assert site.bits(page_with(token(1)), "bob") == 0
+
+
+def test_a_list_of_sessions_is_no_leak_and_its_values_no_secrets_any_more() -> None:
+    site = Site()
+    for seed in range(20):
+        site.login(f"user{seed}", token(seed))
+    rows = "".join(f"<tr><td>user{i}</td><td>{token(i)}</td></tr>" for i in range(20))
+    assert site.bits(page_with(rows), "admin") == 12
+    assert site.bits(page_with(token(3)), "admin") == 12  # the page of one of them
+    # Memory shows more than a list.
+    for seed in range(20, 24):
+        site.login(f"user{seed}", token(seed))
+    leak = b"".join(b"Cookie: session=%s\r\nHost: example.com\r\n\0\0\xff\xfe" % token(i).encode() for i in range(20, 24))
+    assert site.bits(PAGE * 4 + leak, "bob") >= 30
+
+
+def test_in_a_header() -> None:
+    site = Site()
+    site.login("alice", token(1))
+    verdict = site.scanner.scan(PAGE, "text/html", headers={"Set-Cookie": f"session={token(1)}"}, owner="bob", unix_ms=NOW)
+    assert [(f.rule, f.part, f.name) for f in verdict.findings] == [("foreign.session", "header", "Set-Cookie")]
+    assert verdict.bits == 30
+
+
+ESCAPES: dict[str, Callable[[str], str]] = {
+    "percent": lambda t: urllib.parse.quote(t, safe=""),
+    "lower-case percent": lambda t: "".join(f"%{ord(c):02x}" if c in "+/=" else c for c in t),
+    "HTML decimal": lambda t: "".join(f"&#{ord(c)};" if c in "+/=-_" else c for c in t),
+    "HTML hexadecimal": lambda t: "".join(f"&#x{ord(c):X};" if c in "+/=" else c for c in t),
+    "HTML": html.escape,
+    "JSON": lambda t: json.dumps(t).replace("/", "\\/"),
+    "JSON unicode": lambda t: "".join(f"\\u{ord(c):04x}" if c in "+/=-" else c for c in t),
+    "JavaScript": lambda t: "".join(f"\\x{ord(c):02x}" if c in "+/=" else c for c in t),
+    "parsed": lambda t: f"Cookie\0 session={t}\0",
+    "all percent": lambda t: "".join(f"%{ord(c):02X}" for c in t),
+}
+
+
+@pytest.mark.parametrize("how", ESCAPES)
+@pytest.mark.parametrize("alphabet", [string.ascii_letters + string.digits + "+/", HEX, URLSAFE])
+def test_escaped_copies_are_found(how: str, alphabet: str) -> None:
+    for seed in range(20):
+        site = Site()
+        value = token(seed, 40, alphabet) + "=="
+        site.login("alice", value)
+        verdict = site.scanner.scan(page_with(ESCAPES[how](value)), "text/html", owner="bob", unix_ms=NOW)
+        assert verdict.bits >= 30, (seed, value)
+        assert any(f.family == "foreign" for f in verdict.findings)
+
+
+def test_a_cookie_that_is_sent_escaped_is_the_same() -> None:
+    site = Site()
+    value = token(5, 44, string.ascii_letters + string.digits + "+/")
+    site.login("alice", urllib.parse.quote(value, safe=""))
+    assert site.bits(page_with(value), "bob") == 30
+    assert site.bits(page_with(urllib.parse.quote(value, safe="")), "bob") == 30
+
+
+def test_basic_credentials_are_found_in_both_forms_and_passwords_are_not_kept() -> None:
+    site = Site()
+    pair = f"{token(1, 24)}:".encode()
+    site.registry.observe_request("alice", {"Authorization": "Basic " + base64.b64encode(pair).decode()}, unix_ms=NOW)
+    for shown in (pair, base64.b64encode(pair)):
+        assert site.bits(page_with(shown), "bob") == 12
+    weak = Site()
+    coded = base64.b64encode(b"alice@example.com:correct horse 12")
+    weak.registry.observe_request("alice", {"Authorization": "Basic " + coded.decode()}, unix_ms=NOW)
+    weak.registry.observe_request("alice", {"Content-Type": "application/x-www-form-urlencoded"}, b"password=" + token(2).encode(), unix_ms=NOW)
+    weak.visit("alice", "pin=4821; card=4111111111111111; id=1234567890123456789012")
+    assert weak.registry.metrics(unix_ms=NOW)["stored"] == 0
+
+
+@pytest.mark.parametrize("size", [48, 64, 100, 200])
+def test_any_47_bytes_of_a_value_are_found(size: int) -> None:
+    missed = 0
+    pieces = 0
+    for seed in range(30):
+        site = Site()
+        value = token(seed, size)
+        site.login("alice", value)
+        for at in range(size - 46):
+            pieces += 1
+            verdict = site.scanner.scan(page_with(value[at : at + 47]), "text/html", owner="bob", unix_ms=NOW)
+            missed += not verdict.findings
+    assert pieces and missed == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(0, 5))
+def test_any_split_gives_the_same_verdict(sizes: list[int], seed: int) -> None:
+    site = Site()
+    values = [token(seed * 10 + i, 43, string.ascii_letters + string.digits + "+/") for i in range(4)]
+    for i, value in enumerate(values[:3]):  # of three owners they would be a list
+        site.login(f"owner{i % 2}", value)
+    body = page_with(
+        "x/"
+        + values[0]
+        + " some words between the two "
+        + ESCAPES["percent"](values[1])
+        + " a few words more, and &amp; "
+        + ESCAPES["HTML decimal"](values[2])
+        + token(3, 400)
+        + values[3]
+    )
+    whole = site.scanner.scan(body, "text/html", owner="bob", unix_ms=NOW)
+    stream = site.scanner.stream("text/html", owner="bob", unix_ms=NOW)
+    at = i = 0
+    while at < len(body):
+        stream.feed(body[at : at + sizes[i % len(sizes)]])
+        at += sizes[i % len(sizes)]
+        i += 1
+    assert stream.finish() == whole
+    assert len(whole.findings) == 3
+
+
+def test_every_kernel_finds_the_same() -> None:
+    site = Site()
+    values = [token(i, 43, string.ascii_letters + string.digits + "+/") for i in range(6)]
+    for value in values:
+        site.login("alice", value)
+    body = page_with(" ".join(ESCAPES[how](v) for how, v in zip(ESCAPES, values, strict=False)) * 30)
+    verdicts = [overread.Scanner(kernel=k, key=b"k" * 16, registry=site.registry).scan(body, "text/html", owner="bob", unix_ms=NOW) for k in overread.kernels()]
+    assert verdicts[0].findings
+    assert all(v == verdicts[0] for v in verdicts)
+
+
+def test_invented_values_cannot_push_out_issued_ones() -> None:
+    site = Site()
+    sessions = [token(i) for i in range(300)]
+    for i, s in enumerate(sessions):
+        site.login(f"user{i}", s)
+    slots = site.registry.metrics(unix_ms=NOW)["slots"]
+    for i in range(slots):  # each of an owner of its own, more than the table holds
+        site.visit(None, f"session={token(1_000_000 + i)}")
+    held = site.registry.metrics(unix_ms=NOW)["live"]
+    assert held < 0.12 * slots + 5 * len(sessions)
+    assert all(site.bits(page_with(s), "bob") == 30 for s in sessions)
+
+
+def test_an_owner_has_a_quota_of_values_that_only_it_sent() -> None:
+    site = Site()
+    for second in range(2):
+        for i in range(40):
+            site.visit("mallory", f"c{i}={token(i)}", NOW + second * 1000)
+    found = sum(site.bits(page_with(token(i)), "bob", NOW + 2000) > 0 for i in range(40))
+    assert found == 16
+    assert site.registry.metrics(unix_ms=NOW)["quota"] > 0
+
+
+def test_published_in_one_place_it_blocks_at_most_two() -> None:
+    site = Site()
+    site.login("mallory", token(1))
+    policy = overread.Policy("enforce")
+    request = [("Host", "shop.example")]
+    done = []
+    for reader in range(6):
+        f = site.scanner.filter(policy, "text/html", request=overread.Request("GET", "/post/7", request), owner=f"reader{reader}", unix_ms=NOW)
+        f.body(page_with(token(1)))
+        f.end()
+        done.append(f.verb)
+    assert done == ["block", "block", "pass", "pass", "pass", "pass"]
+
+
+def test_a_filter_observes_by_itself() -> None:
+    site = Site()
+    policy = overread.Policy("enforce")
+    login = overread.Request("POST", "/login", [("Host", "shop.example")], b"user=alice&password=x")
+    f = site.scanner.filter(policy, "text/html", headers=[("Set-Cookie", f"sid={token(1)}; HttpOnly")], request=login, owner="alice", unix_ms=NOW)
+    f.body(b"<p>welcome</p>")
+    f.end()
+    reply = overread.Request("POST", "/token", [("Host", "shop.example")])
+    f = site.scanner.filter(policy, "application/json", request=reply, owner="alice", unix_ms=NOW)
+    f.body(json.dumps({"access_token": token(2), "token_type": "Bearer"}).encode())
+    f.end()
+    for seed, verb in ((1, "block"), (2, "pass")):
+        f = site.scanner.filter(policy, "text/html", request=overread.Request("GET", "/page", [("Host", "shop.example")]), owner="bob", unix_ms=NOW)
+        out = f.body(page_with(token(seed)))
+        out += f.end()
+        assert f.verb == verb
+        event = f.event("test", "GET", "shop.example", "/page")
+        assert '"rule":"foreign.session"' in event
+        assert not any(token(seed)[i : i + 12] in event for i in range(len(token(seed)) - 11))
+        assert token(seed).encode() not in out or verb == "pass"
+
+
+def test_redaction_masks_the_whole_value() -> None:
+    site = Site()
+    site.login("alice", token(1))
+    policy = overread.Policy("enforce", action={"certain": "redact"})
+    body = page_with(token(1))
+    f = site.scanner.filter(policy, "text/html", owner="bob", unix_ms=NOW)
+    out = f.body(body) + f.end()
+    assert len(out) == len(body)
+    assert not any(token(1)[i : i + 4].encode() in out for i in range(40))
+
+
+def test_canaries_are_certain_once_and_only_for_others() -> None:
+    site = Site()
+    canary = site.registry.canary("alice", unix_ms=NOW)
+    assert site.bits(page_with(canary), "alice") == 0
+    assert site.bits(page_with("x" + canary + "y"), "bob") == 40
+    assert site.bits(page_with(canary), "carol") == 0  # burnt
+    fresh = site.registry.canary("alice", unix_ms=NOW)
+    assert site.bits(page_with(fresh), "bob", NOW + 16 * 60_000) == 0  # past its 15 minutes
+    guessed = fresh[:-1] + ("0" if fresh[-1] != "0" else "1")
+    assert site.bits(page_with(guessed), "bob") == 0
+
+
+def test_any_16_bytes_of_poison_are_found_and_the_key_turns() -> None:
+    site = Site()
+    key = site.registry.poison_key(unix_ms=NOW)
+    buffer = bytearray(256)
+    overread.poison(buffer, key)
+    assert buffer[:16] * 16 == buffer
+    for at in range(16):
+        assert site.bits(page_with(bytes(buffer[at : at + 16])), "bob") == 40
+        assert site.bits(page_with(b"abc" + bytes(buffer[at : at + 16]) + b"xyz"), "bob") == 40
+        assert site.bits(page_with(bytes(buffer[at : at + 15])), "bob") == 0
+    assert site.registry.poison_key(unix_ms=NOW) != key  # after a sighting
+    site = Site(key=b"k" * 16)
+    assert site.registry.poison_key(unix_ms=NOW) != site.registry.poison_key(unix_ms=NOW + 3_600_000)
+    with pytest.raises(BufferError):
+        overread.poison(b"read-only", key)
+
+
+def test_planted_tokens_are_found_until_they_are_retired() -> None:
+    site = Site(life=1)
+    site.registry.plant("AKIAQ7Z3X9K2M4N8P1R5", unix_ms=NOW)
+    body = page_with("AKIAQ7Z3X9K2M4N8P1R5")
+    assert site.bits(body, "bob", NOW + 86_400_000) == 40
+    assert site.bits(body, None) == 40
+    site.registry.retire("AKIAQ7Z3X9K2M4N8P1R5")
+    assert site.bits(body, "bob") == 0
+    with pytest.raises(ValueError, match="64 bits"):
+        site.registry.plant("password")
+    with pytest.raises(ValueError, match="no such token"):
+        site.registry.retire("AKIAQ7Z3X9K2M4N8P1R5")
+
+
+def test_export_and_import_carry_what_is_known() -> None:
+    key = b"0123456789abcdef"
+    one, other = Site(key=key), Site(key=key)
+    one.login("alice", token(1))
+    records = one.registry.export_changed(unix_ms=NOW)
+    assert records and len(records) % 24 == 0
+    assert one.registry.export_changed(unix_ms=NOW) == b""
+    other.registry.import_changed(records, unix_ms=NOW)
+    assert other.bits(page_with(token(1)), "bob") == 30
+    assert other.registry.export_changed(unix_ms=NOW) == b""  # nothing goes in circles
+    assert other.bits(page_with(token(1)), "alice") == 0
+    # A second owner elsewhere drops the value everywhere.
+    other.visit("carol", f"session={token(1)}")
+    one.registry.import_changed(other.registry.export_changed(unix_ms=NOW), unix_ms=NOW)
+    assert one.bits(page_with(token(1)), "bob") == 0
+    with pytest.raises(ValueError, match="24 bytes"):
+        other.registry.import_changed(records[:-1])
+
+
+def test_bad_options_say_what_is_wrong(tmp_path: object) -> None:
+    with pytest.raises(overread.ConfigError, match="memory"):
+        overread.SecretRegistry(memory=1000)
+    with pytest.raises(ValueError, match="16 bytes"):
+        overread.SecretRegistry(key=b"short")
+    with pytest.raises(overread.ConfigError, match="needs options.key"):
+        overread.SecretRegistry(segment="/nonexistent/x")
+    with pytest.raises(overread.ConfigError, match="No such file"):
+        overread.SecretRegistry(segment="/nonexistent/x", key=b"k" * 16)
+    with pytest.raises(TypeError, match="SecretRegistry"):
+        overread.Scanner(registry="no")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", ["", "=", "a=b;;;=;", "x" * 10_000_000, "session=" + "\xff\0" * 500, "session=" + "%" * 300, '"' * 99])
+def test_odd_cookies_do_no_harm(value: str) -> None:
+    site = Site()
+    site.visit("alice", value)
+    site.registry.observe_response("alice", {"Set-Cookie": value}, value.encode("latin-1")[:100_000], unix_ms=NOW)
+    assert site.bits(page_with(value.encode("latin-1")[:100_000]), "bob") < 22
