@@ -57,9 +57,10 @@ struct Levels {
     bool embedded = false;  // the raw bytes are a file of a known format: header lines beside it are its envelope
     TwinSign twin;
     ForeignSigns foreign;
-    // A list of many owners' secrets, that no other sign stands beside.
+    // A list of many owners' secrets, beside which no other sign stands but what they look like themselves.
     bool listed() const {
-        return foreign.owners >= LISTED_OWNERS && foreign.level != FOREIGN_CANARY && !(raw || http || escaped || place || head || twin.level);
+        return foreign.owners >= LISTED_OWNERS && foreign.level != FOREIGN_CANARY && http <= HTTP_CREDENTIAL &&
+               !(raw || escaped || place || head || twin.level);
     }
 };
 

@@ -33,11 +33,12 @@ void ForeignScan::add_own(const ovr_bytes& text) {
 
 bool ForeignScan::is_own(const Fingerprint& f) const { return std::find(own_, own_ + own_count_, f.low) != own_ + own_count_; }
 
-void ForeignScan::note(const ForeignPlace& place, uint32_t owner) {
+void ForeignScan::note(const ForeignPlace& place, const Registry::Sighting& sighting) {
     sign_.level = std::max(sign_.level, place.level);
-    if (place.level != ForeignLevel::issued && place.level != ForeignLevel::http_only) return;
-    if (sign_.owners < 3 && std::find(owners_, owners_ + sign_.owners, owner) == owners_ + sign_.owners) owners_[sign_.owners++] = owner;
-    if (listed_count_ < LISTED) listed_[listed_count_++] = place.print;
+    const bool another = std::find(owners_, owners_ + sign_.owners, sighting.owner) == owners_ + sign_.owners;
+    if (sighting.issued && another && sign_.owners < 3) owners_[sign_.owners++] = sighting.owner;
+    const bool secret = place.level == ForeignLevel::issued || place.level == ForeignLevel::http_only;
+    if (secret && listed_count_ < LISTED) listed_[listed_count_++] = place.print;
 }
 
 void ForeignScan::keep(const uint8_t* data, size_t size) {

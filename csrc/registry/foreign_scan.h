@@ -8,7 +8,7 @@ namespace overread {
 // What a response holds of others' secrets so far.
 struct ForeignSign {
     ForeignLevel level = ForeignLevel::none;
-    uint8_t owners = 0;  // how many of them, of those whose secrets the server issued; 3: three or more
+    uint8_t owners = 0;  // how many of them, of those to whom servers issued what was found; 3: three or more
     uint32_t lookups = 0;
 };
 
@@ -64,7 +64,7 @@ class ForeignScan {
     void look(const RunBlock& b, F&& found);
     template <class F>
     void settle(F&& found);
-    void note(const ForeignPlace& place, uint32_t owner);
+    void note(const ForeignPlace& place, const Registry::Sighting& sighting);
     void add_own(const ovr_bytes& text);
     bool is_own(const Fingerprint& f) const;
 
@@ -104,7 +104,7 @@ void ForeignScan::look(const RunBlock& b, F&& found) {
         settle(found);
         if (canary_count_ < CANARIES) canaries_[canary_count_++] = canary;
         const ForeignPlace place{ForeignLevel::canary, b.at(i), b.at(i + CANARY_SIZE), b.at(0), b.at(b.size), canary};
-        note(place, 0);
+        note(place, {});
         found(place);
     }
 }
@@ -119,7 +119,7 @@ void ForeignScan::settle(F&& found) {
         const Registry::Sighting s = registry_->look_up(w.print, owner_, now_, body_);
         if (s.level == ForeignLevel::none || is_own(w.print)) continue;
         const ForeignPlace place{s.level, w.start, w.end, w.from, w.to, w.print};
-        note(place, s.owner);
+        note(place, s);
         found(place);
     }
 }

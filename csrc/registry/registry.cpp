@@ -363,9 +363,9 @@ Registry::Sighting Registry::look_up(const Fingerprint& f, const Owner& owner, u
         return {};
     }
     count(head().foreign);
-    const bool certain = e.meta.flags & FLAG_ISSUED && e.meta.flags & FLAG_SESSION && !(e.meta.flags & (FLAG_EXPOSED | FLAG_EDGE | FLAG_PROBATION));
-    if (!certain) return {ForeignLevel::sent, e.owner};
-    return {e.meta.flags & FLAG_HTTP_ONLY ? ForeignLevel::http_only : ForeignLevel::issued, e.owner};
+    const bool issued = e.meta.flags & FLAG_ISSUED && e.meta.flags & FLAG_SESSION;
+    if (!issued || e.meta.flags & (FLAG_EXPOSED | FLAG_EDGE)) return {ForeignLevel::sent, e.owner, issued};
+    return {e.meta.flags & FLAG_HTTP_ONLY ? ForeignLevel::http_only : ForeignLevel::issued, e.owner, issued};
 }
 
 void Registry::expose(const Fingerprint& f, uint32_t now) {

@@ -57,6 +57,7 @@ class Registry {
     struct Sighting {
         ForeignLevel level = ForeignLevel::none;
         uint32_t owner = 0;
+        bool issued = false;  // to its owner, as a session; also where it is no secret any more
     };
     Sighting look_up(const Fingerprint& f, const Owner& owner, uint32_t now, bool body);
     void prefetch(const Fingerprint& f) const { table_.prefetch(f); }
