@@ -11,6 +11,7 @@ import string
 import threading
 import time
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass
 
 _WORD_LIST = """
@@ -110,6 +111,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with self.server.lock:
             fresh = "".join(self.server.rng.choices(_ALPHABET, k=32))
         self.send_header("Set-Cookie", f"visit={fresh}; Path=/; HttpOnly")
+        if self.path.startswith("/account/login"):
+            # A session that slides: it is issued again.
+            pairs = [p.strip() for p in self.headers.get("Cookie", "").split(";")]
+            session = next((p for p in pairs if not p.startswith(("lang=", "csrf_token=", "oc="))), "")
+            self.send_header("Set-Cookie", f"{session}; Path=/; HttpOnly")
         self.end_headers()
         self.wfile.write(body)
 
@@ -119,8 +125,28 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Says nothing: a log line would hold a visitor's query."""
 
 
-def visit(port: int, people: list[Person], seed: int, requests: int, stop: threading.Event) -> None:
-    """One client: keeps its connection as browsers do, and changes the person now and then."""
+@dataclass(frozen=True)
+class Exchange:
+    """One request and the fields of its response."""
+
+    owner: str
+    target: str
+    request: dict[str, str]
+    body: bytes
+    response: list[tuple[str, str]]
+
+
+def visit(
+    port: int,
+    people: list[Person],
+    seed: int,
+    requests: int,
+    stop: threading.Event,
+    exchanges: list[Exchange] | None = None,
+    canary: Callable[[str], str] | None = None,
+) -> None:
+    """One client: keeps its connection as browsers do, and changes the person now and then. ``exchanges`` takes what it did; ``canary``
+    gives a value that its requests carry as if a proxy had planted it."""
     rng = random.Random(seed)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     who = rng.choice(people)
@@ -131,20 +157,29 @@ def visit(port: int, people: list[Person], seed: int, requests: int, stop: threa
             who = rng.choice(people)
         headers = {
             "User-Agent": who.agent,
-            "Cookie": who.cookie,
+            "Cookie": who.cookie if canary is None else f"oc={(planted := canary(who.cookie))}; {who.cookie}",
             "Accept-Language": "en-GB,en;q=0.8",
             "Referer": f"https://shop.example/item/{rng.randrange(9999)}",
         }
+        if canary is not None:
+            headers["X-Overread-Canary"] = planted
         if rng.random() < 0.5:
             headers["Authorization"] = who.token
+        form = b""
         try:
             if rng.random() < 0.3:
-                body = urllib.parse.urlencode(who.form)
-                connection.request("POST", "/account/login", body, headers | {"Content-Type": "application/x-www-form-urlencoded"})
+                headers |= {"Content-Type": "application/x-www-form-urlencoded"}
+                target, form = "/account/login", urllib.parse.urlencode(who.form).encode()
+                connection.request("POST", target, form, headers)
             else:
-                path = rng.choice(("/", "/item/", "/api/items?user=", "/image/", "/search?q="))
-                connection.request("GET", path + rng.choice(_WORDS), headers=headers)
-            connection.getresponse().read()
+                target = rng.choice(("/", "/item/", "/api/items?user=", "/image/", "/search?q=")) + rng.choice(_WORDS)
+                connection.request("GET", target, headers=headers)
+            response = connection.getresponse()
+            response.read()
+            if exchanges is not None:
+                # What a proxy in front of the one that plants would see.
+                sent = {k: v for k, v in headers.items() if k != "X-Overread-Canary"} | {"Cookie": who.cookie}
+                exchanges.append(Exchange(who.cookie, target, sent, form, response.getheaders()))
         except (OSError, http.client.HTTPException):
             connection.close()
             time.sleep(0.05)

@@ -76,13 +76,14 @@ void Block::choose(size_t span, F&& chosen) const {
     if (span > count_) span = count_;
     if (!span) return;
     size_t least = count_, told = count_;  // count_: none
+    const auto is_less = [&](size_t i) { return dense(i) && (least == count_ || order_[i] <= order_[least]) && has_different(text_ + i); };
     for (size_t end = 0; end < count_; end++) {
         if (least != count_ && least + span <= end) {
             // It left the span: the next one is looked for in what is in it.
             least = count_;
             for (size_t i = end + 1 - span; i <= end; i++)
-                if (dense(i) && (least == count_ || order_[i] <= order_[least])) least = i;
-        } else if (dense(end) && (least == count_ || order_[end] <= order_[least])) {
+                if (is_less(i)) least = i;
+        } else if (is_less(end)) {
             least = end;
         }
         if (end + 1 >= span && least != count_ && least != told) chosen(told = least);
