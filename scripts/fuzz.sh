@@ -17,4 +17,4 @@ run() {
   echo "fuzz $target: $seconds s, $(ls "build/fuzz/corpus-$target" | wc -l) inputs kept"
 }
 export -f run
-printf '%s\n' stream blob head content policy operation envoy | xargs -P 2 -I {} bash -c 'run {}'
+printf '%s\n' stream blob head content policy operation registry envoy | xargs -P 2 -I {} bash -c 'run {}'

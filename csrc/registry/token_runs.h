@@ -137,11 +137,11 @@ void TokenRuns::step(uint8_t c, uint64_t at, Sink&& sink) {
     }
 }
 
-// Its characters are read on their own, but for the one behind a backslash.
+// Its characters are read on their own, but for a secret's behind a backslash.
 template <class Sink>
 void TokenRuns::no_escape(uint64_t end, Sink&& sink) {
     uint8_t text[MAX_TOKEN_ESCAPE];
-    const uint8_t size = escape_size_, skip = escape_[0] == '\\' ? 2 : 1;
+    const uint8_t size = escape_size_, skip = escape_[0] == '\\' && size > 1 && char_kind(escape_[1]) != CHAR_NONE ? 2 : 1;
     std::memcpy(text, escape_, size);
     end_run(sink);
     for (uint8_t i = skip; i < size; i++) step(text[i], end - size + i, sink);
