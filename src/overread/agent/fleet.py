@@ -138,7 +138,7 @@ class Fleet:
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
         for batch in sealed:
-            pipe.xadd(self.stream, {FIELD: batch}, minid=now - self._life_ms, approximate=True)
+            pipe.xadd(self.stream, {FIELD: batch}, minid=now - self._life_ms, approximate=False)
         if sealed:
             pipe.pexpire(self.stream, 2 * self._life_ms)
         answers = pipe.execute(raise_on_error=False)

@@ -65,11 +65,15 @@ class RegistryAgent:
         self._metrics_due = 0.0
         self.registry = self._open()
         self.fleet: Fleet | None = None
-        if redis:
-            from .fleet import Fleet  # redis-py is an extra
+        try:
+            if redis:
+                from .fleet import Fleet  # redis-py is an extra
 
-            self.fleet = Fleet(self.registry, key, redis, self._life)
-        self._plant()
+                self.fleet = Fleet(self.registry, key, redis, self._life)
+            self._plant()
+        except ConfigError:
+            os.close(self._lock)
+            raise
 
     def look(self) -> bool:
         """One look; whether there is more to do at once."""

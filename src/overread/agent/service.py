@@ -124,9 +124,10 @@ def run(control: Control | None, webhooks: Sequence[str], flags: Path | None, ke
             raise
 
     caring = threading.Thread(target=care, args=(registry,)) if registry else None
-    if caring:
+    if caring and registry:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the key is in this process, and belongs in no file
         caring.start()
+        print(f"overread agent: at {registry.segment}", flush=True)
     try:
         if control:
             _watch(control, webhooks, flags, key, stop)
