@@ -237,6 +237,41 @@ def test_what_cannot_be_sent_is_bounded(store: RedisSite, tmp_path: Path, monkey
         assert until(lambda: a.turn() is None and b.turn() is None and b.sees("bob", late) >= 30, SECONDS)
 
 
+def test_a_flood_of_inventions_stays_where_it_comes_in(store: RedisSite, tmp_path: Path) -> None:
+    """What a client sends once goes nowhere; its owners, who must be known everywhere, take no place that is kept for what servers issue."""
+    key, secret = secrets.token_bytes(16), token()
+    with nodes(tmp_path, store.url, key, key) as (a, b):
+        for i in range(2 * a.registry.metrics()["slots"]):
+            invented = token()
+            a.registry.observe_request(invented, [("Cookie", f"sid={invented}")])
+            if i % 1000 == 0:
+                a.turn()
+        a.turn()
+        b.turn()
+        slots = b.registry.metrics()["slots"]
+        assert 0 < b.registry.metrics()["live"] <= slots / 2
+        assert b.sees("bob", invented) == 0
+        # Room for what counts.
+        for i in range(slots // 20):
+            b.issue(f"user{i}", secret := token())
+            assert b.sees("mallory", secret) >= 30
+
+
+def test_a_client_is_known_on_every_node(store: RedisSite, tmp_path: Path) -> None:
+    """A session that was changed by a login on one node is the same client's on another: its own older secret is not foreign there."""
+    key, first, second = secrets.token_bytes(16), token(), token()
+    with nodes(tmp_path, store.url, key, key) as (a, b):
+        request = overread.Request("GET", "/", [("Cookie", f"sid={first}")])
+        a.registry.observe_response(None, [("Set-Cookie", f"sid={first}; HttpOnly")])
+        a.registry.observe_response(None, [("Set-Cookie", f"sid={second}; HttpOnly")], request=request)
+        a.turn()
+        b.turn()
+        assert b.sees("bob", first) >= 30
+        assert b.sees("bob", second) >= 30
+        assert b.sees(first, second) == 0
+        assert b.sees(second, first) == 0
+
+
 def test_another_key_shares_nothing(store: RedisSite, tmp_path: Path) -> None:
     secret = token()
     with nodes(tmp_path, store.url, secrets.token_bytes(16), secrets.token_bytes(16)) as (a, b):
