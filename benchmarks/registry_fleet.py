@@ -64,8 +64,8 @@ def measure(live: int, memory: int) -> Figures:
         tokens = [secrets.token_hex(16) for _ in range(live)]
         for token in tokens:
             here.observe_response(token, [("Set-Cookie", f"sid={token}; HttpOnly")])
-        one = RegistryAgent(Path(there) / "a", key, redis=site.url)
-        two = RegistryAgent(Path(there) / "b", key, memory=memory, redis=site.url)
+        one = RegistryAgent(Path(there) / "a", key, redis=[site.url])
+        two = RegistryAgent(Path(there) / "b", key, memory=memory, redis=[site.url])
         assert one.fleet
         assert two.fleet
         before = _server(site)

@@ -99,10 +99,12 @@ def main(argv: list[str] | None = None) -> int:
     agent.add_argument("--registry", type=Path, metavar="SEGMENT", help="the filters' registry segment; made where there is none")
     agent.add_argument("--registry-key", type=Path, metavar="FILE", help="the registry's key, as selftest --new-key writes one; its mode must be 0600")
     agent.add_argument("--registry-memory", type=int, default=0, metavar="BYTES", help="of a segment that is made (default 67108864)")
-    agent.add_argument("--registry-life", type=float, default=0, metavar="SECONDS", help="of the registry, as the filters have it (default 900)")
+    agent.add_argument("--registry-life-ms", type=int, default=0, metavar="MS", help="of the registry, as the filters have it (default 15 minutes)")
     store = agent.add_mutually_exclusive_group()
-    store.add_argument("--redis", metavar="URL", help="share the registry with all whose agents have this Redis or Valkey and the same key")
-    store.add_argument("--redis-file", type=Path, metavar="FILE", help="such a URL: a command line is for all to see")
+    store.add_argument(
+        "--redis", action="append", metavar="URL", help="share it with all whose agents have this Redis or Valkey and the same key; a second one is read from"
+    )
+    store.add_argument("--redis-file", type=Path, metavar="FILE", help="such URLs, one a line: a command line is for all to see")
     _canaries_option(agent, "plant these tokens in the registry")
     agent.add_argument("--metrics", type=Path, metavar="FILE", help="written every 5 seconds, in Prometheus' text format")
     agent.set_defaults(run=_agent, parser=agent)
@@ -397,14 +399,17 @@ def _agent(args: argparse.Namespace) -> int:
     webhooks = list(args.webhook)
     if args.webhook_file:
         webhooks += _text(args.webhook_file).split()
+    redis = _text(args.redis_file).split() if args.redis_file else args.redis or []
+    if len(redis) > 2 or (args.redis_file and not redis):
+        raise ConfigError("Redis: expected one URL, or two of which the second is a replica's")
     registry = None
     if args.registry:
         registry = RegistryAgent(
             args.registry,
             selftest.read_key(args.registry_key, private=True),
             memory=args.registry_memory,
-            life=args.registry_life,
-            redis=_text(args.redis_file).strip() if args.redis_file else args.redis,
+            life=args.registry_life_ms / 1000,
+            redis=redis,
             canaries=args.canaries,
             metrics=args.metrics,
         )

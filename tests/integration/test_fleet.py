@@ -10,7 +10,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,11 +45,11 @@ def store(tmp_path: Path) -> Iterator[RedisSite]:
 class Node:
     """A proxy's end of a segment, and its agent inside this process."""
 
-    def __init__(self, folder: Path, name: str, key: bytes, url: str | None, life: int = 900) -> None:
+    def __init__(self, folder: Path, name: str, key: bytes, urls: Sequence[str], life: int = 900) -> None:
         self.segment = folder / name
         self.registry = overread.SecretRegistry(segment=self.segment, key=key, memory=MEMORY, life=life)
         self.scanner = overread.Scanner(registry=self.registry)
-        self.agent = RegistryAgent(self.segment, key, life=life, redis=url)
+        self.agent = RegistryAgent(self.segment, key, life=life, redis=urls)
 
     @property
     def fleet(self) -> fleet.Fleet:
@@ -69,8 +69,8 @@ class Node:
 
 
 @contextmanager
-def nodes(folder: Path, url: str | None, *keys: bytes, life: int = 900) -> Iterator[list[Node]]:
-    there = [Node(folder, f"node{i}", key, url, life) for i, key in enumerate(keys)]
+def nodes(folder: Path, url: str, *keys: bytes, life: int = 900) -> Iterator[list[Node]]:
+    there = [Node(folder, f"node{i}", key, [url], life) for i, key in enumerate(keys)]
     try:
         yield there
     finally:
@@ -143,6 +143,21 @@ def test_a_new_node_has_what_the_others_know(store: RedisSite, tmp_path: Path) -
         sent = late.fleet.counts.sent
         late.turn()
         assert late.fleet.counts.sent == sent == 0
+
+
+def test_a_node_may_read_from_a_replica(store: RedisSite, tmp_path: Path) -> None:
+    key, there, here = secrets.token_bytes(16), token(), token()
+    with running_redis(tmp_path / "replica", "--replicaof", f"127.0.0.1 {store.port}") as replica, nodes(tmp_path, store.url, key) as (a,):
+        b = Node(tmp_path, "b", key, [store.url, replica.url])
+        try:
+            a.issue("alice", there)
+            b.issue("carol", here)
+            assert until(lambda: a.turn() is None and b.turn() is None and b.sees("bob", there) >= 30, SECONDS)
+            assert until(lambda: a.turn() is None and a.sees("bob", here) >= 30, SECONDS)
+            with replica.client() as client:
+                assert client.info("commandstats")["cmdstat_xread"]["calls"] > 0
+        finally:
+            b.agent.close()
 
 
 def test_what_is_old_is_neither_kept_nor_taken(store: RedisSite, tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class Fleet:
         The registry's, of 16 bytes.
     url
         As redis-py takes it: ``redis://``, ``rediss://`` or ``unix://``.
+    read_from
+        The URL of a replica to read from: what one server sends to all nodes may be more than its link takes. By default ``url``.
     life
         Seconds, the registry's: what is older is trimmed from the stream.
 
@@ -66,7 +68,7 @@ class Fleet:
         When the URL cannot be used. It is not shown: it may hold a password.
     """
 
-    def __init__(self, registry: SecretRegistry, key: bytes, url: str, life: float) -> None:
+    def __init__(self, registry: SecretRegistry, key: bytes, url: str, life: float, *, read_from: str | None = None) -> None:
         self.counts = Counts()
         self.stream = f"overread:registry:{registry.key_id}"
         self._life_ms = round(life * 1000)
@@ -77,13 +79,8 @@ class Fleet:
         self._again = 0.0  # not before
         self._ahead_ms: int | None = None  # how far this node's clock is ahead of the store's
         self.use(registry)
-        try:
-            # Any: what redis-py's calls are said to return changes from version to version.
-            self._redis: Any = redis.Redis.from_url(
-                url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, protocol=2, decode_responses=False, retry=Retry(NoBackoff(), 0)
-            )
-        except (ValueError, TypeError, redis.RedisError):
-            raise ConfigError("the URL of Redis: expected redis://, rediss:// or unix:// with options that redis-py knows") from None
+        self._redis = _client(url)
+        self._reader = _client(read_from) if read_from else self._redis
 
     def use(self, registry: SecretRegistry) -> None:
         """Another registry from now on, which has everything to learn."""
@@ -117,6 +114,7 @@ class Fleet:
     def close(self) -> None:
         """Ends the connection."""
         self._redis.close()
+        self._reader.close()
 
     def _tell_time(self, told: tuple[int, int]) -> None:
         seconds, micros = told
@@ -165,7 +163,7 @@ class Fleet:
         return True
 
     def _receive(self) -> bool:
-        answer = self._redis.xread({self.stream: self._last}, count=READ)
+        answer = self._reader.xread({self.stream: self._last}, count=READ)
         entries = answer[0][1] if answer else []
         for place, fields in entries:
             self._last = place
@@ -195,6 +193,15 @@ class Fleet:
         # Nodes that lost it together do not come back together.
         self._again = time.monotonic() + WAITS[min(self._failed, len(WAITS) - 1)] * random.uniform(0.5, 1)
         self._failed += 1
+
+
+def _client(url: str) -> Any:  # what redis-py's calls are said to return changes from version to version
+    try:
+        return redis.Redis.from_url(
+            url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, protocol=2, decode_responses=False, retry=Retry(NoBackoff(), 0)
+        )
+    except (ValueError, TypeError, redis.RedisError):
+        raise ConfigError("the URL of Redis: expected redis://, rediss:// or unix:// with options that redis-py knows") from None
 
 
 def _records_in(sealed: bytes) -> int:

@@ -6,6 +6,7 @@ import fcntl
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,7 @@ class RegistryAgent:
     memory, life
         As of :class:`overread.SecretRegistry`, equal in all that share the segment.
     redis
-        The URL of the store that the fleet shares, or ``None``.
+        The URL of the store that the fleet shares, and that of a replica to read from, where there is one.
     canaries
         A file of planted tokens, or ``None``.
     metrics
@@ -52,7 +53,7 @@ class RegistryAgent:
         *,
         memory: int = 0,
         life: float = 0,
-        redis: str | None = None,
+        redis: Sequence[str] = (),
         canaries: Path | None = None,
         metrics: Path | None = None,
     ) -> None:
@@ -69,7 +70,7 @@ class RegistryAgent:
             if redis:
                 from .fleet import Fleet  # redis-py is an extra
 
-                self.fleet = Fleet(self.registry, key, redis, self._life)
+                self.fleet = Fleet(self.registry, key, redis[0], self._life, read_from=redis[1] if len(redis) > 1 else None)
             self._plant()
         except ConfigError:
             os.close(self._lock)
