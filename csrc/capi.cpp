@@ -417,6 +417,11 @@ int ovr_test_token(const void* key, size_t key_size, char token[OVR_TEST_TOKEN +
     token[OVR_TEST_TOKEN] = 0;
     return OVR_OK;
 }
+int ovr_owner_digest(const void* key, size_t key_size, const void* owner, size_t size, uint64_t* digest) {
+    if (!key || key_size != overread::OPERATOR_KEY_SIZE || (!owner && size) || !digest) return OVR_E_ARGUMENT;
+    *digest = overread::keyed_digest(overread::derived_key(static_cast<const uint8_t*>(key), "owner"), static_cast<const uint8_t*>(owner), size);
+    return OVR_OK;
+}
 void ovr_filter_close(ovr_filter* f) { delete f; }
 
 int ovr_ignores_new(const ovr_ruleset* rules, const char* const* lines, size_t count, ovr_ignores** out, ovr_error* err) {

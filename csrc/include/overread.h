@@ -367,6 +367,8 @@ OVR_API int ovr_filter_event(ovr_filter*, const ovr_exchange*, char* buffer, siz
 #define OVR_TEST_TOKEN 38
 /* A new token for ovr_policy.test_key, of letters, digits and '-', NUL-terminated. */
 OVR_API int ovr_test_token(const void* key, size_t key_size, char token[OVR_TEST_TOKEN + 1]);
+/* What an event under options.key (16 bytes) says as `owner`, so that its owners can be told from a list of one's own. */
+OVR_API int ovr_owner_digest(const void* key, size_t key_size, const void* owner, size_t size, uint64_t* digest);
 OVR_API void ovr_filter_close(ovr_filter*);
 
 /* ---- ignores: what an operator knows to be harmless ---- */
@@ -452,8 +454,9 @@ OVR_API int ovr_registry_observe_request(ovr_registry*, ovr_bytes owner, const o
 OVR_API int ovr_registry_observe_response(ovr_registry*, const ovr_response*, ovr_bytes body);
 OVR_API int ovr_registry_state_of(const ovr_registry*, uint64_t unix_ms, ovr_registry_state* out);
 /* For a fleet: what changed since the last export, as records of OVR_REGISTRY_RECORD bytes that hold fingerprints only; *size is 0 when
- * there is nothing more. One process exports. The importing registry has the same key: records of another are refused
- * (OVR_E_ARGUMENT), and so is what is no whole number of records; records older than their life are left out. */
+ * there is nothing more. One process exports. The importing registry has the same key, or it takes what matches nothing. What is no whole
+ * number of records is refused (OVR_E_ARGUMENT); records older than their life are left out, and so is what was planted: its holder
+ * plants it everywhere, and retires it. */
 #define OVR_REGISTRY_RECORD 24
 OVR_API int ovr_registry_export(ovr_registry*, uint64_t unix_ms, void* buffer, size_t capacity, size_t* size);
 OVR_API int ovr_registry_import(ovr_registry*, const void* records, size_t size, uint64_t unix_ms);

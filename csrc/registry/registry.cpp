@@ -458,7 +458,8 @@ void Registry::add_poison(const uint8_t key[16], uint32_t now) {
 
 // ---- export, import, state ----
 
-// A record: the fingerprint, the owner, the flags and the age in seconds, little-endian: 8 + 4 + 4 + 2 + 2 + 4 bytes.
+// A record: the fingerprint, the owner, the flags and the age in seconds, little-endian: 8 + 4 + 4 + 2 + 2 + 4 bytes. Not told is what a
+// client sent once, so that a flood of inventions stays where it comes in, and what was planted, for its retirement could not follow.
 size_t Registry::export_changed(uint32_t now, uint8_t* records, size_t capacity) {
     SegmentHead& h = head();
     const size_t buckets = table_.buckets();
@@ -469,11 +470,12 @@ size_t Registry::export_changed(uint32_t now, uint8_t* records, size_t capacity)
         for (size_t i = 0; i < BUCKET; i++) {
             uint64_t word = bucket.rest[i].meta.load(std::memory_order_acquire);
             Meta m = Meta::of(word);
-            if (!(m.flags & FLAG_CHANGED) || m.flags & (FLAG_BUSY | FLAG_PLACE | FLAG_POISON) || !table_.lives(m, now)) continue;
+            if (!(m.flags & FLAG_CHANGED) || m.flags & (FLAG_BUSY | FLAG_PLACE | FLAG_POISON | FLAG_PLANTED | FLAG_PROBATION) || !table_.lives(m, now))
+                continue;
             const uint64_t low = bucket.low[i].load(std::memory_order_relaxed), high = bucket.rest[i].high.load(std::memory_order_relaxed);
             const uint16_t flags = m.flags & uint16_t(~FLAG_CHANGED);
             if (!bucket.rest[i].meta.compare_exchange_strong(word, Meta{flags, m.first, m.seen}.word(), std::memory_order_acq_rel)) continue;
-            const uint32_t owner = uint32_t(high), print = uint32_t(high >> 32), age = m.flags & FLAG_PLANTED ? 0 : seconds_between(m.seen, now);
+            const uint32_t owner = uint32_t(high), print = uint32_t(high >> 32), age = seconds_between(m.seen, now);
             const uint16_t zero = 0;
             uint8_t* r = records + n;
             std::memcpy(r, &low, 8), std::memcpy(r + 8, &print, 4), std::memcpy(r + 12, &owner, 4), std::memcpy(r + 16, &flags, 2);
@@ -493,21 +495,26 @@ bool Registry::import(const uint8_t* records, size_t size, uint32_t now) {
         uint32_t owner, age;
         uint16_t flags;
         std::memcpy(&f.low, r, 8), std::memcpy(&f.high, r + 8, 4), std::memcpy(&owner, r + 12, 4), std::memcpy(&flags, r + 16, 2), std::memcpy(&age, r + 20, 4);
-        constexpr uint16_t ALLOWED = FLAGS_MERGED | FLAG_PROBATION | FLAG_EDGE | FLAG_OWNER | FLAG_PLANTED;
+        constexpr uint16_t ALLOWED = FLAGS_MERGED | FLAG_EDGE | FLAG_OWNER;
         if (flags & ~ALLOWED || age > table_.life()) continue;
         const uint32_t seen = now - age;
         count(head().imported);
         if (const Table::Entry e = table_.find(f, now)) {
-            const bool other = e.owner != owner && !((flags | e.meta.flags) & (FLAG_OWNER | FLAG_PLANTED | FLAG_BURNT));
-            table_.update(e, [&](Meta m) {
-                const uint32_t later = seconds_between(m.seen, seen) ? seen : m.seen;
-                return Meta{uint16_t(m.flags | (flags & FLAGS_MERGED) | (other ? FLAG_SHARED : 0)), m.first, later};
-            });
-            continue;
+            if (e.meta.flags & (FLAG_PLANTED | FLAG_POISON | FLAG_PLACE)) continue;
+            const bool other = e.owner != owner && !((flags | e.meta.flags) & (FLAG_OWNER | FLAG_BURNT));
+            const uint16_t told = (flags & FLAGS_MERGED) | (other ? FLAG_SHARED : 0);
+            if (!(e.meta.flags & FLAG_PROBATION)) {
+                table_.update(e, [&](Meta m) {
+                    const uint32_t later = seconds_between(m.seen, seen) ? seen : m.seen;
+                    return Meta{uint16_t(m.flags | told), m.first, later};
+                });
+                continue;
+            }
+            // It came back elsewhere: it is no invention.
+            flags |= told | (e.meta.flags & FLAGS_MERGED);
+            table_.remove(e);
         }
-        const Table::Class cls = flags & FLAG_PROBATION                              ? Table::Class::probation
-                                 : flags & (FLAG_ISSUED | FLAG_OWNER | FLAG_PLANTED) ? Table::Class::issued
-                                                                                     : Table::Class::client;
+        const Table::Class cls = flags & FLAG_ISSUED ? Table::Class::issued : Table::Class::client;
         if (!table_.insert(f, owner, {flags, flags & FLAG_OWNER ? 0 : seen, seen}, cls)) count(head().full);
         // It came from elsewhere, and does not go there again.
         if (const Table::Entry e = table_.find(f, now)) table_.update(e, [](Meta m) { return Meta{uint16_t(m.flags & ~FLAG_CHANGED), m.first, m.seen}; });

@@ -293,6 +293,15 @@ PYBIND11_MODULE(_core, m) {
         },
         py::arg("key"));
     m.def(
+        "owner_digest",
+        [](const py::bytes& key, const py::bytes& owner) {
+            const std::string_view k = key, o = owner;
+            uint64_t digest;
+            if (ovr_owner_digest(k.data(), k.size(), o.data(), o.size(), &digest) != OVR_OK) raise("ConfigError", "an operator's key has 16 bytes");
+            return digest;
+        },
+        py::arg("key"), py::arg("owner"), "What events under the operator's key say of an owner.");
+    m.def(
         "default_blob",
         [] {
             const ovr_bytes blob = ovr_ruleset_default_blob();

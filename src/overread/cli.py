@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from . import __version__, _core, events, rule_page, ruleset, selftest, show, site_counts
@@ -20,6 +23,8 @@ from .scan_files import Report, scan_path
 from .site_counts import SiteCounts
 from .summary import Summary
 
+CANARIES = "OVERREAD_CANARIES"  # names the file of planted tokens
+CANARY_RULE = "foreign.canary"
 SUMMARY_FROM = 20  # inputs from which a run ends with a summary
 
 
@@ -36,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     scan.add_argument("--threshold", type=float, default=22.0, metavar="BITS")
     scan.add_argument("--explain", action="store_true", help="show the sum behind each verdict")
     scan.add_argument("--summary", action="store_true", help=f"end with a summary, as runs over {SUMMARY_FROM} files or more do; with --json as a last object")
+    _canaries_option(scan, "find these planted tokens, too")
     scan.set_defaults(run=_scan)
 
     speed = commands.add_parser("bench", help="measure the speed on your own files")
@@ -82,13 +88,51 @@ def main(argv: list[str] | None = None) -> int:
     control.add_argument("--for", dest="seconds", type=float, default=0, metavar="SECONDS", help="with trip: rearmed after so long; by default by hand")
     control.set_defaults(run=_control, parser=control)
 
-    agent = commands.add_parser("agent", help="watch a control file: call webhooks and write flag files when a feature is switched off or on")
-    agent.add_argument("--control", type=Path, required=True, metavar="FILE", help="the filters' control file")
+    agent = commands.add_parser(
+        "agent", help="watch a control file: call webhooks and write flag files; share a registry with a fleet, and plant canaries in it"
+    )
+    agent.add_argument("--control", type=Path, metavar="FILE", help="the filters' control file")
     agent.add_argument("--webhook", action="append", default=[], metavar="URL", help="called with a JSON object; may be given more than once")
     agent.add_argument("--webhook-file", type=Path, metavar="FILE", help="such URLs, one a line: a command line is for all to see")
     agent.add_argument("--flags", type=Path, metavar="FOLDER", help="has a file of the feature's name while a feature is switched off")
     agent.add_argument("--key", type=Path, metavar="FILE", help="signs webhook calls: Overread-Signature is the HMAC-SHA256 of the body")
-    agent.set_defaults(run=_agent)
+    agent.add_argument("--registry", type=Path, metavar="SEGMENT", help="the filters' registry segment; made where there is none")
+    agent.add_argument("--registry-key", type=Path, metavar="FILE", help="the registry's key, as selftest --new-key writes one; its mode must be 0600")
+    agent.add_argument("--registry-memory", type=int, default=0, metavar="BYTES", help="of a segment that is made (default 67108864)")
+    agent.add_argument("--registry-life-ms", type=int, default=0, metavar="MS", help="of the registry, as the filters have it (default 15 minutes)")
+    store = agent.add_mutually_exclusive_group()
+    store.add_argument(
+        "--redis", action="append", metavar="URL", help="share it with all whose agents have this Redis or Valkey and the same key; a second one is read from"
+    )
+    store.add_argument("--redis-file", type=Path, metavar="FILE", help="such URLs, one a line: a command line is for all to see")
+    _canaries_option(agent, "plant these tokens in the registry")
+    agent.add_argument("--metrics", type=Path, metavar="FILE", help="written every 5 seconds, in Prometheus' text format")
+    agent.set_defaults(run=_agent, parser=agent)
+
+    canary = commands.add_parser("canary", help="tokens to plant among real data, which no response may show").add_subparsers(dest="what", required=True)
+    fresh = canary.add_parser("new", help="make a token, and show it once")
+    fresh.add_argument("kind", choices=("session", "cloud-key", "email", "row", "own"), help="what it looks like; own: a line of standard input")
+    fresh.add_argument("--note", default="", help="where it is planted")
+    fresh.add_argument("--domain", default="example.com", help="of an e-mail address")
+    fresh.set_defaults(run=_canary_new)
+    known_ones = canary.add_parser("list", help="list the tokens by number, kind, note and dates")
+    known_ones.add_argument("--show", action="store_true", help="the tokens, too")
+    known_ones.add_argument(
+        "--key-file", type=Path, metavar="FILE", help="the operator's key: with the registry's, shows the digests that findings of each carry"
+    )
+    known_ones.add_argument("--registry-key", type=Path, metavar="FILE", help="the registry's key")
+    known_ones.add_argument("--events", type=Path, nargs="+", metavar="FILE", help="with both keys: in how many events of these files each was seen")
+    known_ones.set_defaults(run=_canary_list, parser=known_ones)
+    gone = canary.add_parser("retire", help="a token may be seen from now on")
+    gone.add_argument("id", type=int)
+    gone.set_defaults(run=_canary_retire)
+    for command in (fresh, known_ones, gone):
+        _canaries_option(command, "the SQLite file they are kept in", required=True)
+
+    digest = commands.add_parser("digest", help="print what events under the operator's key say as owner, one line a value")
+    digest.add_argument("--key-file", type=Path, required=True, metavar="FILE", help="the operator's key; its mode must be 0600")
+    digest.add_argument("value", nargs="*", default=["-"], help="-, as by default: the lines of standard input; a command line is for all to see")
+    digest.set_defaults(run=_digest)
 
     known = commands.add_parser("ignores", help="report which ignores are expired or never hit")
     known.add_argument("metrics", help="URL of a filter's metrics page, or a file of it")
@@ -132,6 +176,13 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
+def _canaries_option(parser: argparse.ArgumentParser, what: str, *, required: bool = False) -> None:
+    path = os.environ.get(CANARIES)
+    parser.add_argument(
+        "--canaries", type=Path, default=Path(path) if path else None, required=required and not path, metavar="FILE", help=f"{what} (or {CANARIES})"
+    )
+
+
 def _reports(scanner: Scanner, paths: list[Path], content_type: str | None, screen: show.Lines, summary: Summary) -> Iterator[Report]:
     """What every file of the paths shows; one that cannot be read is a problem of its own, and the rest goes on."""
     for path in screen.watched(paths):
@@ -146,14 +197,24 @@ def _reports(scanner: Scanner, paths: list[Path], content_type: str | None, scre
 
 
 def _scan(args: argparse.Namespace) -> int:
+    planted, registry = [], None
+    if args.canaries:
+        from .canaries import CanaryFile, digests, registry_for  # SQLite doubles the start of a command
+
+        with CanaryFile(args.canaries) as file:
+            planted = [c for c in file.all() if c.retired_ms is None]
+        registry = registry_for(planted)
     try:
-        scanner = Scanner(threshold=args.threshold)
+        scanner = Scanner(threshold=args.threshold, registry=registry)
     except ValueError as e:
         print(f"overread: {e}", file=sys.stderr)
         return 2
     summary = Summary()
     with show.screen(as_json=args.json, explain=args.explain) as screen:
         for report in _reports(scanner, args.path, args.content_type, screen, summary):
+            if seen := {f.digest for f in report.verdict.findings if f.rule == CANARY_RULE}:
+                which = [f"canary {c.id}, {c.kind}" + (f": {c.note}" if c.note else "") for c in planted if seen & set(digests(scanner, c))]
+                report = replace(report, notes=(*report.notes, *which))
             screen.report(report)
             for text in (*report.notes, *report.unread):
                 screen.problem(report.path, text)
@@ -326,15 +387,98 @@ def _clock(unix_ms: int) -> str:
 
 
 def _agent(args: argparse.Namespace) -> int:
+    from .agent.registry import RegistryAgent
     from .agent.service import run
 
+    if not args.control and not args.registry:
+        args.parser.error("give --control, --registry or both")
+    if bool(args.registry) != bool(args.registry_key):
+        args.parser.error("--registry and --registry-key go together")
+    if not args.registry and (args.redis or args.redis_file or args.metrics):
+        args.parser.error("--redis and --metrics want --registry")
     webhooks = list(args.webhook)
     if args.webhook_file:
-        try:
-            webhooks += args.webhook_file.read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as e:
-            raise ConfigError(f"{args.webhook_file}: {getattr(e, 'strerror', None) or 'no text'}") from None
-    return run(Control(args.control, create=True), webhooks, args.flags, selftest.read_key(args.key) if args.key else None)
+        webhooks += _text(args.webhook_file).split()
+    redis = _text(args.redis_file).split() if args.redis_file else args.redis or []
+    if len(redis) > 2 or (args.redis_file and not redis):
+        raise ConfigError("Redis: expected one URL, or two of which the second is a replica's")
+    registry = None
+    if args.registry:
+        registry = RegistryAgent(
+            args.registry,
+            selftest.read_key(args.registry_key, private=True),
+            memory=args.registry_memory,
+            life=args.registry_life_ms / 1000,
+            redis=redis,
+            canaries=args.canaries,
+            metrics=args.metrics,
+        )
+    control = Control(args.control, create=True) if args.control else None
+    return run(control, webhooks, args.flags, selftest.read_key(args.key) if args.key else None, registry)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: {getattr(e, 'strerror', None) or 'no text'}") from None
+
+
+def _canary_new(args: argparse.Namespace) -> int:
+    from .canaries import CanaryFile
+
+    token = sys.stdin.readline().rstrip("\n") if args.kind == "own" else None
+    with CanaryFile(args.canaries, create=True) as file:
+        made = file.new(args.kind, args.note, domain=args.domain, token=token)
+    print(f"overread: canary {made.id}, {made.kind}", file=sys.stderr)
+    if token is None:
+        print("\n".join(made.tokens))
+    return 0
+
+
+def _canary_list(args: argparse.Namespace) -> int:
+    from .canaries import CanaryFile, digests, registry_for
+
+    if bool(args.key_file) != bool(args.registry_key) or (args.events and not args.key_file):
+        args.parser.error("--key-file and --registry-key go together, and --events wants both")
+    with CanaryFile(args.canaries) as file:
+        canaries = file.all()
+    scanner, seen = None, collections.Counter[int]()
+    if args.key_file:
+        # Retired ones were seen as well.
+        registry = registry_for([replace(c, retired_ms=None) for c in canaries], selftest.read_key(args.registry_key, private=True))
+        scanner = Scanner(key=selftest.read_key(args.key_file, private=True), registry=registry)
+        for path in args.events or ():
+            for event in events.read(path):
+                seen.update({int(f["digest"], 16) for f in event.get("findings", ()) if f["rule"] == CANARY_RULE})
+    for c in canaries:
+        retired = f", retired {_clock(c.retired_ms)}" if c.retired_ms else ""
+        print(show.printable(f"{c.id} {c.kind}, made {_clock(c.made_ms)}{retired}" + (f": {c.note}" if c.note else "")))
+        if args.show:
+            print("\n".join(f"  token {token}" for token in c.tokens))
+        if scanner:
+            known = digests(scanner, c)
+            if args.events:
+                print(f"  seen in {sum(seen[d] for d in known)} events")
+            print("\n".join(f"  digest {d:016x}" for d in known))
+    return 0
+
+
+def _canary_retire(args: argparse.Namespace) -> int:
+    from .canaries import CanaryFile
+
+    with CanaryFile(args.canaries) as file:
+        file.retire(args.id)
+    return 0
+
+
+def _digest(args: argparse.Namespace) -> int:
+    key = selftest.read_key(args.key_file, private=True)
+    for value in args.value:
+        lines = (line.rstrip(b"\n") for line in sys.stdin.buffer) if value == "-" else [os.fsencode(value)]
+        for line in lines:
+            print(f"{_core.owner_digest(key, line):016x}")
+    return 0
 
 
 def _ignores(args: argparse.Namespace) -> int:

@@ -34,16 +34,19 @@ def new_key(path: Path) -> None:
         raise ConfigError(f"{path}: {error.strerror}") from None
 
 
-def read_key(path: Path) -> bytes:
-    """The 16 bytes of a key file.
+def read_key(path: Path, *, private: bool = False) -> bytes:
+    """The 16 bytes of a key file; ``private``: one that only its owner may read.
 
     Raises
     ------
     ConfigError
-        When the file cannot be read or holds no key.
+        When the file cannot be read, may be read by others, or holds no key.
     """
     try:
-        text = path.read_text().strip()
+        with path.open() as file:
+            if private and os.fstat(file.fileno()).st_mode & 0o077:
+                raise ConfigError(f"{path}: others may read it: its mode must be 0600")
+            text = file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'no text'}") from None
     try:

@@ -50,8 +50,13 @@ IMPORTS = {
     "proxies.__init__": set(),
     "events": {"errors", "verdict"},
     "ignores": {"errors"},
-    "agent.__init__": {"agent.service", "agent.webhook"},
-    "agent.service": {"agent.webhook", "control", "errors"},
+    "canaries": {"_stream", "errors"},
+    "agent.__init__": {"agent.registry", "agent.service", "agent.webhook"},
+    "agent.service": {"agent.atomic_file", "agent.registry", "agent.webhook", "control", "errors"},
+    "agent.registry": {"_stream", "agent.atomic_file", "agent.fleet", "canaries", "errors"},
+    "agent.fleet": {"_stream", "agent.batch", "errors"},
+    "agent.batch": set(),
+    "agent.atomic_file": set(),
     "agent.webhook": {"errors"},
     "selftest": {"_core", "errors"},
     "proxies.asgi": {"_stream", "policy", "site_counts"},
@@ -59,8 +64,10 @@ IMPORTS = {
         "__init__",
         "_core",
         "_stream",
+        "agent.registry",
         "agent.service",
         "bench",
+        "canaries",
         "control",
         "errors",
         "events",
@@ -77,7 +84,7 @@ IMPORTS = {
     },
 }
 # other packages a module may use; everything else is the standard library
-FOREIGN = {"show": {"rich"}}
+FOREIGN = {"show": {"rich"}, "agent.fleet": {"redis"}}
 STUBS_AND_TYPES = {"typing_extensions"}  # mypy's; under TYPE_CHECKING and in stubs only
 
 

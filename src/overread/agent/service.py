@@ -1,10 +1,10 @@
-"""The agent's loop: shows life, and tells of features that were switched off or on."""
+"""The agent's loops: shows life and tells of features that were switched off or on; beside that, the registry's care."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
+import resource
 import signal
 import socket
 import sys
@@ -14,9 +14,12 @@ from pathlib import Path
 
 from ..control import Control, Feature
 from ..errors import ConfigError
+from . import atomic_file
+from .registry import RegistryAgent
 from .webhook import Webhooks
 
 SECONDS = 0.5  # between looks
+REGISTRY_SECONDS = 1.0  # and at the registry, when there is no more to do
 
 
 class Agent:
@@ -75,7 +78,7 @@ class Agent:
     def remember(self) -> None:
         """Keeps what was told, once every receiver has had it."""
         if self._unsaved and self.webhooks.idle:
-            _write(self._memory, json.dumps(self._told))
+            atomic_file.write(self._memory, json.dumps(self._told))
             self._unsaved = False
 
     def _tell(self, what: str, name: str, feature: Feature | None) -> None:
@@ -93,7 +96,7 @@ class Agent:
             if not feature.tripped:
                 flag.unlink(missing_ok=True)
             elif not flag.exists():
-                _write(flag, json.dumps({"feature": name, "at_ms": feature.at_ms, "until_ms": feature.until_ms}) + "\n")
+                atomic_file.write(flag, json.dumps({"feature": name, "at_ms": feature.at_ms, "until_ms": feature.until_ms}) + "\n")
 
     def _remembered(self) -> dict[str, int]:
         try:
@@ -103,11 +106,41 @@ class Agent:
         return {str(k): int(v) for k, v in told.items()} if isinstance(told, dict) and all(isinstance(v, int) for v in told.values()) else {}
 
 
-def run(control: Control, webhooks: Sequence[str], flags: Path | None, key: bytes | None) -> int:
-    """Looks until it is told to stop, by SIGTERM or SIGINT."""
-    stop = threading.Event()
+def run(control: Control | None, webhooks: Sequence[str], flags: Path | None, key: bytes | None, registry: RegistryAgent | None) -> int:
+    """Looks until it is told to stop, by SIGTERM or SIGINT; 2 when one of its parts ended by itself."""
+    stop, broken = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+
+    def care(agent: RegistryAgent) -> None:
+        """In a thread of its own, so that a slow Redis delays nothing else."""
+        try:
+            while not stop.wait(0 if agent.look() else REGISTRY_SECONDS):
+                pass
+            agent.close()
+        except BaseException:
+            broken.set()
+            stop.set()
+            raise
+
+    caring = threading.Thread(target=care, args=(registry,)) if registry else None
+    if caring and registry:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the key is in this process, and belongs in no file
+        caring.start()
+        print(f"overread agent: at {registry.segment}", flush=True)
+    try:
+        if control:
+            _watch(control, webhooks, flags, key, stop)
+        else:
+            stop.wait()
+    finally:
+        stop.set()
+        if caring:
+            caring.join()
+    return 2 if broken.is_set() else 0
+
+
+def _watch(control: Control, webhooks: Sequence[str], flags: Path | None, key: bytes | None, stop: threading.Event) -> None:
     with Webhooks(webhooks, key) as out:
         agent = Agent(control, out, flags)
         print(f"overread agent: watching {control.path}", flush=True)
@@ -119,11 +152,3 @@ def run(control: Control, webhooks: Sequence[str], flags: Path | None, key: byte
             stop.wait(SECONDS)
     with contextlib.suppress(OSError):
         agent.remember()
-    return 0
-
-
-def _write(path: Path, text: str) -> None:
-    """In one step: whoever reads it finds the old text or the new."""
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(text)
-    os.replace(new, path)
