@@ -28,6 +28,10 @@ void ForeignScan::add_own(const ovr_bytes& text) {
         windows_to_look_up(b, Block(registry_->keys(), b.text, b.size), [&](size_t i) {
             if (own_count_ < OWN) own_[own_count_++] = fingerprint(registry_->keys(), b.text + i).low;
         });
+        for (size_t i = 0; i + CANARY_SIZE <= b.size && own_count_ < OWN; i++) {
+            Fingerprint canary;
+            if (b.text[i] == 'o' && registry_->is_canary(b.text + i, Owner(), now_, &canary)) own_[own_count_++] = canary.low;
+        }
     });
 }
 

@@ -78,7 +78,7 @@ class ForeignScan {
     uint16_t listed_count_ = 0;
     Fingerprint listed_[LISTED];
     uint8_t canary_count_ = 0, own_count_ = 0;
-    uint64_t own_[OWN];  // windows of the client's own request; one with more keeps its first ones
+    uint64_t own_[OWN];  // windows and canaries of the client's own request; one with more keeps its first ones
     Fingerprint canaries_[CANARIES];
     uint16_t kept_size_ = 0;
     uint8_t kept_[KEPT];
@@ -100,7 +100,7 @@ void ForeignScan::look(const RunBlock& b, F&& found) {
         if (block.dense(i) && registry_->maybe_poison(block.order(i))) wait(i);
     for (size_t i = 0; i + CANARY_SIZE <= b.size; i++) {
         Fingerprint canary;
-        if (b.text[i] != 'o' || !registry_->is_canary(b.text + i, owner_, now_, &canary)) continue;
+        if (b.text[i] != 'o' || !registry_->is_canary(b.text + i, owner_, now_, &canary) || is_own(canary)) continue;
         settle(found);
         if (canary_count_ < CANARIES) canaries_[canary_count_++] = canary;
         const ForeignPlace place{ForeignLevel::canary, b.at(i), b.at(i + CANARY_SIZE), b.at(0), b.at(b.size), canary};
