@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
             name = parse_qs(parts.query)["as"][0]
             session = shop.sessions[name] = new_session()
             self.answer(f'{{"access_token": "{session}", "token_type": "Bearer"}}\n', "application/json")
-        elif parts.path == "/shown":
+        elif parts.path in ("/shown", "/page-shown"):
             self.answer(TOP + TEXT + f"<p>Last parcel: {shop.shown} </p>\n" + TEXT + END)
         elif parts.path in ("/hold", "/hold-and-show"):
             shop.held.set()
