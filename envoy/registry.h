@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
 #include <chrono>
@@ -158,19 +159,21 @@ class SharedRegistry {
         explicit_bzero(text, sizeof text);
         return error.empty();
     }
-    // Counting what lives reads the whole table, 24 ms for 64 MiB: no request may wait for it.
+    // Counting what lives reads the whole table, 24 ms for 64 MiB: no request may wait for it, and it may cost a five-hundredth of a core.
     void read() {
         std::unique_lock<std::mutex> guard(lock_);
         while (!ends_) {
             guard.unlock();
             ovr_registry_state state{};
             state.struct_size = sizeof state;
+            const auto began = std::chrono::steady_clock::now();
             const auto now = std::chrono::system_clock::now().time_since_epoch();
             const int status =
                 ovr_registry_state_of(registry_, static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count()), &state);
+            const auto pause = std::max<std::chrono::nanoseconds>(std::chrono::seconds(5), 500 * (std::chrono::steady_clock::now() - began));
             guard.lock();
             if (status == OVR_OK) state_ = state, fresh_ = true;
-            wake_.wait_for(guard, std::chrono::seconds(5), [this] { return ends_; });
+            wake_.wait_for(guard, pause, [this] { return ends_; });
         }
     }
 

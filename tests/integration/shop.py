@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from .nginx_site import Server
+from .nginx_site import ROOT, Server
 
 CANARY = re.compile(rb"oc[0-9a-f]{44}")
 LETTERS = string.ascii_letters + string.digits
@@ -134,6 +134,11 @@ def writable_memory(pid: int | str) -> Iterator[bytes]:
                 yield memory.read(end - start)
             except (OSError, ValueError):
                 continue
+
+
+def documented_metrics() -> set[str]:
+    """The registry's, without the common prefix."""
+    return set(re.findall(r"`overread_(registry_\w+)`", (ROOT / "docs/policy.md").read_text()))
 
 
 def pieces_of(value: str, size: int = 12) -> Iterator[bytes]:
