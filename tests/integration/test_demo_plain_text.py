@@ -9,7 +9,7 @@ import pytest
 
 from overread.proxy import LONG_NAME
 
-from .conftest import Demo, start_demo, stop_demo, until
+from .processes import Demo, start_demo, stop_demo, until
 from .shop import pieces_of
 from .test_envoy import curl
 

@@ -7,27 +7,20 @@ import os
 import re
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import overread
 
-from .conftest import free_ports, start_proxy, stop_demo, until
 from .envoy_site import Envoy, running_envoy
-from .shop import CANARY, Shop, documented_metrics, new_session, pieces_of, running_shop, writable_memory
-from .test_envoy import PROTOCOLS, command, curl
+from .processes import command, free_ports, start_proxy, stop_demo, until
+from .shop import CANARY, Shop, documented_metrics, new_session, pieces_of, writable_memory
+from .test_envoy import PROTOCOLS, curl
 
 REGISTRY = "mode=enforce\nowner=cookie:session\nregistry=on\nregistry_memory=4194304\n"
 ANONYMOUS = REGISTRY.replace("owner=cookie:session\n", "")
 CONFIGS = pytest.mark.parametrize("config", [REGISTRY, ANONYMOUS], ids=["owner", "strongest secret"])
-
-
-@pytest.fixture
-def shop() -> Iterator[Shop]:
-    with running_shop() as made:
-        yield made
 
 
 def login(envoy: Envoy, shop: Shop, *names: str, protocol: str = "--http1.1") -> None:

@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import quote
@@ -15,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from .nginx_site import HEAD, Nginx, check, curl, started, until
-from .shop import CANARY, Shop, documented_metrics, new_session, pieces_of, running_shop, writable_memory
+from .shop import CANARY, Shop, documented_metrics, new_session, pieces_of, writable_memory
 from .test_nginx_operation import counters
 
 SITE = """
@@ -36,12 +35,6 @@ SITE = """
 }}
 """
 ANONYMOUS = SITE.replace("  overread_owner $cookie_session;\n", "")
-
-
-@pytest.fixture
-def shop() -> Iterator[Shop]:
-    with running_shop() as made:
-        yield made
 
 
 def login(nginx: Nginx, shop: Shop, name: str, protocol: str = "--http1.1") -> str:
