@@ -235,6 +235,19 @@ def test_a_segment_outlives_nginx(shop: Shop, tmp_path: Path) -> None:
     assert bytes.fromhex(key.read_text()) not in text
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root can start no worker of another user")
+def test_workers_of_another_user_need_no_right_to_segment_and_key(shop: Shop, tmp_path: Path) -> None:
+    key = key_file(tmp_path)
+    site = SITE.replace("memory=4m", f"memory=4m segment={{folder}}/segment key={key}")
+    with started(tmp_path, shop.url, site, HEAD.replace("user root;", "user nobody nogroup;")) as nginx:
+        owners = {Path(f"/proc/{worker}").stat().st_uid for worker in nginx.workers()}
+        assert 0 not in owners
+        login(nginx, shop, "a")
+        login(nginx, shop, "b")
+        reload(nginx)
+        assert show(nginx, shop, shop.sessions["a"], to=shop.cookie("b")) == 502
+
+
 def test_another_key_of_the_same_name_is_another_registry(shop: Shop, tmp_path: Path) -> None:
     key_file(tmp_path)
     with started(tmp_path, shop.url, SITE.replace("memory=4m", "key={folder}/registry.key memory=4m")) as nginx:
