@@ -807,8 +807,7 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
     f->count(f->config->responses);
 
     std::vector<ovr_header> own;
-    own.reserve(f->request_headers.size() + 1);
-    if (!f->canary.text().empty()) own.push_back({bytes("overread-canary"), bytes(f->canary.text())});  // the request's own is no leak
+    own.reserve(f->request_headers.size());
     for (const auto& h : f->request_headers) own.push_back({bytes(h.first), bytes(h.second)});
     ovr_request request{};
     request.struct_size = sizeof request;
@@ -826,6 +825,7 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
     response.request = &request;
     response.unix_ms = unix_ms();
     response.owner = bytes(f->owner);
+    response.canary = bytes(f->canary.text());
     if (f->settings->registry) f->show_registry();
     f->settings->site_counts.in_time(f->settings->scanner);
 

@@ -325,7 +325,7 @@ static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
     ovr_response response;
     size_t own_count = count_fields(&r->headers_in.headers);
     const char* canary = ctx->conf->canary ? find_canary(r) : NULL;
-    ovr_header* own = ngx_palloc(r->pool, (own_count + count_fields(&r->headers_out.headers) + 3) * sizeof(ovr_header));
+    ovr_header* own = ngx_palloc(r->pool, (own_count + count_fields(&r->headers_out.headers) + 2) * sizeof(ovr_header));
     u_char length[NGX_OFF_T_LEN];
 
     if (own == NULL) return NGX_ERROR;
@@ -334,13 +334,7 @@ static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
     request.method = bytes(r->method_name);
     request.target = bytes(r->unparsed_uri);
     request.headers = own;
-    if (canary) { /* the request's own is no leak */
-        own->name = literal("Overread-Canary");
-        own->value.data = (const uint8_t*)canary;
-        own->value.size = OVR_CANARY;
-        own++;
-    }
-    request.header_count = copy_fields(&r->headers_in.headers, own) + (canary != NULL);
+    request.header_count = copy_fields(&r->headers_in.headers, own);
     if (request_body(r, &request.body) != NGX_OK) return NGX_ERROR;
 
     ngx_memzero(&response, sizeof response);
@@ -368,6 +362,10 @@ static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
     response.request = &request;
     response.unix_ms = unix_ms();
     if (main->registry) response.owner = owner_of(r, ctx->conf);
+    if (canary) {
+        response.canary.data = (const uint8_t*)canary;
+        response.canary.size = OVR_CANARY;
+    }
     return ovr_filter_head(ctx->filter, &response, action) == OVR_OK ? NGX_OK : NGX_DECLINED;
 }
 
