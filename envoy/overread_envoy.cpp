@@ -289,9 +289,11 @@ void Filter::plant_canary() {
 
 void Filter::show_registry() const {
     settings->registry->tell([this](size_t i, uint64_t value) {
-        auto* show = overread_envoy::kRegistryMetrics[i].counts ? envoy_dynamic_module_callback_http_filter_increment_counter
-                                                                : envoy_dynamic_module_callback_http_filter_set_gauge;
-        show(envoy, config->registry_metrics[i], nullptr, 0, value);
+        // No pointer to the callbacks: an Envoy without one must still load the module, to be told so.
+        if (overread_envoy::kRegistryMetrics[i].counts)
+            envoy_dynamic_module_callback_http_filter_increment_counter(envoy, config->registry_metrics[i], nullptr, 0, value);
+        else
+            envoy_dynamic_module_callback_http_filter_set_gauge(envoy, config->registry_metrics[i], nullptr, 0, value);
     });
 }
 
