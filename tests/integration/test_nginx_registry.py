@@ -240,8 +240,7 @@ def test_workers_of_another_user_need_no_right_to_segment_and_key(shop: Shop, tm
     key = key_file(tmp_path)
     site = SITE.replace("memory=4m", f"memory=4m segment={{folder}}/segment key={key}")
     with started(tmp_path, shop.url, site, HEAD.replace("user root;", "user nobody nogroup;")) as nginx:
-        owners = {Path(f"/proc/{worker}").stat().st_uid for worker in nginx.workers()}
-        assert 0 not in owners
+        assert until(lambda: all(Path(f"/proc/{worker}").stat().st_uid for worker in nginx.workers()))
         login(nginx, shop, "a")
         login(nginx, shop, "b")
         reload(nginx)
