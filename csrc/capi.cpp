@@ -80,7 +80,8 @@ bool good_response(const ovr_response* r) {
     if (!r) return true;
     if (r->struct_size < offsetof(ovr_response, unix_ms) || !good_bytes(r->reason) || !good_bytes(r->content_type) || !good_fields(r->headers, r->header_count))
         return false;
-    if (r->struct_size >= sizeof(ovr_response) && !good_bytes(r->owner)) return false;
+    if (r->struct_size >= offsetof(ovr_response, canary) && !good_bytes(r->owner)) return false;
+    if (r->struct_size >= sizeof(ovr_response) && !good_bytes(r->canary)) return false;
     return !r->request || good_request(r->request);
 }
 

@@ -5,6 +5,9 @@
  * loop ends on `p != end`, but after `=` inside a tag it steps two bytes. A page that ends in an unclosed tag
  * (`<script type=`) steps over `end`, and the rewriter runs on through other visitors' requests until its output
  * buffer is full. The slab is padded, so the process itself never faults.
+ *
+ * A second bug spills plain text: a name that fills its field gets no NUL (strncpy), so that whoever prints it runs on into the next
+ * field, where the session of the one who had the record before still stands.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,6 +26,7 @@
 #include <unistd.h>
 
 enum { SLOT = 2048, SLOTS = 192, PAD = 16384, IN_MAX = 65536, CONNS = 256, EVENTS = 12, EVENT_MS = 200 };
+enum { NAME = 24, SESSION = 33, MEMBERS = 64 };
 
 struct request { /* lives at the start of a slot, followed by the request as it came */
     struct request* previous;
@@ -59,6 +63,8 @@ static uint64_t rng_state;
 static struct conn conns[CONNS];
 static char chat[20][256];
 static size_t chat_count;
+static char members[MEMBERS * (NAME + SESSION)]; /* who came last: a name, then a session */
+static size_t next_member;
 static char* logo;
 static size_t logo_len;
 
@@ -314,6 +320,24 @@ static size_t escape(char* out, size_t cap, const char* s, size_t n) {
     return o;
 }
 
+/* Keeps a visitor's name, up to `end` or '&', in a record that is recycled in turn and never cleared. */
+static char* keep_member(const char* name, const char* end) {
+    char decoded[NAME + 1] = "";
+    size_t n = 0;
+    for (; name < end && *name != '&' && n < NAME; name++) {
+        char digits[3] = {0};
+        if (*name == '%' && end - name > 2) {
+            memcpy(digits, name + 1, 2);
+            name += 2;
+            decoded[n++] = (char)strtol(digits, NULL, 16);
+        } else
+            decoded[n++] = *name == '+' ? ' ' : *name;
+    }
+    char* member = members + next_member++ % MEMBERS * (NAME + SESSION);
+    strncpy(member, decoded, NAME); /* the bug: no NUL behind a name of NAME characters */
+    return member;
+}
+
 static void upgrade(struct conn* c, const char* key, size_t n) {
     static const char GUID[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
     static const char B64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -386,8 +410,10 @@ static void serve(struct conn* c, char* head, size_t head_n, size_t body_n) {
         } else
             respond(c, head_only, "200 OK", "Content-Type: image/png\r\nAccept-Ranges: bytes\r\n", logo, logo_len);
     } else if (is(path, n, "/login") && post) {
-        char h[160];
-        snprintf(h, sizeof h, "Location: /\r\nSet-Cookie: sid=%016llx%016llx; Path=/; HttpOnly\r\n", (unsigned long long)rng(), (unsigned long long)rng());
+        char h[160], *name = memmem(head + head_n, body_n, "email=", 6);
+        char* session = keep_member(name ? name + 6 : head + head_n, head + head_n + body_n) + NAME;
+        snprintf(session, SESSION, "%016llx%016llx", (unsigned long long)rng(), (unsigned long long)rng());
+        snprintf(h, sizeof h, "Location: /\r\nSet-Cookie: sid=%s; Path=/; HttpOnly\r\n", session);
         respond(c, head_only, "303 See Other", h, "", 0);
     } else if (is(path, n, "/login"))
         html(c, head_only, "",
@@ -406,6 +432,13 @@ static void serve(struct conn* c, char* head, size_t head_n, size_t body_n) {
         char content[512];
         snprintf(content, sizeof content,
                  "<p>%zu messages so far.</p>\n<form method=\"post\" action=\"/chat\"><input name=\"message\"><button>Send</button></form>\n", chat_count);
+        html(c, head_only, "", content, END, PLAIN);
+    } else if (is(path, n, "/hello")) {
+        char content[512] = "<p>Good to see you, ", *name = memmem(path, (size_t)(sp - path), "name=", 5);
+        name = keep_member(name ? name + 5 : sp, sp);
+        size_t o = strlen(content);
+        o += escape(content + o, sizeof content - 64, name, strlen(name)); /* the over-read */
+        snprintf(content + o, sizeof content - o, ". The kettle is on.</p>\n");
         html(c, head_only, "", content, END, PLAIN);
     } else if (is(path, n, "/events")) {
         putf(c, "HTTP/1.1 200 OK\r\nServer: demo-origin\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n");

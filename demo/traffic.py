@@ -7,6 +7,7 @@ import base64
 import http.client
 import json
 import random
+import re
 import string
 import sys
 import threading
@@ -76,7 +77,13 @@ def visit(host: str, port: int, rng: random.Random, budget: list[int], lock: thr
             else:
                 page = rng.choice(("/", "/about", "/api/items", "/login", "/chat", "/logo.png"))
                 connection.request("GET", page, headers=headers)
-            connection.getresponse().read()
+            response = connection.getresponse()
+            response.read()
+            if issued := re.match(r"sid=(\w+)", response.getheader("Set-Cookie", "")):
+                person.session = issued[1]
+                if plant:
+                    with open(plant, "a", encoding="ascii") as out:
+                        out.write(person.session + "\n")
         except (OSError, http.client.HTTPException):
             connection.close()
             time.sleep(0.2)

@@ -16,6 +16,7 @@
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <new>
 #include <string>
@@ -26,6 +27,7 @@
 #include "accept_encoding.h"
 #include "envoy_abi.h"
 #include "overread.h"
+#include "registry.h"
 #include "site_counts_file.h"
 
 namespace {
@@ -49,6 +51,9 @@ struct Config {
     ovr_control* control = nullptr;  // NULL: none
     ovr_ignores* ignores = nullptr;
     mutable overread_envoy::SiteCountsFile site_counts;
+    overread_envoy::RegistryOptions registry_options;
+    std::shared_ptr<overread_envoy::SharedRegistry> registry;  // NULL: none
+    bool canary = false;                                       // planted in each request
     std::string control_path, feature, feature_header, owner;  // owner: "header:NAME" or "cookie:NAME"
     std::vector<std::string> ignore_lines;
     uint8_t key[16] = {};
@@ -59,6 +64,7 @@ struct Config {
     std::vector<std::string_view> decoded;                                                                                                     // codings
     size_t responses = 0, blocked = 0, cut = 0, shortened = 0, tests = 0, alarms = 0, errors = 0, left_out = 0, ignored = 0, repetitions = 0;  // counter ids
     size_t agent_age = 0, feature_tripped = 0, ignore_expired = 0;                                                                             // gauge ids
+    size_t registry_metrics[overread_envoy::kRegistryMetricCount] = {};
     mutable std::atomic<uint64_t> shown{0}, ignores_shown{0};  // the second they were set last
     ~Config() {
         if (events_fd >= 0) close(events_fd);
@@ -115,6 +121,7 @@ struct Filter {
     std::string pending;  // body bytes [sent, fed)
     std::string method, host, target, request_body, owner, tripped;
     std::vector<std::pair<std::string, std::string>> request_headers;
+    overread_envoy::PlantedCanary canary;
 
     Filter(const Config* c, void* e) : config(c), settings(c), envoy(e) {}
     Filter(const Filter&) = delete;
@@ -129,6 +136,8 @@ struct Filter {
     void look_at_control();
     void tell_tripped(bool client_says);
     void count_ignored() const;
+    void plant_canary();
+    void show_registry() const;
     void take_owner(std::string_view name, std::string_view value);
     void schedule(uint64_t event) {
         if (need_scheduler()) envoy_dynamic_module_callback_http_filter_scheduler_commit(scheduler, event);
@@ -269,6 +278,23 @@ void Filter::take_owner(std::string_view name, std::string_view value) {
             return;
         }
     }
+}
+
+void Filter::plant_canary() {
+    std::string_view cookie;
+    for (const auto& h : request_headers)
+        if (h.first == "cookie" && cookie.empty()) cookie = h.second;
+    canary.plant(settings->registry->get(), owner, unix_ms(), cookie);
+}
+
+void Filter::show_registry() const {
+    settings->registry->tell([this](size_t i, uint64_t value) {
+        // No pointer to the callbacks: an Envoy without one must still load the module, to be told so.
+        if (overread_envoy::kRegistryMetrics[i].counts)
+            envoy_dynamic_module_callback_http_filter_increment_counter(envoy, config->registry_metrics[i], nullptr, 0, value);
+        else
+            envoy_dynamic_module_callback_http_filter_set_gauge(envoy, config->registry_metrics[i], nullptr, 0, value);
+    });
 }
 
 void Filter::write_event(const ovr_action& action) {
@@ -542,6 +568,21 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
                 config.policy.watch |= bit;
                 at = comma + 1;
             }
+        } else if (key == "registry" || key == "canary") {
+            if (value != "on" && value != "off") error = key + ": expected on or off, found '" + value + "'";
+            (key == "canary" ? config.canary : config.registry_options.on) = value == "on";
+        } else if (key == "registry_memory") {
+            char* end = nullptr;
+            config.registry_options.memory = std::strtoull(value.c_str(), &end, 10);
+            if (value.empty() || value[0] < '0' || value[0] > '9' || *end) error = "registry_memory: expected bytes, found '" + value + "'";
+        } else if (key == "registry_life_ms") {
+            number(key, value, config.registry_options.life_ms);
+        } else if (key == "registry_segment") {
+            config.registry_options.segment = value;
+        } else if (key == "registry_key_file") {
+            config.registry_options.key_file = value;
+        } else if (key == "registry_name") {
+            config.registry_options.names.push_back(value);
         } else if (key == "site_counts") {
             config.site_counts.open_at(value);
         } else if (key == "control") {
@@ -552,9 +593,12 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
         } else {
             error = "unknown key '" + key + "'";
         }
+        config.registry_options.said |= key.rfind("registry_", 0) == 0;
         if (!error.empty()) return false;
     }
-    return true;
+    if ((config.registry_options.said || config.canary) && !config.registry_options.on)
+        error = std::string(config.canary ? "canary" : "registry_...") + ": needs registry=on";
+    return error.empty();
 }
 
 // A core may be built without a decoder.
@@ -598,7 +642,9 @@ Config* new_config(envoy_buffer text) {
     Config* config = new (std::nothrow) Config;
     if (!config) return nullptr;
     std::string error;
-    if (parse_config({text.ptr, text.length}, *config, error)) {
+    const bool parsed = parse_config({text.ptr, text.length}, *config, error);
+    if (parsed && config->registry_options.on) config->registry = overread_envoy::SharedRegistry::open(config->registry_options, error);
+    if (error.empty()) {
         ovr_error why{};
         ovr_scanner_options options{};
         options.struct_size = sizeof options;
@@ -606,6 +652,7 @@ Config* new_config(envoy_buffer text) {
         options.key = config->policy.test_key;
         options.max_decoded = config->max_decoded;
         options.max_ratio = config->max_ratio;
+        options.registry = config->registry ? config->registry->get() : nullptr;
         std::vector<const char*> lines;
         for (const std::string& line : config->ignore_lines) lines.push_back(line.c_str());
         config->policy.feature = bytes(config->feature);
@@ -669,6 +716,14 @@ const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_bu
     gauge("overread_feature_tripped", "feature", config->feature_tripped);
     gauge("overread_ignore_expired", "ignore", config->ignore_expired);
     counter("overread_repetitions_total", nullptr, config->repetitions);
+    // A route may have a registry where the filter has none.
+    for (size_t i = 0; i < overread_envoy::kRegistryMetricCount; i++) {
+        const overread_envoy::RegistryMetric& metric = overread_envoy::kRegistryMetrics[i];
+        if (metric.counts)
+            counter(metric.name, nullptr, config->registry_metrics[i]);
+        else
+            gauge(metric.name, nullptr, config->registry_metrics[i]);
+    }
     return config;
 }
 
@@ -705,6 +760,7 @@ int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void*
         } else if (!name.empty() && name[0] != ':')
             f->request_headers.emplace_back(name, value);
     }
+    if (f->settings->canary && !f->untouched) f->plant_canary();
     if (!f->untouched) ask_for_decoded(f, headers);
     f->tell_tripped(client_says);
     return kHeadersContinue;
@@ -770,6 +826,9 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
     response.header_count = headers.size();
     response.request = &request;
     response.unix_ms = unix_ms();
+    response.owner = bytes(f->owner);
+    response.canary = bytes(f->canary.text());
+    if (f->settings->registry) f->show_registry();
     f->settings->site_counts.in_time(f->settings->scanner);
 
     ovr_action action{};

@@ -225,16 +225,18 @@ const char* const ACTIONS[] = {"monitor", "log", "no-store", "redact", "trim", "
 const char* const TYPES[] = {"text/html; charset=utf-8", "application/json", "image/png", "text/event-stream", "text/plain; charset=utf-8"};
 const char* const HOLDS[] = {"0", "100", "16384"};
 
-const void* config_of(size_t action, size_t hold) {
-    static const void* made[7][3] = {};
-    if (!made[action][hold]) {
+const void* config_of(size_t action, size_t hold, bool registry) {
+    static const void* made[7][3][2] = {};
+    const void*& config = made[action][hold][registry];
+    if (!config) {
         const std::string name = action ? ACTIONS[action] : "block";
         std::string lines = action ? "mode=enforce\n" : "mode=monitor\n";
         lines += "action.weak=" + name + "\naction.strong=" + name + "\naction.certain=" + name + "\nhold=" + HOLDS[hold] + "\nhold_ms=60000\n";
-        made[action][hold] = envoy_dynamic_module_on_http_filter_config_new(nullptr, {"", 0}, {lines.data(), lines.size()});
-        if (!made[action][hold]) std::abort();
+        if (registry) lines += "registry=on\nregistry_memory=65536\ncanary=on\n";
+        config = envoy_dynamic_module_on_http_filter_config_new(nullptr, {"", 0}, {lines.data(), lines.size()});
+        if (!config) std::abort();
     }
-    return made[action][hold];
+    return config;
 }
 
 // In one piece, by the core alone.
@@ -294,10 +296,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const bool trails = flags & 4, flushes = flags & 8, whole_end = flags & 16;
     const std::string type = TYPES[kind];
 
-    e.request = {{":method", "GET"}, {":path", "/a?b=c"}, {":authority", "shop.example"}};
+    e.request = {{":method", "GET"}, {":path", "/a?b=c"}, {":authority", "shop.example"}, {"cookie", "session=5f2c0a9be417d3386a61f0c2d9e87b14"}};
     e.head = {{":status", "200"}, {"content-type", type}, {"etag", "\"1\""}};
     e.trailers = {{"x-checked", "yes"}};
-    e.filter = envoy_dynamic_module_on_http_filter_new(config_of(action, hold), &e);
+    e.filter = envoy_dynamic_module_on_http_filter_new(config_of(action, hold, flags & 64), &e);
     require(e.filter != nullptr);
     require(envoy_dynamic_module_on_http_filter_request_headers(&e, e.filter, true) == kHeadersContinue);
     e.encode_head(body.empty() && !trails);

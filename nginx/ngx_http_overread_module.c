@@ -64,6 +64,7 @@ typedef struct {
     ngx_uint_t trip_alarms;
     ngx_msec_t trip_within, trip_rearm;
     ngx_http_complex_value_t* owner;
+    ngx_flag_t canary;
     ngx_array_t* ignore_lines; /* of char* */
     ovr_ignores* ignores;
     ngx_uint_t ignore_place[OVR_IGNORES]; /* of each line among the main configuration's */
@@ -81,6 +82,15 @@ typedef struct {
     ngx_str_t text;
     uint64_t until_ms;
 } overread_ignore_t;
+
+/* A registry, which the configurations that ask for the same share: over a reload its secrets live on. */
+typedef struct overread_registry_s {
+    ovr_registry* registry;
+    ngx_uint_t users; /* configurations */
+    struct overread_registry_s* next;
+    size_t size;
+    u_char words[]; /* that opened it, each with a NUL */
+} overread_registry_t;
 
 typedef struct {
     ovr_ruleset* ruleset; /* NULL: the shipped one */
@@ -100,6 +110,9 @@ typedef struct {
     u_char key[KEY_SIZE];
     size_t max_decoded, max_ratio; /* 0: the core's */
     ovr_scanner* probe;            /* while a configuration is read: knows what a policy may be */
+    ngx_flag_t registry_said;      /* a line tells of the registry, if only `off` */
+    overread_registry_t* registry; /* NULL: none */
+    ngx_flag_t plants;             /* some location plants canaries */
 } overread_main_conf_t;
 
 typedef struct {
@@ -250,12 +263,68 @@ static ngx_int_t content_type(ngx_http_request_t* r, ovr_bytes* out) {
     return NGX_OK;
 }
 
+/* Whose response it is; empty where nobody says. */
+static ovr_bytes owner_of(ngx_http_request_t* r, const overread_loc_conf_t* conf) {
+    ngx_str_t owner = ngx_null_string;
+    if (conf->owner && ngx_http_complex_value(r, conf->owner, &owner) != NGX_OK) owner.len = 0;
+    return bytes(owner);
+}
+
+/* ---- canaries ---- */
+
+/* Of no effect: it only marks the request's memory as having a canary, and says where. */
+static void keep_canary(void* data) { (void)data; }
+
+static const char* find_canary(ngx_http_request_t* r) {
+    for (ngx_pool_cleanup_t* c = r->pool->cleanup; c; c = c->next)
+        if (c->handler == keep_canary) return c->data;
+    return NULL;
+}
+
+/* The Cookie's value moves to a block that has a canary before and behind it. What is sent to the upstream is the value alone. */
+static ngx_int_t plant_canary(ngx_http_request_t* r) {
+    static const char before[] = "cookie: overread-canary=", between[] = "; ", behind[] = "overread-canary: ";
+    overread_main_conf_t* main = ngx_http_get_module_main_conf(r, ngx_http_overread_module);
+    overread_loc_conf_t* conf = ngx_http_get_module_loc_conf(r, ngx_http_overread_module);
+    ngx_table_elt_t* cookie = NULL;
+    ngx_pool_cleanup_t* mark;
+    u_char canary[OVR_CANARY + 1], *p;
+    size_t size = 0;
+
+    if (!conf->canary || conf->mode == OVR_MODE_OFF || r != r->main || find_canary(r)) return NGX_DECLINED;
+    for (ngx_list_part_t* part = &r->headers_in.headers.part; part && cookie == NULL; part = part->next) {
+        ngx_table_elt_t* field = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts && cookie == NULL; i++)
+            if (field[i].key.len == 6 && ngx_strncasecmp(field[i].key.data, (u_char*)"cookie", 6) == 0) cookie = &field[i];
+    }
+    if (cookie) size = sizeof before - 1 + OVR_CANARY + sizeof between - 1 + cookie->value.len + 1;
+    mark = ngx_pool_cleanup_add(r->pool, 0);
+    p = ngx_pnalloc(r->pool, size + sizeof behind - 1 + OVR_CANARY + sizeof "\r\n");
+    if (mark == NULL || p == NULL || ovr_registry_canary(main->registry->registry, owner_of(r, conf), unix_ms(), (char*)canary) != OVR_OK) return NGX_DECLINED;
+    if (cookie) {
+        p = ngx_sprintf(p, "%s%s%s", before, canary, between);
+        ngx_memcpy(p, cookie->value.data, cookie->value.len);
+        cookie->value.data = p;
+        p += cookie->value.len;
+        *p++ = '\0'; /* as nginx ends every value */
+    }
+    p = ngx_cpymem(p, behind, sizeof behind - 1);
+    mark->handler = keep_canary;
+    mark->data = p;
+    ngx_sprintf(p, "%s\r\n%Z", canary);
+    return NGX_DECLINED;
+}
+
+/* ---- the head ---- */
+
 /* Shows the head to the core. NGX_DECLINED: the core failed. */
 static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
     ngx_http_request_t* r = ctx->request;
+    const overread_main_conf_t* main = ngx_http_get_module_main_conf(r, ngx_http_overread_module);
     ovr_request request;
     ovr_response response;
     size_t own_count = count_fields(&r->headers_in.headers);
+    const char* canary = ctx->conf->canary ? find_canary(r) : NULL;
     ovr_header* own = ngx_palloc(r->pool, (own_count + count_fields(&r->headers_out.headers) + 2) * sizeof(ovr_header));
     u_char length[NGX_OFF_T_LEN];
 
@@ -292,6 +361,11 @@ static ngx_int_t scan_head(overread_ctx_t* ctx, ovr_action* action) {
     }
     response.request = &request;
     response.unix_ms = unix_ms();
+    if (main->registry) response.owner = owner_of(r, ctx->conf);
+    if (canary) {
+        response.canary.data = (const uint8_t*)canary;
+        response.canary.size = OVR_CANARY;
+    }
     return ovr_filter_head(ctx->filter, &response, action) == OVR_OK ? NGX_OK : NGX_DECLINED;
 }
 
@@ -308,7 +382,6 @@ static void report(overread_ctx_t* ctx, const ovr_action* action) {
     ngx_http_request_t* r = ctx->request;
     ovr_exchange exchange;
     ovr_verdict verdict;
-    ngx_str_t owner;
     char line[EVENT_CAPACITY + 1];
     size_t size = 0;
 
@@ -328,7 +401,7 @@ static void report(overread_ctx_t* ctx, const ovr_action* action) {
     exchange.host = bytes(r->headers_in.server);
     exchange.target = bytes(r->unparsed_uri);
     exchange.unix_ms = unix_ms();
-    if (ctx->conf->owner && ngx_http_complex_value(r, ctx->conf->owner, &owner) == NGX_OK) exchange.owner = bytes(owner);
+    exchange.owner = owner_of(r, ctx->conf);
     if (ovr_filter_event(ctx->filter, &exchange, line, EVENT_CAPACITY, &size) != OVR_OK) {
         count(&ctx->counters->errors, 1);
         return;
@@ -1448,6 +1521,29 @@ static u_char* put_control(u_char* p, overread_main_conf_t* main, ngx_log_t* log
     return p;
 }
 
+static u_char* put_registry(u_char* p, const overread_registry_t* of) {
+    ovr_registry_state state;
+    ngx_memzero(&state, sizeof state);
+    state.struct_size = sizeof state;
+    if (ovr_registry_state_of(of->registry, unix_ms(), &state) != OVR_OK) return p;
+    p = ngx_sprintf(p,
+                    "# HELP overread_registry_slots Windows of secrets that the registry holds at most.\n# TYPE overread_registry_slots gauge\n"
+                    "overread_registry_slots %uL\n# HELP overread_registry_live Of them in use.\n# TYPE overread_registry_live gauge\n"
+                    "overread_registry_live %uL\n",
+                    state.slots, state.live);
+    p = put_counter(p, "overread_registry_stored_total", "Windows stored.", "", state.stored);
+    p = put_counter(p, "overread_registry_observed_total", "Values observed.", "", state.observed);
+    p = put_counter(p, "overread_registry_weak_total", "Of them left out: under 64 bits of entropy, or too long.", "", state.weak);
+    p = put_counter(p, "overread_registry_full_total", "Windows that found no place.", "", state.full);
+    p = put_counter(p, "overread_registry_quota_total", "Values beyond an owner's quota.", "", state.quota);
+    p = put_counter(p, "overread_registry_shared_total", "Windows dropped because they recurred across owners.", "", state.shared);
+    p = put_counter(p, "overread_registry_exposed_total", "Windows that are no secret any more: pages show them.", "", state.exposed);
+    p = put_counter(p, "overread_registry_lookups_total", "Windows of responses looked up.", "", state.lookups);
+    p = put_counter(p, "overread_registry_foreign_total", "Of them another owner's.", "", state.foreign);
+    p = put_counter(p, "overread_registry_exported_total", "Records given to other machines.", "", state.exported);
+    return put_counter(p, "overread_registry_imported_total", "Records taken from other machines.", "", state.imported);
+}
+
 static ngx_int_t show_status(ngx_http_request_t* r) {
     overread_main_conf_t* main = ngx_http_get_module_main_conf(r, ngx_http_overread_module);
     const overread_counters_t* c = main->counters;
@@ -1474,6 +1570,7 @@ static ngx_int_t show_status(ngx_http_request_t* r) {
     b->last = put_counter(b->last, "overread_body_bytes_total", "Body bytes scanned, as they came.", "", c->body_bytes);
     b->last = put_ignores(b->last, main);
     if (main->control) b->last = put_control(b->last, main, r->connection->log);
+    if (main->registry) b->last = put_registry(b->last, main->registry);
     b->last_buf = r == r->main;
     b->last_in_chain = 1;
     out.buf = b;
@@ -2013,38 +2110,180 @@ static char* set_control(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
 }
 
 /* 32 hexadecimal digits, as `overread selftest --new-key` writes them. Read by the master, which may see more than a worker. */
-static char* set_key(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
-    overread_main_conf_t* main = data;
-    ngx_str_t *value = cf->args->elts, path = value[1];
+static char* read_key(ngx_conf_t* cf, ngx_str_t path, u_char key[KEY_SIZE]) {
+    ngx_str_t* directive = cf->args->elts;
     u_char text[2 * KEY_SIZE + 2];
     struct stat info;
     ssize_t size;
     int fd;
 
-    if (main->keyed) return "is duplicate";
     if (ngx_conf_full_name(cf->cycle, &path, 1) != NGX_OK) return NGX_CONF_ERROR;
     fd = open((char*)path.data, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     size = fd == -1 || fstat(fd, &info) == -1 ? -1 : read(fd, text, sizeof text);
-    if (size == -1) ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno, "%V: cannot read \"%V\"", &value[0], &path);
+    if (size == -1) ngx_conf_log_error(NGX_LOG_EMERG, cf, ngx_errno, "%V: cannot read \"%V\"", directive, &path);
     if (fd != -1) close(fd);
     if (size == -1) return NGX_CONF_ERROR;
     if (info.st_mode & (S_IRWXG | S_IRWXO)) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: others than its owner may use \"%V\": chmod 600 it", &value[0], &path);
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: others than its owner may use \"%V\": chmod 600 it", directive, &path);
         return NGX_CONF_ERROR;
     }
     while (size && (text[size - 1] == '\n' || text[size - 1] == '\r')) size--;
     for (ngx_uint_t i = 0; size == 2 * KEY_SIZE && i < KEY_SIZE; i++) {
         ngx_int_t byte = ngx_hextoi(text + 2 * i, 2);
         if (byte == NGX_ERROR) size = 0;
-        main->key[i] = (u_char)byte;
+        key[i] = (u_char)byte;
     }
     ngx_explicit_memzero(text, sizeof text);
     if (size != 2 * KEY_SIZE) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: \"%V\" does not hold 32 hexadecimal digits", &value[0], &path);
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: \"%V\" does not hold 32 hexadecimal digits", directive, &path);
         return NGX_CONF_ERROR;
     }
+    return NGX_CONF_OK;
+}
+
+static char* set_key(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_main_conf_t* main = data;
+    ngx_str_t* value = cf->args->elts;
+
+    if (main->keyed) return "is duplicate";
+    if (read_key(cf, value[1], main->key) != NGX_CONF_OK) return NGX_CONF_ERROR;
     main->keyed = 1;
     return NGX_CONF_OK;
+}
+
+/* ---- the registry ---- */
+
+static overread_registry_t* registries; /* of all configurations that are in use: of one, and of the next while it is read */
+
+static void leave_registry(void* data) {
+    overread_registry_t *of = data, **at = &registries;
+    if (--of->users) return;
+    while (*at != of) at = &(*at)->next;
+    *at = of->next;
+    ovr_registry_close(of->registry);
+    ngx_free(of);
+}
+
+/* The same key has the same id; a small registry tells it, so that no key needs to be kept. */
+static ngx_uint_t has_key(const ovr_registry* registry, ovr_bytes key) {
+    ovr_registry_options options;
+    ovr_registry* other = NULL;
+    ngx_uint_t same;
+
+    if (key.size == 0) return 1;
+    ngx_memzero(&options, sizeof options);
+    options.struct_size = sizeof options;
+    options.memory = 65536;
+    options.key = key;
+    if (ovr_registry_open(&options, &other, NULL) != OVR_OK) return 0;
+    same = ngx_strcmp(ovr_registry_key_id(other), ovr_registry_key_id(registry)) == 0;
+    ovr_registry_close(other);
+    return same;
+}
+
+/* Opened here, in the master, so that its workers have the same memory. */
+static char* open_registry(ngx_conf_t* cf, overread_main_conf_t* main, const ovr_registry_options* options) {
+    ngx_str_t* value = cf->args->elts;
+    ngx_pool_cleanup_t* cleanup = ngx_pool_cleanup_add(cf->pool, 0);
+    overread_registry_t* of;
+    size_t size = 0;
+    ovr_error why;
+    u_char* p;
+
+    if (cleanup == NULL) return NGX_CONF_ERROR;
+    for (ngx_uint_t i = 1; i < cf->args->nelts; i++) size += value[i].len + 1;
+    of = ngx_alloc(sizeof *of + size, cf->log);
+    if (of == NULL) return NGX_CONF_ERROR;
+    of->size = size;
+    p = of->words;
+    for (ngx_uint_t i = 1; i < cf->args->nelts; i++) p = ngx_cpymem(p, value[i].data, value[i].len + 1);
+    for (overread_registry_t* old = registries; old; old = old->next) {
+        if (old->size != size || ngx_memcmp(old->words, of->words, size) != 0 || !has_key(old->registry, options->key)) continue;
+        ngx_free(of);
+        main->registry = old;
+        break;
+    }
+    if (main->registry == NULL) {
+        if (ovr_registry_open(options, &of->registry, &why) != OVR_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "%V: %s", &value[0], why.message);
+            ngx_free(of);
+            return NGX_CONF_ERROR;
+        }
+        of->users = 0;
+        of->next = registries;
+        main->registry = registries = of;
+    }
+    main->registry->users++;
+    cleanup->handler = leave_registry;
+    cleanup->data = main->registry;
+    return NGX_CONF_OK;
+}
+
+static char* set_registry(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    static const ngx_str_t OPTIONS[] = {ngx_string("memory="), ngx_string("life="), ngx_string("segment="), ngx_string("key="), ngx_string("name=")};
+    enum { MEMORY, LIFE, SEGMENT, KEY, NAME, COUNT };
+    overread_main_conf_t* main = data;
+    ngx_str_t *value = cf->args->elts, text = ngx_null_string;
+    const char** names = ngx_palloc(cf->pool, cf->args->nelts * sizeof(char*));
+    ovr_registry_options options;
+    u_char key[KEY_SIZE];
+    char* failed;
+
+    if (main->registry_said) return "is duplicate";
+    main->registry_said = 1;
+    if (names == NULL) return NGX_CONF_ERROR;
+    if (cf->args->nelts == 2 && ngx_strcmp(value[1].data, "off") == 0) return NGX_CONF_OK;
+    ngx_memzero(&options, sizeof options);
+    options.struct_size = sizeof options;
+    options.names = names;
+    for (ngx_uint_t i = 1; i < cf->args->nelts; i++) {
+        ngx_uint_t which = 0;
+        off_t n = 1;
+        while (which < COUNT && ngx_strncmp(value[i].data, OPTIONS[which].data, OPTIONS[which].len) != 0) which++;
+        if (which < COUNT) {
+            text.data = value[i].data + OPTIONS[which].len;
+            text.len = value[i].len - OPTIONS[which].len;
+        }
+        if (which == MEMORY && options.memory == 0) {
+            n = ngx_parse_offset(&text);
+            if (n < 65536 || n > (off_t)64 << 30) n = NGX_ERROR;
+            options.memory = (uint64_t)n;
+        } else if (which == LIFE && options.life_ms == 0) {
+            n = ngx_parse_time(&text, 1);
+            if (n > 86400) n = NGX_ERROR;
+            options.life_ms = (uint32_t)n * 1000;
+        } else if (which == SEGMENT && options.segment == NULL && text.len) {
+            if (ngx_conf_full_name(cf->cycle, &text, 0) != NGX_OK) return NGX_CONF_ERROR;
+            options.segment = (char*)text.data;
+        } else if (which == KEY && options.key.size == 0 && text.len) {
+            if (read_key(cf, text, key) != NGX_CONF_OK) return NGX_CONF_ERROR;
+            options.key.data = key;
+            options.key.size = KEY_SIZE;
+        } else if (which == NAME && text.len) {
+            names[options.name_count++] = (char*)text.data;
+        } else if (cf->args->nelts > 2 || ngx_strcmp(value[i].data, "on") != 0) {
+            n = NGX_ERROR;
+        }
+        if (n < 1) {
+            ngx_conf_log_error(
+                NGX_LOG_EMERG, cf, 0,
+                "%V: expected off, on, or memory=SIZE (64k to 64g), life=TIME (1s to 1d), segment=FILE, key=FILE, each once, and name=NAME, found \"%V\"",
+                &value[0], &value[i]);
+            return NGX_CONF_ERROR;
+        }
+    }
+    failed = open_registry(cf, main, &options);
+    ngx_explicit_memzero(key, sizeof key);
+    return failed;
+}
+
+static char* set_canary(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
+    overread_loc_conf_t* conf = data;
+    overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
+    char* failed = ngx_conf_set_flag_slot(cf, cmd, conf);
+
+    if (failed == NGX_CONF_OK && conf->canary) main->plants = 1;
+    return failed;
 }
 
 static char* set_decode(ngx_conf_t* cf, ngx_command_t* cmd, void* data) {
@@ -2105,6 +2344,7 @@ static void* create_loc_conf(ngx_conf_t* cf) {
     conf->threshold = conf->block_bits = conf->most_blocked = UNSET_BITS;
     conf->trip_alarms = NGX_CONF_UNSET_UINT;
     conf->owner = NGX_CONF_UNSET_PTR;
+    conf->canary = NGX_CONF_UNSET;
     conf->ignore_lines = NGX_CONF_UNSET_PTR;
     return conf;
 }
@@ -2149,6 +2389,7 @@ static char* merge_loc_conf(ngx_conf_t* cf, void* parent, void* child) {
     }
     ngx_conf_merge_uint_value(to->trip_alarms, from->trip_alarms, 0);
     ngx_conf_merge_ptr_value(to->owner, from->owner, NULL);
+    ngx_conf_merge_value(to->canary, from->canary, 0);
     /* Of the outermost block nobody asks: what it has is made once, for its first child. */
     if (from->ignore_lines != NGX_CONF_UNSET_PTR && from->ignore_lines && from->ignores == NULL && make_ignores(cf, from) != NGX_CONF_OK) return NGX_CONF_ERROR;
     if (to->ignore_lines == NGX_CONF_UNSET_PTR) {
@@ -2161,6 +2402,21 @@ static char* merge_loc_conf(ngx_conf_t* cf, void* parent, void* child) {
     return NGX_CONF_OK;
 }
 
+/* Before what may answer, and once the location is known. */
+static ngx_int_t add_planter(ngx_conf_t* cf, const overread_main_conf_t* main) {
+    ngx_http_core_main_conf_t* core = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    ngx_http_handler_pt* handler;
+
+    if (main->registry == NULL) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "overread_canary: needs overread_registry, which knows canaries again");
+        return NGX_ERROR;
+    }
+    handler = ngx_array_push(&core->phases[NGX_HTTP_PREACCESS_PHASE].handlers);
+    if (handler == NULL) return NGX_ERROR;
+    *handler = plant_canary;
+    return NGX_OK;
+}
+
 static ngx_int_t install_filters(ngx_conf_t* cf) {
     static ngx_str_t name = ngx_string(ZONE_NAME);
     overread_main_conf_t* main = ngx_http_conf_get_module_main_conf(cf, ngx_http_overread_module);
@@ -2169,6 +2425,7 @@ static ngx_int_t install_filters(ngx_conf_t* cf) {
     main->probe = NULL;
     if (main->used && main->zone == NULL && add_zone(cf, main, name, ZONE_SIZE) != NGX_OK) return NGX_ERROR;
     if (main->control_path.len && open_control(cf, main) != NGX_OK) return NGX_ERROR;
+    if (main->plants && add_planter(cf, main) != NGX_OK) return NGX_ERROR;
     next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = header_filter;
     next_body_filter = ngx_http_top_body_filter;
@@ -2229,6 +2486,7 @@ static ngx_int_t start_worker(ngx_cycle_t* cycle) {
     options.key.size = main->keyed ? KEY_SIZE : 0;
     options.max_decoded = main->max_decoded;
     options.max_ratio = (uint32_t)main->max_ratio;
+    if (main->registry) options.registry = main->registry->registry;
     /* A worker that ends here is never started again: responses then go as overread_on_error says. */
     if (ovr_scanner_new(main->ruleset, &options, &main->scanner, &why) != OVR_OK)
         ngx_log_error(NGX_LOG_ALERT, cycle->log, 0, "overread: no scanner: %s", why.message);
@@ -2270,11 +2528,13 @@ static ngx_command_t commands[] = {
     {ngx_string("overread_most_blocked"), ANYWHERE | NGX_CONF_TAKE1, set_most_blocked, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_ignore"), ANYWHERE | NGX_CONF_1MORE, set_ignore, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_owner"), ANYWHERE | NGX_CONF_TAKE1, set_owner, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_canary"), ANYWHERE | NGX_CONF_FLAG, set_canary, NGX_HTTP_LOC_CONF_OFFSET, offsetof(overread_loc_conf_t, canary), NULL},
     {ngx_string("overread_feature"), ANYWHERE | NGX_CONF_TAKE1, set_feature, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_feature_header"), ANYWHERE | NGX_CONF_TAKE1, set_feature_header, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_trip"), ANYWHERE | NGX_CONF_TAKE123, set_trip, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_decode"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE12, set_decode, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_key"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_key, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
+    {ngx_string("overread_registry"), NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE, set_registry, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_watch"), ANYWHERE | NGX_CONF_1MORE, set_watch, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_site_counts"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_site_counts, NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {ngx_string("overread_status"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_status, NGX_HTTP_LOC_CONF_OFFSET, 0, NULL},

@@ -121,6 +121,8 @@ typedef struct ovr_response {
                                    applies, no feature is tripped and no secret is foreign */
     ovr_bytes owner;            /* whose response it is, as ovr_registry_observe_request was told. Empty, or a struct_size that ends
                                    before it: taken from the request's own secrets */
+    ovr_bytes canary;           /* what ovr_registry_canary made for its request, which is no leak here. Empty, or a struct_size that
+                                   ends before it: none */
 } ovr_response;
 
 typedef struct ovr_scanner_options {
@@ -471,7 +473,8 @@ OVR_API int ovr_registry_plant(ovr_registry*, const void* token, size_t size, ui
 OVR_API int ovr_registry_retire(ovr_registry*, const void* token, size_t size);
 #define OVR_CANARY 46
 /* A transport canary for one request: text of letters and digits, NUL-terminated, valid for 15 minutes, to be put into the request's
- * memory and stripped before the upstream. Seen in the response of another owner it is certain, once; then it is content. */
+ * memory and stripped before the upstream. Seen in the response of another owner it is certain, once; then it is content. To be given to
+ * the core as ovr_response.canary: without an owner nothing else tells a request's own canary from another's. */
 OVR_API int ovr_registry_canary(ovr_registry*, ovr_bytes owner, uint64_t unix_ms, char canary[OVR_CANARY + 1]);
 /* The key with which buffers are poisoned now; another one each hour, and after a sighting. */
 OVR_API int ovr_registry_poison_key(ovr_registry*, uint64_t unix_ms, uint8_t key[16]);

@@ -4,7 +4,7 @@
 
 namespace overread {
 
-void ForeignScan::reset(const Owner& owner, const ovr_request* request, uint32_t now) {
+void ForeignScan::reset(const Owner& owner, const ovr_request* request, const ovr_bytes& canary, uint32_t now) {
     owner_ = owner;
     owner_.name = {};  // its message does not live as long
     now_ = now;
@@ -15,6 +15,8 @@ void ForeignScan::reset(const Owner& owner, const ovr_request* request, uint32_t
     waiting_count_ = 0;
     own_count_ = 0;
     kept_size_ = 0;
+    own_canary_[0] = 0;
+    if (canary.size == CANARY_SIZE) std::memcpy(own_canary_, canary.data, CANARY_SIZE);
     if (!request) return;
     add_own(request->target);
     for (size_t i = 0; i < request->header_count; i++) add_own(request->headers[i].value);

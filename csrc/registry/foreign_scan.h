@@ -23,8 +23,8 @@ struct ForeignPlace {
 class ForeignScan {
   public:
     explicit ForeignScan(Registry& registry) : registry_(&registry) {}
-    // owner: whose response it is; request: what it sent itself is not another's; now: seconds.
-    void reset(const Owner& owner, const ovr_request* request, uint32_t now);
+    // owner: whose response it is; request, canary: what it sent itself, and what was planted there, is not another's; now: seconds.
+    void reset(const Owner& owner, const ovr_request* request, const ovr_bytes& canary, uint32_t now);
     // The body's next bytes. found(const ForeignPlace&) is called for each window that is another's, in the order of their places.
     template <class F>
     void feed(const uint8_t* data, size_t size, uint64_t offset, F&& found) {
@@ -67,6 +67,7 @@ class ForeignScan {
     void note(const ForeignPlace& place, const Registry::Sighting& sighting);
     void add_own(const ovr_bytes& text);
     bool is_own(const Fingerprint& f) const;
+    bool is_own_canary(const uint8_t* text) const { return std::memcmp(text, own_canary_, CANARY_SIZE) == 0; }
 
     Registry* registry_;
     Owner owner_;
@@ -80,6 +81,7 @@ class ForeignScan {
     uint8_t canary_count_ = 0, own_count_ = 0;
     uint64_t own_[OWN];  // windows of the client's own request; one with more keeps its first ones
     Fingerprint canaries_[CANARIES];
+    uint8_t own_canary_[CANARY_SIZE];  // or 0
     uint16_t kept_size_ = 0;
     uint8_t kept_[KEPT];
     size_t waiting_count_ = 0;
@@ -100,7 +102,7 @@ void ForeignScan::look(const RunBlock& b, F&& found) {
         if (block.dense(i) && registry_->maybe_poison(block.order(i))) wait(i);
     for (size_t i = 0; i + CANARY_SIZE <= b.size; i++) {
         Fingerprint canary;
-        if (b.text[i] != 'o' || !registry_->is_canary(b.text + i, owner_, now_, &canary)) continue;
+        if (b.text[i] != 'o' || !registry_->is_canary(b.text + i, owner_, now_, &canary) || is_own_canary(b.text + i)) continue;
         settle(found);
         if (canary_count_ < CANARIES) canaries_[canary_count_++] = canary;
         const ForeignPlace place{ForeignLevel::canary, b.at(i), b.at(i + CANARY_SIZE), b.at(0), b.at(b.size), canary};

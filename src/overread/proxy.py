@@ -33,6 +33,7 @@ ENVOY = "1.40"  # kEnvoyVersion of envoy/envoy_abi.h
 READY_SECONDS = 30.0
 STOP_SECONDS = 5.0
 LIBRARY = "liboverread_envoy.so"
+LONG_NAME = "Captain+Ahab+of+the+Pequod"  # fills the demo's field for a name
 CA_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
@@ -318,6 +319,33 @@ def _blocking(args: argparse.Namespace) -> str:
     return f", blocking from {args.block_from}" if bits is None else f", blocking from {bits:.1f} bits"
 
 
+def _key_file(option: str, path: str) -> str:
+    try:
+        read_key(Path(path))
+    except ConfigError as error:
+        raise UsageError(f"{option} {error}") from None
+    return os.path.abspath(path)
+
+
+def _registry(args: argparse.Namespace) -> list[str]:
+    """The filter's settings of the registry and of canaries."""
+    config = ["registry=on"] if args.registry else []
+    if args.registry_memory is not None:
+        config.append(f"registry_memory={args.registry_memory}")
+    if args.registry_life_ms is not None:
+        config.append(f"registry_life_ms={args.registry_life_ms}")
+    if args.registry_segment:
+        config.append(f"registry_segment={os.path.abspath(args.registry_segment)}")
+    if args.registry_key:
+        config.append(f"registry_key_file={_key_file('--registry-key', args.registry_key)}")
+    config += [f"registry_name={name}" for name in args.registry_name]
+    if args.canary or (args.canary is None and args.registry):
+        config.append("canary=on")
+    if config and not args.registry:
+        raise UsageError(f"--{config[0].partition('=')[0].replace('_', '-')} needs --registry")
+    return config
+
+
 def _start_envoy(
     children: Children,
     folder: Path,
@@ -354,11 +382,8 @@ def _start_envoy(
     if args.control:
         config.append(f"control={os.path.abspath(args.control)}")
     if args.key:
-        try:
-            read_key(Path(args.key))
-        except ConfigError as error:
-            raise UsageError(f"--key {error}") from None
-        config.append(f"key_file={os.path.abspath(args.key)}")
+        config.append(f"key_file={_key_file('--key', args.key)}")
+    config += _registry(args)
     for name in (
         "threshold",
         "owner",
@@ -493,12 +518,14 @@ def run_demo(args: argparse.Namespace) -> int:
             listening = origin.stdout.readline().split()
             if listening[:1] != ["listening"]:
                 raise UsageError(f"the demo origin did not start on port {origin_port}")
-            visitors = [sys.executable, str(source / "traffic.py"), "--port", str(origin_port), "--seed", str(seed)]
+            _start_envoy(children, folder, Upstream("http", "127.0.0.1", origin_port), args, port, admin_port)
+            # They come through the filter, which so knows whose session is whose.
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(args.bind, args.bind)
+            visitors = [sys.executable, str(source / "traffic.py"), "--host", host, "--port", str(port), "--seed", str(seed)]
             if args.plant:
                 visitors += ["--plant", args.plant]
             # Fill the pool before anyone is invited to look at it; then keep it moving.
             warm = children.start("first visitors", [*visitors, "--requests", "400"])
-            _start_envoy(children, folder, Upstream("http", "127.0.0.1", origin_port), args, port, admin_port)
             try:
                 warm.wait(READY_SECONDS)
             except subprocess.TimeoutExpired:
@@ -510,7 +537,9 @@ def run_demo(args: argparse.Namespace) -> int:
             _say("(the product's own default is monitor, and certain)\n")
             _say(f"  a clean page:                   curl -i http://{args.bind}:{port}/")
             _say(f"  the leak, straight from origin: curl -s http://127.0.0.1:{origin_port}/leak | cat -v")
-            _say(f"  the same through the filter:    curl -i http://{args.bind}:{port}/leak\n")
+            _say(f"  the same through the filter:    curl -i http://{args.bind}:{port}/leak")
+            _say(f"  another's session, plain text:  curl -s 'http://127.0.0.1:{origin_port}/hello?name={LONG_NAME}'")
+            _say(f"  the same through the filter:    curl -i 'http://{args.bind}:{port}/hello?name={LONG_NAME}'\n")
             _say(f"counters: http://127.0.0.1:{admin_port}/stats/prometheus   events: {args.events or 'not kept'}")
             _say("ready; Ctrl-C stops everything")
             code = _wait(children)
@@ -530,7 +559,7 @@ def _hold(text: str) -> int:
 _hold.__name__ = "number of bytes"  # argparse names it in its message
 
 
-def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None:
+def _common(parser: argparse.ArgumentParser, mode: str, block_from: str, *, guarded: bool) -> None:
     parser.add_argument("--port", type=int, default=8080, help="port to serve; 0 takes a free one (default 8080)")
     parser.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="address to serve (default 127.0.0.1)")
     parser.add_argument("--mode", choices=("monitor", "enforce"), default=mode, help=f"default {mode}")
@@ -567,6 +596,23 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
     parser.add_argument(
         "--owner", default=None, metavar="WHERE", help="whose response it is: header:NAME or cookie:NAME of the request; events carry a digest under the key"
     )
+    parser.add_argument(
+        "--registry",
+        action=argparse.BooleanOptionalAction,
+        default=guarded,
+        help="keep fingerprints of what clients and servers call secret, and look for another's in every response; docs/foreign-secrets.md",
+    )
+    parser.add_argument("--registry-memory", type=int, default=None, metavar="BYTES", help="of its table (default 64 MiB, enough for 500,000 sessions)")
+    parser.add_argument("--registry-life-ms", type=int, default=None, metavar="MS", help="what was not seen for so long is forgotten (default 15 minutes)")
+    parser.add_argument("--registry-segment", default=None, metavar="FILE", help="file of the table, such as one in /dev/shm, that others share; needs a key")
+    parser.add_argument("--registry-key", default=None, metavar="FILE", help="its key: 32 hexadecimal digits, the same for all that share it")
+    parser.add_argument("--registry-name", action="append", default=[], metavar="NAME", help="a further cookie, field or parameter that identifies a session")
+    parser.add_argument(
+        "--canary",
+        action=argparse.BooleanOptionalAction,
+        default=None if guarded else False,
+        help="plant canaries in the memory of requests; no upstream sees them",
+    )
     parser.add_argument("--feature", default=None, metavar="NAME", help="the feature that makes the responses")
     parser.add_argument("--feature-header", default=None, metavar="NAME", help="a field of responses that names their features")
     parser.add_argument("--trip-alarms", type=int, default=None, metavar="N", help="so many alarms switch a feature off (1 to 64)")
@@ -586,13 +632,13 @@ def _common(parser: argparse.ArgumentParser, mode: str, block_from: str) -> None
 def add_proxy_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser("proxy", help="filter a site through Envoy")
     parser.add_argument("--upstream", required=True, metavar="URL", help="http:// or https:// address of the site")
-    _common(parser, "monitor", "certain")
+    _common(parser, "monitor", "certain", guarded=False)
     parser.set_defaults(func=run_proxy)
 
 
 def add_demo_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser("demo", help="a leaking site behind the filter, to try")
-    _common(parser, "enforce", "strong")
+    _common(parser, "enforce", "strong", guarded=True)
     parser.add_argument("--origin-port", type=int, default=0, help="port of the leaking origin; 0 takes a free one")
     parser.add_argument("--seed", type=int, default=None, help="seed of the made-up visitors (default random)")
     parser.add_argument("--plant", default=None, metavar="FILE", help="write the visitors' secrets to this file")

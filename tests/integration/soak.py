@@ -495,6 +495,8 @@ NGINX = (
   overread_types *;
   overread_action strong block; overread_action certain block;
   overread_events {folder}/events.jsonl;
+  overread_registry memory=1m;
+  overread_canary on;
   server {{"""
     + LISTEN
     + """
@@ -570,7 +572,7 @@ def soak_envoy(folder: Path, seconds: float, seed: int) -> Load:
     book = Book(seed)
     events = folder / "events.jsonl"
     events.touch()
-    block = "mode=enforce\naction.strong=block\naction.certain=block\n"
+    block = "mode=enforce\naction.strong=block\naction.certain=block\nregistry=on\nregistry_memory=1048576\ncanary=on\n"
     routes = [("/redact/", block.replace("=block", "=redact")), ("/block/", block)]
     with origin(seed) as url, running_envoy(folder, url, f"{block}events={events}\n", routes, concurrency=2) as envoy:
         load = Load(book, envoy.port, envoy.tls_port, ("block", "redact"), folder, seed)

@@ -28,6 +28,7 @@ def serve(
     incoming: Iterable[dict[str, Any]] = (),
     scanner: Scanner | None = None,
     counts: SiteCounts | None = None,
+    owner: Any = None,
     **policy: float,
 ) -> tuple[Messages, Messages]:
     """What left the server, and the events."""
@@ -46,7 +47,7 @@ def serve(
             sent.append(message)
 
         chosen = Policy(mode=mode, block_from="strong", **policy)  # type: ignore[arg-type] # numbers only
-        middleware = OverreadMiddleware(app, chosen, scanner, on_event=events.append, counts=counts)
+        middleware = OverreadMiddleware(app, chosen, scanner, on_event=events.append, counts=counts, owner=owner)
         whole = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [], **(scope or {})}
         async with asyncio.timeout(20):
             await middleware(whole, receive, send)

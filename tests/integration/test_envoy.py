@@ -191,8 +191,10 @@ def test_counts_of_monitor_and_twins(tmp_path: Path) -> None:
     assert "cannot write" not in (tmp_path / "log").read_text()
     (file,) = tmp_path.glob("counts.*")
     counts = overread.SiteCounts.load(file)
-    assert counts.responses == 3
-    assert counts.cells()["html", "raw", 3] == (1, 3)
+    assert counts.responses >= 403  # with those of the demo's first visitors
+    leaks, pages = counts.cells()["html", "raw", 3]
+    assert leaks == 1
+    assert 3 < pages < counts.responses
     assert counts.span
 
 
@@ -208,8 +210,8 @@ def test_monitor_passes_the_page_but_reports_it(tmp_path: Path) -> None:
 
 
 def test_a_budget_and_a_site_ruleset_reach_the_filter(tmp_path: Path) -> None:
-    # One false block in ten years at a huge site: more bits than any leak has.
-    demo = start_demo(tmp_path, "--budget", "0.1", "--per-day", "1e12")
+    # One false block in ten years at a huge site: more bits than any leak has that shows no foreign secret.
+    demo = start_demo(tmp_path, "--no-registry", "--budget", "0.1", "--per-day", "1e12")
     try:
         status, _ = curl(demo.filtered + "/leak")
         assert status == 200
@@ -220,7 +222,7 @@ def test_a_budget_and_a_site_ruleset_reach_the_filter(tmp_path: Path) -> None:
     counts = overread.SiteCounts()
     counts._cells = dict.fromkeys(site_counts.known_cells(), (10**6, 10**6))
     (tmp_path / "blob").write_bytes(site_counts.calibrated(counts)[0])
-    demo = start_demo(tmp_path, "--ruleset", str(tmp_path / "blob"))
+    demo = start_demo(tmp_path, "--no-registry", "--ruleset", str(tmp_path / "blob"))
     try:
         status, _ = curl(demo.filtered + "/leak")
         assert status == 200

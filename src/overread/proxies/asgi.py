@@ -4,7 +4,8 @@ Pure ASGI on :class:`overread.Filter`. The head is held until the first decision
 first byte becomes a 502, a later one is cut by raising, which makes the server close without the final chunk.
 
 What the application has read of the request when it starts the response, up to 64 KiB of body, counts as the client's
-own and is exempt. File extensions (``pathsend``, ``zerocopysend``) are read here and leave as body bytes. Where trailers
+own and is exempt. A scanner with a registry observes it, with the response's own fields, as what a client sent and was given, so that it is found in
+another's response; `owner` says whose it is. File extensions (``pathsend``, ``zerocopysend``) are read here and leave as body bytes. Where trailers
 follow, the end of the body waits for them: what they show can still stop it. Early hints pass unscanned.
 """
 
@@ -52,6 +53,10 @@ class OverreadMiddleware:
         Called with one dict an alarm; it holds no scanned byte and no query string.
     counts
         Where every finished or stopped response is counted, for ``overread calibrate --site``; saving it is the caller's.
+    owner
+        Whose response it is: the name of the cookie that holds the session, or what tells it from the scope when the response starts. It stands
+        for the client in the scanner's registry, and events carry its digest under the scanner's key. Empty or ``None``: the registry takes the
+        request's strongest secret.
     """
 
     def __init__(
@@ -61,11 +66,13 @@ class OverreadMiddleware:
         scanner: Scanner | None = None,
         on_event: Callable[[dict[str, Any]], None] | None = None,
         counts: SiteCounts | None = None,
+        owner: str | Callable[[Scope], str | bytes | None] | None = None,
     ) -> None:
         self.app = app
         self.policy = policy or Policy()
         self.scanner = scanner or Scanner()
         self.counts = counts
+        self.owner_of = _from_cookie(owner) if isinstance(owner, str) else owner
         self.on_event = on_event or (lambda event: log.warning("overread %s", event))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +103,7 @@ class _Response:
         self.head_out = self.body_out = self.over = self.stopped = self.cut = False
         self.filter: Filter | None = None
         self.trailers: list[tuple[bytes, bytes]] = []
+        self.owner: str | bytes = b""
         self.timer: asyncio.Task[None] | None = None
         # The hold timer and the application both send: one at a time, or bytes would change places.
         self.lock = asyncio.Lock()
@@ -151,11 +159,23 @@ class _Response:
         path = self.scope.get("raw_path") or self.scope["path"].encode()
         request = Request(self.scope["method"], path + (b"?" + query if query else b""), tuple(self.scope.get("headers", ())), bytes(self.own_body))
         self.own_body.clear()
-        self.filter = self.m.scanner.filter(self.m.policy, status=message["status"], headers=tuple(message.get("headers", ())), request=request)
+        self.ask_for_owner()
+        self.filter = self.m.scanner.filter(
+            self.m.policy, status=message["status"], headers=tuple(message.get("headers", ())), request=request, owner=self.owner or None
+        )
         if self.filter.verb != "pass":
             await self.stop()
         elif self.filter.head_ready:
             await self.release_head()
+
+    def ask_for_owner(self) -> None:
+        if self.m.owner_of is None:
+            return
+        try:
+            self.owner = self.m.owner_of(self.scope) or b""
+        except Exception:
+            # Nor may this take the site down: the registry then takes the request's strongest secret.
+            log.exception("overread: the owner of a response could not be told")
 
     async def body(self, data: bytes, more: bool) -> None:
         assert self.filter is not None
@@ -255,7 +275,7 @@ class _Response:
             return
         hosts = [bytes(v) for n, v in self.scope.get("headers", ()) if bytes(n).lower() == b"host"]
         path = self.scope["path"].encode()
-        line = self.filter.event("asgi", self.scope["method"], hosts[0] if hosts else b"", path, unix_ms=int(time.time() * 1000))
+        line = self.filter.event("asgi", self.scope["method"], hosts[0] if hosts else b"", path, unix_ms=int(time.time() * 1000), owner=self.owner)
         if not line:
             return  # left out, as the policy says
         try:
@@ -263,6 +283,17 @@ class _Response:
         except Exception:
             # A broken event sink must not take the site down.
             log.exception("overread: the event of response %s could not be delivered", self.filter.id)
+
+
+def _from_cookie(name: str) -> Callable[[Scope], bytes]:
+    """The first cookie of that name."""
+    prefix = name.encode() + b"="
+
+    def owner(scope: Scope) -> bytes:
+        pairs = (pair.strip() for n, v in scope.get("headers", ()) if bytes(n).lower() == b"cookie" for pair in bytes(v).split(b";"))
+        return next((pair[len(prefix) :] for pair in pairs if pair.startswith(prefix)), b"")
+
+    return owner
 
 
 async def _read(fd: int, offset: int | None, count: int | None) -> AsyncIterator[bytes]:
