@@ -45,7 +45,7 @@ def main() -> int:
             "enforce": ("overread enforce;", module),
         }
         if args.other:
-            kinds |= {"other monitor": ("overread monitor;", f"load_module {args.other};"), "other enforce": ("overread enforce;", f"load_module {args.other};")}
+            kinds |= {f"other {mode}": (f"overread {mode};", f"load_module {args.other};") for mode in ("monitor", "enforce")}
         static = kinds
         if not args.other:
             security = f"modsecurity on; modsecurity_rules_file {of.folder}/crs.conf;"

@@ -181,9 +181,7 @@ def measure(variants: Sequence[Variant], of: Pages, rounds: int, seconds: float)
     for size, by_variant in samples.items():
         plain = by_variant["plain"]
         out[size] = {
-            "variants": {
-                name: dict(zip(COLUMNS, map(statistics.median, zip(*rows, strict=True)), strict=True)) for name, rows in by_variant.items()
-            },
+            "variants": {name: dict(zip(COLUMNS, map(statistics.median, zip(*rows, strict=True)), strict=True)) for name, rows in by_variant.items()},
             "added cpu ns": {
                 name: statistics.median(a[0] - b[0] for a, b in zip(rows, plain, strict=True)) for name, rows in by_variant.items() if name != "plain"
             },
