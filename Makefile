@@ -32,7 +32,7 @@ soak:
 	@$(PYTHON) -m tests.integration.soak envoy $(or $(SECONDS),60)
 
 # The C ABI and the Python calls beside their peers; redraws the tables and plots of docs/performance.md.
-# What the filter costs inside nginx, beside nginx without it and with ModSecurity; docs/performance.md.
+# What the filter costs inside nginx and Envoy, beside both without it, and nginx with ModSecurity; docs/performance.md.
 bench-proxies:
 	@bash scripts/setup.sh proxies
 	@bash scripts/nginx.sh

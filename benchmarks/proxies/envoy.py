@@ -1,6 +1,7 @@
 """Envoy with the filter and without, before one nginx that serves the files: CPU time of the whole Envoy process over the responses of a round.
 
-Rounds are interleaved; `plain again` is a second Envoy without the filter: what it differs from `plain` by is the noise.
+Rounds are interleaved; `plain again` is a second Envoy without the filter: what it differs from `plain` by is the noise. `off` is the filter with
+mode=off: it looks at nothing, so what it adds is what any module costs in Envoy.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from benchmarks import results
 from benchmarks.proxies import measuring
 from overread import proxy
 
-KINDS = {"plain": None, "plain again": None, "monitor": "mode=monitor", "enforce": "mode=enforce"}
+KINDS = {"plain": None, "plain again": None, "off": "mode=off", "monitor": "mode=monitor", "enforce": "mode=enforce"}
 
 
 @contextlib.contextmanager
