@@ -31,7 +31,6 @@ soak:
 	@$(PYTHON) -m tests.integration.soak nginx $(or $(SECONDS),60)
 	@$(PYTHON) -m tests.integration.soak envoy $(or $(SECONDS),60)
 
-# The C ABI and the Python calls beside their peers; redraws the tables and plots of docs/performance.md.
 # What the filter costs inside nginx and Envoy, beside both without it, and nginx with ModSecurity; docs/performance.md.
 bench-proxies:
 	@bash scripts/setup.sh proxies
@@ -40,6 +39,7 @@ bench-proxies:
 	$(PYTHON) -m benchmarks.proxies.envoy
 	$(PYTHON) -m benchmarks.report
 
+# The C ABI and the Python calls beside their peers; redraws the tables and plots of docs/performance.md.
 bench:
 	@bash scripts/setup.sh bench
 	$(PYTHON) -m benchmarks.native

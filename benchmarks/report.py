@@ -45,7 +45,7 @@ class Table:
 
     def file(self) -> str:
         """Name of the plot."""
-        return f"speed-{self.name.replace(' ', '-')}.svg"
+        return f"speed-{self.name.lower().replace(' ', '-')}.svg"
 
 
 def _row(cells: Sequence[str]) -> str:

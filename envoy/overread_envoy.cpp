@@ -33,7 +33,6 @@ namespace {
 constexpr size_t kRequestBodyKept = 64 * 1024;  // for own-request exclusion; more is not worth the memory
 constexpr size_t kEventCapacity = 8192;
 constexpr size_t kIdleFilters = 64;         // of a configuration
-constexpr uint64_t kWaits = 16 * 1024;      // held bytes in Envoy's buffer that no more join: they leave together only
 constexpr size_t kIdlePending = 64 * 1024;  // copied bytes that an idle filter's memory may have held
 constexpr uint64_t kEventFlush = 1;         // the delay line's time is up
 constexpr uint64_t kEventTrailers = 2;      // the body ended with trailers while bytes were held
@@ -417,11 +416,11 @@ std::string Filter::release(uint64_t count) {
     return piece;
 }
 
-// Whether so many bytes may wait in Envoy's buffer.
+// Whether so many bytes may wait in Envoy's buffer. What comes at once is a little more than the limit at most.
 bool Filter::has_room(uint64_t size) {
     if (room == kUnasked) {
         const uint64_t limit = envoy_dynamic_module_callback_http_get_buffer_limit(envoy);
-        room = limit ? limit / 2 : UINT64_MAX;
+        room = limit ? 2 * limit : UINT64_MAX;
         // Where the last data joins what waits, Envoy breaks a response off at the limit, as if no filter could have held less.
         if (limit) envoy_dynamic_module_callback_http_set_buffer_limit(envoy, limit + room);
     }
@@ -945,7 +944,6 @@ int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* f
         if (ovr_filter_body(f->scan, c.ptr, c.length, &action) != OVR_OK) f->core_failed();
     }
     if (end && !f->untouched && action.verb == OVR_PASS) f->finish(action);
-    const uint64_t held = f->fed - f->sent;  // before this data
     f->fed += received;
     if (action.verb != OVR_PASS) {
         // Where a response is shortened nothing waits in place.
@@ -960,29 +958,26 @@ int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* f
     const uint64_t ready = head_goes && released > f->sent ? released - f->sent : 0;
 
     // The common case, in which nothing is copied: what waits in place leaves with the new data, behind the head.
-    if (head_goes && ready == held + received && f->pending.empty() && !f->redact && (f->can_send || !moved)) {
+    if (head_goes && ready == f->fed - f->sent && f->pending.empty() && !f->redact && (f->can_send || !moved)) {
         f->sent += ready;
         f->in_place = 0;
         f->head_out = true;
         f->can_send = false;
         return kBodyContinue;
     }
-    // Nor where new data can wait in place until all of it may leave, at the latest when its time is up.
-    if (!all && action.hold_ms && !f->redact && !f->settings->alters && f->has_room(f->in_place + received)) {
-        const bool sends = f->can_send && ready && held && ready >= f->in_place;
-        const uint64_t leaves = sends ? std::min(ready, held) : 0, in_place = sends ? 0 : f->in_place;
-        const bool joins = held - leaves == in_place && in_place < kWaits;
-        if (!joins) {
-            for (const envoy_buffer& c : chunks) f->pending.append(c.ptr, c.length);
-            drain(envoy, kReceivedResponseBody);
-        }
+    // Nor where new data waits in place until all of it may leave, at the latest when its time is up.
+    if (!all && action.hold_ms && !f->redact && !f->settings->alters && f->pending.empty() && f->has_room(f->in_place + received)) {
+        const bool sends = f->in_place && ready >= f->in_place;
         f->hold_for(action.hold_ms);
         f->can_send = true;
-        const std::string piece = sends ? f->release(leaves) : std::string();
-        if (joins) f->in_place = in_place + received;
-        if (!piece.empty()) envoy_dynamic_module_callback_http_append_body(envoy, kBufferedResponseBody, buffer(piece));
+        if (sends) {
+            f->sent += f->in_place;
+            f->in_place = 0;
+            f->head_out = true;
+        }
+        f->in_place += received;
         if (sends) envoy_dynamic_module_callback_http_filter_continue_encoding(envoy);  // the last thing, as in send()
-        return joins ? kBodyStopAndWatermark : kBodyStopNoBuffer;
+        return kBodyStopAndWatermark;
     }
     if (f->in_place || moved) f->take_back();
     for (const envoy_buffer& c : f->direct) f->pending.append(c.ptr, c.length);
