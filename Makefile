@@ -29,7 +29,7 @@ soak:
 	@bash scripts/setup.sh test
 	@bash scripts/soak.sh $(or $(SECONDS),60)
 
-# What the filter costs inside nginx, beside nginx without it and with ModSecurity; docs/performance.md.
+# What the filter costs inside nginx and Envoy, beside both without it, and nginx with ModSecurity; docs/performance.md.
 bench-proxies:
 	@bash scripts/setup.sh proxies
 	@bash scripts/nginx.sh

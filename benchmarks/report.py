@@ -45,7 +45,7 @@ class Table:
 
     def file(self) -> str:
         """Name of the plot."""
-        return f"speed-{self.name.replace(' ', '-')}.svg"
+        return f"speed-{self.name.lower().replace(' ', '-')}.svg"
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -173,27 +173,33 @@ def worst(machine: Mapping[str, str], result: Any) -> Table:
     )
 
 
-def proxies(machine: Mapping[str, str], result: Any) -> Table:
-    """Static files through nginx: CPU time of the worker, and latencies as the client sees them."""
+LATENCIES = {"p50 us": "p50 µs", "p99 us": "p99 µs", "p50 us alone": "p50 µs, 1 connection", "p99 us alone": "p99 µs, 1 connection"}
+
+
+def proxies(name: str, served: str, machine: Mapping[str, str], result: Any) -> Table:
+    """HTML through a proxy: CPU time of its worker, and latencies as the client sees them."""
+    reads = name == "nginx"  # only a scanned file is read besides
+    dearest = "ModSecurity + CRS"
+    beside = any(dearest in r["variants"] for r in result.values())
     rows, added = [], {}
-    latencies = {"p50 us": "p50 µs", "p99 us": "p99 µs", "p50 us alone": "p50 µs, 1 connection", "p99 us alone": "p99 µs, 1 connection"}
     for size, r in result.items():
         each_byte = r["bytes"]
-        added[size] = {name: ns / each_byte for name, ns in r["added cpu ns"].items() if name != "plain again" and ns > 0}
-        dearest = r["added cpu ns"]["ModSecurity + CRS"]
-        for name, v in r["variants"].items():
-            more = r["added cpu ns"].get(name)
+        added[size] = {kind: ns / each_byte for kind, ns in r["added cpu ns"].items() if kind != "plain again" and ns > 0}
+        for kind, v in r["variants"].items():
+            more = r["added cpu ns"].get(kind)
             cost = ["", ""] if more is None else [f"{more / 1000:.1f}", f"{more / each_byte:.3f}"]
-            parts = ["", "", ""]
-            if name in ("monitor", "enforce"):
-                parts = [f"{r['scan ns'] / each_byte:.3f}", f"{r['read ns'] / each_byte:.3f}", figure(dearest / more) if more and more > 0 else ""]
-            rows.append([size, name, figure(v["cpu ns"] / 1000), *cost, *parts, *(figure(v[k]) for k in latencies)])
+            scans = kind in ("monitor", "enforce")
+            parts = [f"{r[part] / each_byte:.3f}" if scans else "" for part in ("scan ns", "read ns")[: 1 + reads]]
+            if beside:
+                parts.append(figure(r["added cpu ns"][dearest] / more) if scans and more and more > 0 else "")
+            rows.append([size, kind, figure(v["cpu ns"] / 1000), *cost, *parts, *(figure(v[k]) for k in LATENCIES)])
+    parts = ["the scan alone", *["the read alone"] * reads, *["ModSecurity ÷ this"] * beside]
     return Table(
-        "nginx",
-        f"{_on(machine)}; nginx of Debian, one worker, static HTML, sendfile on, 16 connections. CPU time of the worker, medians of interleaved rounds.",
-        ("body", "nginx with", "CPU µs", "added µs", "added ns a byte", "the scan alone", "the read alone", "ModSecurity ÷ this", *latencies.values()),
+        name,
+        f"{_on(machine)}; {served}. CPU time of the worker, medians of interleaved rounds.",
+        ("body", "with", "CPU µs", "added µs", "added ns a byte", *parts, *LATENCIES.values()),
         rows,
-        Plot("CPU time that is added inside nginx, ns a byte", added, log=True),
+        Plot(f"CPU time that is added inside {name}, ns a byte", added, log=True),
     )
 
 
@@ -323,7 +329,9 @@ def tables() -> list[Table]:
         *calls(*results.read("calls-peers")),
         feed(*results.read("calls-feed"), milliseconds),
         worst(*results.read("native-worst")),
-        proxies(*results.read("proxies")),
+        proxies("nginx", "nginx of Debian, one worker, static HTML, sendfile on, 16 connections", *results.read("proxies")),
+        proxies("nginx before an upstream", "the same nginx before another one, which serves the files; responses in memory", *results.read("proxied")),
+        proxies("Envoy", "Envoy 1.40, one worker, before an nginx that serves the files, 16 connections", *results.read("envoy")),
     ]
 
 

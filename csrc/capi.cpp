@@ -184,16 +184,13 @@ int ovr_ruleset_rule(const ovr_ruleset* r, size_t i, ovr_rule_info* out) {
 int ovr_ruleset_candidates(const ovr_ruleset* r, const void* body, size_t size, uint64_t* past_tables, uint64_t* candidates) {
     const overread::Kernel* kernel = overread::kernel_default();
     if (!r || (!body && size) || !past_tables || !candidates || !kernel) return OVR_E_ARGUMENT;
-    overread::FingerprintTable unfiltered = r->fingerprint;
-    std::memset(unfiltered.windows, 0xff, sizeof unfiltered.windows);
     *past_tables = *candidates = 0;
     for (size_t at = 0; at < size; at += overread::TILE) {
         const uint8_t* tile = static_cast<const uint8_t*>(body) + at;
         const size_t n = std::min(overread::TILE, size - at), readable = std::min(size - at, n + overread::WINDOW - 1);
         overread::KernelOutput out;
-        kernel->scan(unfiltered, tile, n, readable, overread::WANT_HIGH_WINDOWS, out);
-        *past_tables += out.candidate_count;
         kernel->scan(r->fingerprint, tile, n, readable, overread::WANT_HIGH_WINDOWS, out);
+        *past_tables += out.past_tables;
         *candidates += out.candidate_count;
     }
     return OVR_OK;

@@ -49,6 +49,8 @@ size_t envoy_dynamic_module_callback_http_get_body_chunks_size(void* filter, env
 bool envoy_dynamic_module_callback_http_get_body_chunks(void* filter, envoy_body_type type, envoy_buffer* out);
 bool envoy_dynamic_module_callback_http_append_body(void* filter, envoy_body_type type, envoy_buffer data);
 bool envoy_dynamic_module_callback_http_drain_body(void* filter, envoy_body_type type, size_t bytes);
+uint64_t envoy_dynamic_module_callback_http_get_buffer_limit(void* filter); /* 0: none */
+void envoy_dynamic_module_callback_http_set_buffer_limit(void* filter, uint64_t limit);
 void envoy_dynamic_module_callback_http_send_response(void* filter, uint32_t status, envoy_header* headers, size_t header_count, envoy_buffer body,
                                                       envoy_buffer details);
 void envoy_dynamic_module_callback_http_set_dynamic_metadata_string(void* filter, envoy_buffer ns, envoy_buffer key, envoy_buffer value);
@@ -74,6 +76,8 @@ constexpr const char* kEnvoyCallbacks[] = {
     "envoy_dynamic_module_callback_http_get_body_chunks",
     "envoy_dynamic_module_callback_http_append_body",
     "envoy_dynamic_module_callback_http_drain_body",
+    "envoy_dynamic_module_callback_http_get_buffer_limit",
+    "envoy_dynamic_module_callback_http_set_buffer_limit",
     "envoy_dynamic_module_callback_http_send_response",
     "envoy_dynamic_module_callback_http_set_dynamic_metadata_string",
     "envoy_dynamic_module_callback_http_set_dynamic_metadata_number",

@@ -34,8 +34,10 @@ namespace {
 
 constexpr size_t kRequestBodyKept = 64 * 1024;  // for own-request exclusion; more is not worth the memory
 constexpr size_t kEventCapacity = 8192;
-constexpr uint64_t kEventFlush = 1;     // the delay line's time is up
-constexpr uint64_t kEventTrailers = 2;  // the body ended with trailers while bytes were held
+constexpr size_t kIdleFilters = 64;         // of a configuration
+constexpr size_t kIdlePending = 64 * 1024;  // copied bytes that an idle filter's memory may have held
+constexpr uint64_t kEventFlush = 1;         // the delay line's time is up
+constexpr uint64_t kEventTrailers = 2;      // the body ended with trailers while bytes were held
 
 uint64_t unix_ms() {
     return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count());
@@ -43,6 +45,8 @@ uint64_t unix_ms() {
 
 ovr_bytes bytes(std::string_view s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
 envoy_buffer buffer(std::string_view s) { return {s.data(), s.size()}; }
+
+struct Filter;
 
 struct Config {
     ovr_ruleset* ruleset = nullptr;  // NULL: the shipped one
@@ -66,17 +70,11 @@ struct Config {
     size_t agent_age = 0, feature_tripped = 0, ignore_expired = 0;                                                                             // gauge ids
     size_t registry_metrics[overread_envoy::kRegistryMetricCount] = {};
     mutable std::atomic<uint64_t> shown{0}, ignores_shown{0};  // the second they were set last
-    ~Config() {
-        if (events_fd >= 0) close(events_fd);
-        if (scanner) site_counts.write(scanner);
-        ovr_control_close(control);
-        ovr_ignores_free(ignores);
-        ovr_scanner_free(scanner);
-        ovr_ruleset_free(ruleset);
-    }
+    // Filters of ended responses, of all workers: what the next ones take. Envoy keeps a configuration as long as its filters.
+    mutable std::mutex idle_lock;
+    mutable std::vector<Filter*> idle;
+    ~Config();
 };
-
-struct Filter;
 
 // One thread wakes the filters whose delay line is due: Envoy's ABI offers no timer, only a thread-safe way
 // to post to a filter's own worker. The lock is held while posting, and a filter removes itself under the
@@ -92,7 +90,18 @@ class Timer {
     std::mutex lock_;
     std::condition_variable wake_;
     std::multimap<Clock::time_point, Filter*> due_;
+    // When the thread looks again by itself. Most responses end long before they are due: it is not woken for each, and sleeps on when
+    // what it slept for is gone.
+    Clock::time_point looks_ = Clock::time_point::max();
     bool started_ = false;
+
+  public:
+    using Place = decltype(due_)::iterator;
+};
+
+// Of a request, in Filter::request_text: the value follows the name.
+struct Field {
+    size_t at, name, value;
 };
 
 Timer& timer() {
@@ -105,33 +114,56 @@ struct Filter {
     const Config* settings;  // of the route, or config itself
     void* envoy;
     ovr_filter* scan = nullptr;
+    int scan_mode = OVR_MODE_OFF;  // that it was opened for, with the policy of config
     void* scheduler = nullptr;
-    bool armed = false;       // guarded by the timer's lock once set
+    bool armed = false;  // guarded by the timer's lock once set
+    Timer::Place due;    // while armed
+    // Of this response.
     bool untouched = false;   // 1xx, upgrades, mode off, a failed core: bytes pass as they are
     bool started = false;     // a response head was seen
-    int mode = OVR_MODE_OFF;  // of this response: enum ovr_mode
+    int mode = OVR_MODE_OFF;  // enum ovr_mode
     bool head_out = false;
     bool redact = false;    // what leaves from now on is masked first
     bool no_store = false;  // the head's caching fields are gone
     bool finished = false;  // ended, blocked or cut
+    bool ended = false;     // to its end
     // The last response hook stopped and nothing has gone on since. Envoy lets a module send on its own only then, and once;
     // so while bytes are held that a flush would release, no hook may let a part of them pass.
     bool can_send = false;
     uint64_t fed = 0, sent = 0;
-    std::string pending;  // body bytes [sent, fed)
+    // Held bytes [sent, fed): first those that wait in Envoy's buffer of the stream, where they came without a copy; then copies.
+    uint64_t in_place = 0;
+    std::string pending;
+    uint64_t room = kUnasked;  // bytes that may wait in place
+    static constexpr uint64_t kUnasked = UINT64_MAX - 1;
     std::string method, host, target, request_body, owner, tripped;
-    std::vector<std::pair<std::string, std::string>> request_headers;
     overread_envoy::PlantedCanary canary;
+    std::string request_text;  // names and values
+    std::vector<Field> request_fields;
+    // What hooks list, kept for its memory.
+    std::vector<envoy_header> listed;
+    std::vector<envoy_buffer> chunks, direct;
+    std::vector<ovr_header> fields, own;
 
     Filter(const Config* c, void* e) : config(c), settings(c), envoy(e) {}
     Filter(const Filter&) = delete;
     Filter& operator=(const Filter&) = delete;
     ~Filter() {
-        timer().disarm(this);
-        if (scheduler) envoy_dynamic_module_callback_http_filter_scheduler_delete(scheduler);
+        leave();
         ovr_filter_close(scan);
     }
+    // Envoy is done with the filter.
+    void leave() {
+        timer().disarm(this);
+        if (scheduler) envoy_dynamic_module_callback_http_filter_scheduler_delete(scheduler);
+        scheduler = nullptr;
+    }
+    void reset(void* e);
 
+    void keep_field(std::string_view name, std::string_view value) {
+        request_fields.push_back({request_text.size(), name.size(), value.size()});
+        request_text.append(name).append(value);
+    }
     void count(size_t id) const { envoy_dynamic_module_callback_http_filter_increment_counter(envoy, id, nullptr, 0, 1); }
     void look_at_control();
     void tell_tripped(bool client_says);
@@ -156,10 +188,13 @@ struct Filter {
     // Sends the head if it still waits, so many of the held bytes, then any trailers. Whoever calls this from a hook must stop
     // there and not look at the filter again: the connection may break, and the filter with it.
     void send(uint64_t size) {
+        if (size < in_place) take_back();
         const std::string piece = release(size);
-        if (size) envoy_dynamic_module_callback_http_append_body(envoy, kBufferedResponseBody, buffer(piece));
+        if (!piece.empty()) envoy_dynamic_module_callback_http_append_body(envoy, kBufferedResponseBody, buffer(piece));
         envoy_dynamic_module_callback_http_filter_continue_encoding(envoy);
     }
+    bool has_room(uint64_t size);
+    void take_back();
     void write_event(const ovr_action& action);
     // To be called before anything that the action allows leaves.
     void take(const ovr_action& action);
@@ -173,7 +208,7 @@ void Timer::arm(Filter* filter, uint32_t ms) {
     std::lock_guard<std::mutex> guard(lock_);
     if (filter->armed) return;  // the deadline belongs to the oldest held byte
     filter->armed = true;
-    due_.emplace(Clock::now() + std::chrono::milliseconds(ms), filter);
+    filter->due = due_.emplace(Clock::now() + std::chrono::milliseconds(ms), filter);
     if (!started_) {
         started_ = true;
         sigset_t all, old;
@@ -182,30 +217,26 @@ void Timer::arm(Filter* filter, uint32_t ms) {
         std::thread([this] { run(); }).detach();
         pthread_sigmask(SIG_SETMASK, &old, nullptr);
     }
-    wake_.notify_one();
+    if (filter->due->first < looks_) wake_.notify_one();
 }
 
 void Timer::disarm(Filter* filter) {
     std::lock_guard<std::mutex> guard(lock_);
     if (!filter->armed) return;
     filter->armed = false;
-    for (auto it = due_.begin(); it != due_.end(); ++it)
-        if (it->second == filter) {
-            due_.erase(it);
-            return;
-        }
+    due_.erase(filter->due);
 }
 
 void Timer::run() {
     std::unique_lock<std::mutex> guard(lock_);
     for (;;) {
+        looks_ = due_.empty() ? Clock::time_point::max() : due_.begin()->first;
         if (due_.empty()) {
             wake_.wait(guard);
             continue;
         }
-        const Clock::time_point first = due_.begin()->first;
-        if (Clock::now() < first) {
-            wake_.wait_until(guard, first);
+        if (Clock::now() < looks_) {
+            wake_.wait_until(guard, Clock::time_point(looks_));
             continue;
         }
         Filter* filter = due_.begin()->second;
@@ -213,6 +244,35 @@ void Timer::run() {
         filter->armed = false;
         envoy_dynamic_module_callback_http_filter_scheduler_commit(filter->scheduler, kEventFlush);
     }
+}
+
+Config::~Config() {
+    for (Filter* filter : idle) delete filter;
+    if (events_fd >= 0) close(events_fd);
+    if (scanner) site_counts.write(scanner);
+    ovr_control_close(control);
+    ovr_ignores_free(ignores);
+    ovr_scanner_free(scanner);
+    ovr_ruleset_free(ruleset);
+}
+
+// For the next response, of the same configuration.
+void Filter::reset(void* e) {
+    // Of one that broke off the core may hold a decoder, and a route's settings may go before this filter does.
+    if (!ended || settings != config) {
+        ovr_filter_close(scan);
+        scan = nullptr;
+    }
+    settings = config;
+    envoy = e;
+    untouched = started = head_out = redact = no_store = finished = ended = can_send = false;
+    mode = OVR_MODE_OFF;
+    fed = sent = in_place = 0;
+    room = kUnasked;
+    if (pending.capacity() > kIdlePending) pending = std::string();
+    for (std::string* text : {&pending, &method, &host, &target, &request_body, &owner, &tripped, &request_text}) text->clear();
+    request_fields.clear();
+    canary.forget();
 }
 
 // At most once a second: what changes with time alone.
@@ -282,8 +342,9 @@ void Filter::take_owner(std::string_view name, std::string_view value) {
 
 void Filter::plant_canary() {
     std::string_view cookie;
-    for (const auto& h : request_headers)
-        if (h.first == "cookie" && cookie.empty()) cookie = h.second;
+    const std::string_view text = request_text;
+    for (const Field& h : request_fields)
+        if (text.substr(h.at, h.name) == "cookie" && cookie.empty()) cookie = text.substr(h.at + h.name, h.value);
     canary.plant(settings->registry->get(), owner, unix_ms(), cookie);
 }
 
@@ -366,14 +427,43 @@ void Filter::take(const ovr_action& action) {
                                                       {reinterpret_cast<const char*>(sets[i].value.data), sets[i].value.size});
 }
 
-// The next body bytes, as they leave, behind the head.
+// The next body bytes, as they leave, behind the head and behind what waits in place, which leaves as it is.
 std::string Filter::release(uint64_t count) {
-    std::string piece = pending.substr(0, static_cast<size_t>(count));
-    pending.erase(0, static_cast<size_t>(count));
-    if (redact) ovr_filter_redact(scan, sent, &piece[0], piece.size());
+    const size_t copied = static_cast<size_t>(count - in_place);
+    std::string piece;
+    if (copied == pending.size()) {
+        piece.swap(pending);
+    } else {
+        piece = pending.substr(0, copied);
+        pending.erase(0, copied);
+    }
+    if (redact) ovr_filter_redact(scan, sent + in_place, &piece[0], piece.size());
     sent += count;
+    in_place = 0;
     head_out = true;
     return piece;
+}
+
+// Whether so many bytes may wait in Envoy's buffer. What comes at once is a little more than the limit at most.
+bool Filter::has_room(uint64_t size) {
+    if (room == kUnasked) {
+        const uint64_t limit = envoy_dynamic_module_callback_http_get_buffer_limit(envoy);
+        room = limit ? 2 * limit : UINT64_MAX;
+        // Where the last data joins what waits, Envoy breaks a response off at the limit, as if no filter could have held less.
+        if (limit) envoy_dynamic_module_callback_http_set_buffer_limit(envoy, limit + room);
+    }
+    return size <= room;
+}
+
+// What is in Envoy's buffer, what waits in place and last data behind it, becomes copies: it leaves in parts, or masked.
+void Filter::take_back() {
+    if (!get_body(envoy, kBufferedResponseBody, chunks)) core_failed();
+    std::string all;
+    for (const envoy_buffer& c : chunks) all.append(c.ptr, c.length);
+    drain(envoy, kBufferedResponseBody);
+    pending.insert(0, all, 0, static_cast<size_t>(in_place));
+    pending.append(all, static_cast<size_t>(in_place));
+    in_place = 0;
 }
 
 // END before the head has left: the response is sent anew, with what belongs to it.
@@ -408,6 +498,8 @@ void Filter::stop(const ovr_action& action) {
         shorten(action);
         return;
     }
+    if (in_place) drain(envoy, kBufferedResponseBody);
+    in_place = 0;
     pending.clear();
     const char* id = ovr_filter_id(scan);
     ovr_verdict verdict{};
@@ -433,7 +525,7 @@ void Filter::finish(ovr_action& action) {
         return;
     }
     if (action.verb != OVR_PASS) return;
-    finished = true;
+    finished = ended = true;
     timer().disarm(this);
     write_event(action);
 }
@@ -632,7 +724,7 @@ void ask_for_decoded(Filter* f, const std::vector<envoy_header>& headers) {
     // From here on the old fields' bytes are gone.
     if (!envoy_dynamic_module_callback_http_set_header(f->envoy, kRequestHeaders, buffer("accept-encoding"), buffer(instead))) f->count(f->config->errors);
     // A page that shows its request shows this.
-    f->request_headers.emplace_back("accept-encoding", instead);
+    f->keep_field("accept-encoding", instead);
 }
 
 Filter* self(const void* filter) { return static_cast<Filter*>(const_cast<void*>(filter)); }
@@ -730,10 +822,33 @@ const void* envoy_dynamic_module_on_http_filter_config_new(void* envoy, envoy_bu
 void envoy_dynamic_module_on_http_filter_config_destroy(const void* config) { delete static_cast<const Config*>(config); }
 
 const void* envoy_dynamic_module_on_http_filter_new(const void* config, void* envoy) {
-    return new (std::nothrow) Filter(static_cast<const Config*>(config), envoy);
+    const Config* c = static_cast<const Config*>(config);
+    Filter* f = nullptr;
+    {
+        std::lock_guard<std::mutex> guard(c->idle_lock);
+        if (!c->idle.empty()) {
+            f = c->idle.back();
+            c->idle.pop_back();
+        }
+    }
+    if (!f) return new (std::nothrow) Filter(c, envoy);
+    f->envoy = envoy;
+    return f;
 }
 
-void envoy_dynamic_module_on_http_filter_destroy(const void* filter) { delete self(filter); }
+void envoy_dynamic_module_on_http_filter_destroy(const void* filter) {
+    Filter* f = self(filter);
+    f->leave();
+    f->reset(nullptr);
+    {
+        std::lock_guard<std::mutex> guard(f->config->idle_lock);
+        if (f->config->idle.size() < kIdleFilters) {
+            f->config->idle.push_back(f);
+            return;
+        }
+    }
+    delete f;
+}
 
 int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void* filter, bool) {
     Filter* f = self(filter);
@@ -743,10 +858,9 @@ int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void*
     if (f->config->control) f->look_at_control();
     f->untouched = f->mode == OVR_MODE_OFF;
     if (f->untouched && !f->config->control) return kHeadersContinue;
-    std::vector<envoy_header> headers;
-    if (!get_headers(envoy, kRequestHeaders, headers)) return kHeadersContinue;
+    if (!get_headers(envoy, kRequestHeaders, f->listed)) return kHeadersContinue;
     bool client_says = false;
-    for (const envoy_header& h : headers) {
+    for (const envoy_header& h : f->listed) {
         const std::string_view name(h.key_ptr, h.key_length), value(h.value_ptr, h.value_length);
         client_says |= name == "overread-tripped";
         f->take_owner(name, value);
@@ -756,12 +870,12 @@ int envoy_dynamic_module_on_http_filter_request_headers(void* envoy, const void*
             f->target = value;
         else if (name == ":authority") {
             f->host = value;
-            f->request_headers.emplace_back("host", value);
+            f->keep_field("host", value);
         } else if (!name.empty() && name[0] != ':')
-            f->request_headers.emplace_back(name, value);
+            f->keep_field(name, value);
     }
     if (f->settings->canary && !f->untouched) f->plant_canary();
-    if (!f->untouched) ask_for_decoded(f, headers);
+    if (!f->untouched) ask_for_decoded(f, f->listed);
     f->tell_tripped(client_says);
     return kHeadersContinue;
 }
@@ -770,9 +884,8 @@ int envoy_dynamic_module_on_http_filter_request_body(void* envoy, const void* fi
     Filter* f = self(filter);
     // Bytes of an upgraded connection also come here; they are no request body.
     if (f->untouched || f->started || f->request_body.size() >= kRequestBodyKept) return kBodyContinue;
-    std::vector<envoy_buffer> chunks;
-    if (get_body(envoy, kReceivedRequestBody, chunks))
-        for (const envoy_buffer& c : chunks) f->request_body.append(c.ptr, std::min(c.length, kRequestBodyKept - f->request_body.size()));
+    if (get_body(envoy, kReceivedRequestBody, f->chunks))
+        for (const envoy_buffer& c : f->chunks) f->request_body.append(c.ptr, std::min(c.length, kRequestBodyKept - f->request_body.size()));
     return kBodyContinue;
 }
 
@@ -782,22 +895,20 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
     Filter* f = self(filter);
     f->envoy = envoy;
     if (f->untouched || f->finished) return kHeadersContinue;
-    std::vector<envoy_header> raw;
-    if (!get_headers(envoy, kResponseHeaders, raw)) {
+    if (!get_headers(envoy, kResponseHeaders, f->listed)) {
         f->core_failed();
         return kHeadersContinue;
     }
-    std::vector<ovr_header> headers;
-    headers.reserve(raw.size());
+    f->fields.clear();
     uint32_t status = 0;
     ovr_bytes content_type{nullptr, 0};
-    for (const envoy_header& h : raw) {
+    for (const envoy_header& h : f->listed) {
         const std::string_view name(h.key_ptr, h.key_length), value(h.value_ptr, h.value_length);
         if (name == ":status") {
             for (char c : value)
                 if (c >= '0' && c <= '9' && status < 1000) status = status * 10 + static_cast<uint32_t>(c - '0');
         } else if (!name.empty() && name[0] != ':') {
-            headers.push_back({bytes(name), bytes(value)});
+            f->fields.push_back({bytes(name), bytes(value)});
             if (name == "content-type" && !content_type.size) content_type = bytes(value);
         }
     }
@@ -808,22 +919,22 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
     f->started = true;
     f->count(f->config->responses);
 
-    std::vector<ovr_header> own;
-    own.reserve(f->request_headers.size());
-    for (const auto& h : f->request_headers) own.push_back({bytes(h.first), bytes(h.second)});
+    f->own.clear();
+    const std::string_view text = f->request_text;
+    for (const Field& h : f->request_fields) f->own.push_back({bytes(text.substr(h.at, h.name)), bytes(text.substr(h.at + h.name, h.value))});
     ovr_request request{};
     request.struct_size = sizeof request;
     request.method = bytes(f->method);
     request.target = bytes(f->target);
-    request.headers = own.data();
-    request.header_count = own.size();
+    request.headers = f->own.data();
+    request.header_count = f->own.size();
     request.body = bytes(f->request_body);
     ovr_response response{};
     response.struct_size = sizeof response;
     response.status = status;
     response.content_type = content_type;
-    response.headers = headers.data();
-    response.header_count = headers.size();
+    response.headers = f->fields.data();
+    response.header_count = f->fields.size();
     response.request = &request;
     response.unix_ms = unix_ms();
     response.owner = bytes(f->owner);
@@ -836,12 +947,16 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
     ovr_policy policy = f->settings->policy;
     policy.mode = f->mode;
     policy.control = f->config->control;
-    if (ovr_filter_open(f->settings->scanner, &policy, &f->scan, &why) != OVR_OK || ovr_filter_head(f->scan, &response, &action) != OVR_OK) {
+    if (f->scan && (f->settings != f->config || f->scan_mode != f->mode)) {
+        ovr_filter_close(f->scan);
+        f->scan = nullptr;
+    }
+    f->scan_mode = f->mode;
+    if ((!f->scan && ovr_filter_open(f->settings->scanner, &policy, &f->scan, &why) != OVR_OK) || ovr_filter_head(f->scan, &response, &action) != OVR_OK) {
         f->core_failed();
         return kHeadersContinue;
     }
     // The core keeps digests only; the request is not needed any more.
-    f->request_headers.clear();
     f->request_body = std::string();
     if (action.verb != OVR_PASS) {
         f->stop(action);
@@ -865,14 +980,21 @@ int envoy_dynamic_module_on_http_filter_response_headers(void* envoy, const void
 
 int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* filter, bool end) {
     Filter* f = self(filter);
-    // Once something was sent past this hook, Envoy puts the last data where that was.
-    const bool moved = end && envoy_dynamic_module_callback_http_get_body_size(envoy, kBufferedResponseBody) > 0;
-    if (f->untouched && f->pending.empty() && !moved) return kBodyContinue;
+    // Once there is a buffer, Envoy puts the last data behind what is in it.
+    const size_t moved = end ? envoy_dynamic_module_callback_http_get_body_size(envoy, kBufferedResponseBody) - static_cast<size_t>(f->in_place) : 0;
+    if (f->untouched && f->fed == f->sent && !moved) return kBodyContinue;
     if (f->finished) return f->head_out ? kBodyContinue : kBodyStopNoBuffer;
-    std::vector<envoy_buffer> chunks, direct;
-    if (moved && !get_body(envoy, kBufferedResponseBody, chunks)) f->core_failed();
-    if (!get_body(envoy, kReceivedResponseBody, direct)) f->core_failed();
-    chunks.insert(chunks.end(), direct.begin(), direct.end());
+    std::vector<envoy_buffer>& chunks = f->chunks;
+    chunks.clear();
+    if (moved) {
+        if (!get_body(envoy, kBufferedResponseBody, chunks)) f->core_failed();
+        size_t before = static_cast<size_t>(f->in_place), whole = 0;
+        for (; whole < chunks.size() && chunks[whole].length <= before; whole++) before -= chunks[whole].length;
+        chunks.erase(chunks.begin(), chunks.begin() + static_cast<std::ptrdiff_t>(whole));
+        if (!chunks.empty()) chunks[0] = {chunks[0].ptr + before, chunks[0].length - before};
+    }
+    if (!get_body(envoy, kReceivedResponseBody, f->direct)) f->core_failed();
+    chunks.insert(chunks.end(), f->direct.begin(), f->direct.end());
     size_t received = 0;
     ovr_action action{};
     action.release_head = f->head_out;
@@ -885,6 +1007,7 @@ int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* f
     if (end && !f->untouched && action.verb == OVR_PASS) f->finish(action);
     f->fed += received;
     if (action.verb != OVR_PASS) {
+        // Where a response is shortened nothing waits in place.
         for (const envoy_buffer& c : chunks) f->pending.append(c.ptr, c.length);
         f->stop(action);
         return kBodyStopNoBuffer;
@@ -895,15 +1018,31 @@ int envoy_dynamic_module_on_http_filter_response_body(void* envoy, const void* f
     const bool head_goes = all || f->head_out || action.release_head;
     const uint64_t ready = head_goes && released > f->sent ? released - f->sent : 0;
 
-    if (head_goes && f->pending.empty() && ready == received && !moved && !f->redact) {  // the common case: nothing is copied
+    // The common case, in which nothing is copied: what waits in place leaves with the new data, behind the head.
+    if (head_goes && ready == f->fed - f->sent && f->pending.empty() && !f->redact && (f->can_send || !moved)) {
         f->sent += ready;
+        f->in_place = 0;
         f->head_out = true;
         f->can_send = false;
         return kBodyContinue;
     }
-    for (const envoy_buffer& c : chunks) f->pending.append(c.ptr, c.length);
+    // Nor where new data waits in place until all of it may leave, at the latest when its time is up.
+    if (!all && action.hold_ms && !f->redact && !f->settings->alters && f->pending.empty() && f->has_room(f->in_place + received)) {
+        const bool sends = f->in_place && ready >= f->in_place;
+        f->hold_for(action.hold_ms);
+        f->can_send = true;
+        if (sends) {
+            f->sent += f->in_place;
+            f->in_place = 0;
+            f->head_out = true;
+        }
+        f->in_place += received;
+        if (sends) envoy_dynamic_module_callback_http_filter_continue_encoding(envoy);  // the last thing, as in send()
+        return kBodyStopAndWatermark;
+    }
+    if (f->in_place || moved) f->take_back();
+    for (const envoy_buffer& c : f->direct) f->pending.append(c.ptr, c.length);
     drain(envoy, kReceivedResponseBody);
-    if (moved) drain(envoy, kBufferedResponseBody);
     const bool timed = ready < f->pending.size() && action.hold_ms;
     if (timed) f->hold_for(action.hold_ms);
     const bool goes = ready || all || (head_goes && !f->head_out);
@@ -939,7 +1078,12 @@ int envoy_dynamic_module_on_http_filter_response_trailers(void* envoy, const voi
             f->take(action);
         }
     }
-    if (f->pending.empty() && f->head_out) return kTrailersContinue;
+    if (f->pending.empty() && (f->head_out || f->in_place)) {
+        f->sent += f->in_place;
+        f->in_place = 0;
+        f->head_out = true;
+        return kTrailersContinue;
+    }
     // Head and body must leave before the trailers; that is done from outside this hook.
     f->schedule(kEventTrailers);
     return kTrailersStopIteration;
@@ -948,7 +1092,7 @@ int envoy_dynamic_module_on_http_filter_response_trailers(void* envoy, const voi
 void envoy_dynamic_module_on_http_filter_scheduled(void* envoy, const void* filter, uint64_t event) {
     Filter* f = self(filter);
     if (event == kEventTrailers) {
-        f->send(f->pending.size());
+        f->send(f->fed - f->sent);
         return;
     }
     if (f->finished || f->untouched || !f->scan) return;
@@ -966,7 +1110,7 @@ void envoy_dynamic_module_on_http_filter_scheduled(void* envoy, const void* filt
     const bool head_goes = f->head_out || action.release_head;
     const uint64_t released = std::min(action.released, f->fed);
     const uint64_t ready = head_goes && released > f->sent ? released - f->sent : 0;
-    if (ready < f->pending.size()) f->hold_for(action.hold_ms);
+    if (ready < f->fed - f->sent) f->hold_for(action.hold_ms);
     if (!f->can_send || (!ready && head_goes == f->head_out)) return;
     f->can_send = false;
     f->send(ready);

@@ -197,6 +197,10 @@ class PlantedCanary {
         at_ = memory_.append("overread-canary: ").size();
         memory_.append(canary).append("\r\n");
     }
+    void forget() {
+        memory_.clear();
+        at_ = 0;
+    }
     // Empty: none is planted.
     std::string_view text() const { return at_ ? std::string_view(memory_).substr(at_, OVR_CANARY) : std::string_view(); }
 

@@ -2,8 +2,9 @@
 // Clean bodies arrive as they are; of a leaking one no more than the policy lets pass, and counters and metadata say what the client saw.
 //
 // The model follows Envoy v1.40 (source/common/http/filter_manager.cc, ActiveStreamEncoderFilter; source/extensions/filters/http/dynamic_modules): a
-// hook that stops keeps the head back; data of a stop without buffer is the filter's; continuing sends the head, what is buffered, then trailers; the
-// last data goes to the buffer where there is one already; a local reply behind a head that has left resets the stream.
+// hook that stops keeps the head back; data of a stop without buffer is the filter's, that of one with a buffer joins it; continuing sends the head, what
+// is buffered, then trailers; the last data goes to the buffer where there is one already, whose limit it must not pass; a local reply behind a head that
+// has left resets the stream.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -41,6 +42,7 @@ struct Envoy {
     bool breaks = false;  // the connection breaks with the next byte that the filter sends by itself
     bool scheduler = false;
     std::vector<uint64_t> events;
+    uint64_t limit = 0, configured = 0;  // of the buffer, 0: none
     // What the client has.
     bool head_left = false, ended = false, reset = false, replied = false;
     uint32_t reply_status = 0;
@@ -85,8 +87,10 @@ struct Envoy {
     void encode_data(std::string data, bool end) {
         observed_end = end;
         if (end && buffered) {
+            const bool fits = data.size() <= configured;
             *buffered += data;
             data.clear();
+            if (limit && fits && buffered->size() > limit) std::abort();
         }
         chunk = std::move(data);
         const int status = envoy_dynamic_module_on_http_filter_response_body(this, filter, end);
@@ -99,6 +103,12 @@ struct Envoy {
         } else if (status == kBodyContinue) {
             if (!head_continued) std::abort();
             send_data(chunk, end);
+        } else if (status == kBodyStopAndWatermark) {
+            stopped = true;
+            if (!buffered) buffered.emplace();
+            *buffered += chunk;
+            chunk.clear();
+            if (limit && buffered->size() > limit - configured) std::abort();  // above the limit Envoy stops reading
         } else {
             if (status != kBodyStopNoBuffer) std::abort();
             stopped = true;
@@ -185,6 +195,8 @@ bool envoy_dynamic_module_callback_http_drain_body(void* envoy, envoy_body_type 
     b.erase(0, bytes);
     return true;
 }
+uint64_t envoy_dynamic_module_callback_http_get_buffer_limit(void* envoy) { return self(envoy)->limit; }
+void envoy_dynamic_module_callback_http_set_buffer_limit(void* envoy, uint64_t limit) { self(envoy)->limit = limit; }
 void envoy_dynamic_module_callback_http_send_response(void* envoy, uint32_t status, envoy_header*, size_t, envoy_buffer body, envoy_buffer) {
     Envoy* e = self(envoy);
     if (e->over()) std::abort();
@@ -299,6 +311,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     e.request = {{":method", "GET"}, {":path", "/a?b=c"}, {":authority", "shop.example"}, {"cookie", "session=5f2c0a9be417d3386a61f0c2d9e87b14"}};
     e.head = {{":status", "200"}, {"content-type", type}, {"etag", "\"1\""}};
     e.trailers = {{"x-checked", "yes"}};
+    const uint64_t limits[] = {0, 5000, 40000, 1 << 20};
+    e.limit = e.configured = limits[flags >> 6];
     e.filter = envoy_dynamic_module_on_http_filter_new(config_of(action, hold, flags & 64), &e);
     require(e.filter != nullptr);
     require(envoy_dynamic_module_on_http_filter_request_headers(&e, e.filter, true) == kHeadersContinue);

@@ -1,17 +1,14 @@
 """Envoy with the filter and without, before one nginx that serves the files: CPU time of the whole Envoy process over the responses of a round.
 
-Rounds are interleaved; `plain again` is a second Envoy without the filter: what it differs from `plain` by is the noise.
+Rounds are interleaved; `plain again` is a second Envoy without the filter: what it differs from `plain` by is the noise. `off` is the filter with
+mode=off: it looks at nothing, so what it adds is what any module costs in Envoy.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
-import os
-import statistics
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,19 +16,15 @@ from typing import Any
 from calibration.leaks import servers
 
 from benchmarks import results
-from benchmarks.proxies.__main__ import SIZES, Variant, load, page, scan_ns, serving
+from benchmarks.proxies import measuring
 from overread import proxy
 
-KINDS = {"plain": None, "plain again": None, "monitor": "mode=monitor", "enforce": "mode=enforce"}
-
-
-def cpu_ns(pid: int) -> int:
-    """Nanoseconds that a process has run, all threads of it."""
-    return sum(int(path.read_text().split()[0]) for path in Path(f"/proc/{pid}/task").glob("*/schedstat"))
+KINDS = {"plain": None, "plain again": None, "off": "mode=off", "monitor": "mode=monitor", "enforce": "mode=enforce"}
 
 
 @contextlib.contextmanager
-def envoy(name: str, config: str | None, origin: int, folder: Path) -> Iterator[Variant]:
+def envoy(name: str, config: str | None, module: Path, origin: int, folder: Path) -> Iterator[measuring.Variant]:
+    """One worker on one core; without the filter where there is no config."""
     folder.mkdir()
     port = servers.free_port()
     upstream = proxy.parse_upstream(f"http://127.0.0.1:{origin}")
@@ -40,52 +33,30 @@ def envoy(name: str, config: str | None, origin: int, folder: Path) -> Iterator[
         manager = settings["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
         manager["http_filters"] = manager["http_filters"][1:]
     (folder / "envoy.json").write_text(json.dumps(settings))
-    command = ["taskset", "-c", "0", "env", f"ENVOY_DYNAMIC_MODULES_SEARCH_PATH={proxy.find_module()}", f"HOME={folder}"]
+    command = ["taskset", "-c", "0", "env", f"ENVOY_DYNAMIC_MODULES_SEARCH_PATH={module}", f"HOME={folder}"]
     command += [proxy.find_envoy(), "-c", str(folder / "envoy.json"), "--disable-hot-restart", "--log-level", "warning", "--concurrency", "1"]
     with servers.running(command, port, folder) as pid:
-        yield Variant(name, port, pid)
+        yield measuring.Variant(name, port, pid)
 
 
 def main() -> int:
     """Measures and keeps the figures in benchmarks/figures/envoy.json."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.proxies.envoy")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    args = parser.parse_args()
+    args = measuring.options("python -m benchmarks.proxies.envoy", "the folder of liboverread_envoy.so").parse_args()
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="overread-bench-")))
-        files = folder / "files"
-        files.mkdir(mode=0o755)
-        folder.chmod(0o755)
-        bodies = {name: page(size) for name, size in SIZES.items()}
-        for name, body in bodies.items():
-            (files / f"{SIZES[name]}.html").write_bytes(body)
-        origin = stack.enter_context(serving("origin", "", "", files, folder / "origin"))
-        os.sched_setaffinity(origin.worker, {1})  # Envoy has the other core for itself
-        variants = [stack.enter_context(envoy(name, config, origin.port, folder / name.replace(" ", "-"))) for name, config in KINDS.items()]
-        samples: dict[str, dict[str, list[tuple[float, float, float]]]] = {size: {name: [] for name in KINDS} for size in SIZES}
-        scans: dict[str, list[float]] = {size: [] for size in SIZES}
-        for round_ in range(args.rounds + 1):
-            for size in SIZES:
-                for v in variants[round_ % 2 :] + variants[: round_ % 2]:
-                    before = cpu_ns(v.worker)
-                    count, median, last = load(v.port, f"{SIZES[size]}.html", args.seconds)
-                    if round_:  # the first round warms up
-                        samples[size][v.name].append(((cpu_ns(v.worker) - before) / count, median, last))
-                scans[size].append(scan_ns(bodies[size]))
-            print(f"round {round_} of {args.rounds}", file=sys.stderr)
-    out = {}
-    for size in SIZES:
-        rows = samples[size]
-        plain = rows["plain"]
-        out[size] = {
-            "variants": {name: {key: statistics.median(s[i] for s in of) for i, key in enumerate(("cpu ns", "p50 us", "p99 us"))} for name, of in rows.items()},
-            "added cpu ns": {name: statistics.median(a[0] - b[0] for a, b in zip(of, plain, strict=True)) for name, of in rows.items() if name != "plain"},
-            "scan ns": statistics.median(scans[size]),
-            "bytes": SIZES[size],
-        }
-    results.keep("envoy", out)
-    print(json.dumps(out, indent=1))
+        of = stack.enter_context(measuring.pages(args.size))
+        origin = stack.enter_context(measuring.origin(of)).port
+        modules = {"": Path(proxy.find_module())} | ({"other ": args.other} if args.other else {})
+        variants = []
+        for which, module in modules.items():
+            for name, config in KINDS.items():
+                if which and config is None:
+                    continue
+                folder = of.folder / f"{which}{name}".replace(" ", "-")
+                variants.append(stack.enter_context(envoy(which + name, config, module, origin, folder)))
+        result = measuring.measure(variants, of, args.rounds, args.seconds)
+    measuring.show(result)
+    if not args.other and not args.size:
+        results.keep("envoy", result)
     return 0
 
 

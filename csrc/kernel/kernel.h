@@ -15,11 +15,16 @@ constexpr uint8_t HIGH = 0x80;     // the bit of windows with bytes above ASCII 
 // Where an anchor's window may begin: bit k of an entry is set when some window of bucket k leads to it (Teddy, see
 // Hyperscan, NSDI 2019). What the tables let through by chance, most of it, ends at the hash set.
 struct FingerprintTable {
-    // Of a window's bytes a, b, c, all ASCII: by the lower and by the upper four of each one's seven bits, and by the lower four
-    // of b ^ c, which tells which of the many mixes of b and c are an anchor's.
+    // Of a window's bytes a, b, c, all ASCII: by each one's value, and by the lower six bits of b ^ c and of a ^ b ^ 2c, which tell
+    // which of the many mixes of them are an anchor's. A window of ASCII is what all five allow.
+    uint8_t bytes[TABLE_BYTES][128], pairs[64], triples[64];
+    static size_t pair(uint8_t b, uint8_t c) { return (b ^ c) & 63; }
+    static size_t triple(uint8_t a, uint8_t b, uint8_t c) { return (a ^ b ^ 2 * c) & 63; }
+    // The same for kernels that look four bits up at a time, where more passes: by the lower and by the upper four of each
+    // one's seven bits, and by the lower four bits of b ^ c.
     uint8_t low[TABLE_BYTES][16], upper[TABLE_BYTES][16], joint[16];
     // The same bits of a and b, at HIGH, where one of a, b, c is not ASCII: the kernel looks for such windows only in
-    // stretches that have such bytes, where it asks for a's bits anyway, to tell what is no text (CONTROL_BITS).
+    // units that have such bytes, where it asks for a's bits anyway, to tell what is no text (CONTROL_BITS).
     uint8_t first_low[16], first_upper[16], second_low[16], second_upper[16];
     uint64_t windows[1024];  // a Bloom filter of one word and two bits an entry: 1,000 anchors let 0.2 % of others through
 
@@ -34,12 +39,18 @@ struct FingerprintTable {
         const uint64_t word = windows[h >> 22];
         return uint32_t(word >> (h >> 16 & 63) & word >> (h >> 10 & 63)) & 1;
     }
+    // Whether the tables allow the three bytes of ASCII that `four` begins with. Kernels that let more through end it with this,
+    // so that all report the same places.
+    bool allows(uint32_t four) const {
+        const uint8_t a = uint8_t(four), b = uint8_t(four >> 8), c = uint8_t(four >> 16);
+        return bytes[0][a] & bytes[1][b] & bytes[2][c] & pairs[pair(b, c)] & triples[triple(a, b, c)];
+    }
+    static bool begins_with_ascii(uint32_t four) { return !(four & 0x808080); }
 };
 
 constexpr size_t UNIT = 64;    // one mask word covers this many bytes
 constexpr size_t TILE = 8192;  // bytes per kernel call: lists stay in L1 and on the stack
 constexpr size_t TILE_UNITS = TILE / UNIT;
-constexpr size_t STRETCH = 512;  // of a tile: bytes that are looked at again when one of them is no ASCII text
 
 struct ClassUnit {
     uint32_t unit;
@@ -49,8 +60,9 @@ struct ClassUnit {
 struct KernelOutput {
     uint32_t candidate_count;
     uint32_t class_units;
-    // One slot more than can be filled: the kernel writes first and counts afterwards, without a branch.
-    uint16_t candidates[TILE + 1];  // ascending places in the tile where an anchor's window may begin
+    uint32_t past_tables;  // places that the kernel's tables let through to the hash set
+    // More slots than can be filled: the kernel writes first and counts afterwards, without a branch.
+    uint16_t candidates[TILE + 2];  // ascending places in the tile where an anchor's window may begin
     ClassUnit classes[TILE_UNITS + 1];
 };
 
@@ -127,6 +139,8 @@ extern const uint8_t TOKEN_LOW[16];
 extern const uint8_t TOKEN_UPPER[16];
 extern const uint8_t ESCAPE_LOW[16];
 extern const uint8_t ESCAPE_UPPER[16];
+// TAB, LF and CR by their lower four bits; a byte that no other has there. The rest of what CONTROL_LOW lets pass is rare.
+extern const uint8_t LINE_CONTROLS[16];
 // UTF-8 by the nibbles of two neighbours: Keiser and Lemire, Validating UTF-8 in less than one instruction per byte, 2021.
 extern const uint8_t UTF8_FIRST_HIGH[16];
 extern const uint8_t UTF8_FIRST_LOW[16];

@@ -19,27 +19,20 @@ class NibbleTables {
         : low_{Block::table16(t.low[0]), Block::table16(t.low[1]), Block::table16(t.low[2])},
           upper_{Block::table16(t.upper[0]), Block::table16(t.upper[1]), Block::table16(t.upper[2])},
           joint_(Block::table16(t.joint)),
-          control_low_(Block::table16(CONTROL_LOW)),
-          control_upper_(Block::table16(CONTROL_UPPER)) {}
+          ends_(Block::table16(LINE_CONTROLS)) {}
 
-    // Where windows of ASCII may begin. `control` and `high` gather, over all units, whether anything is no ASCII text.
+    // Bit i of `begin`: a window of ASCII may begin at p[i]. With AGAIN, returns whether p[0, UNIT) may hold what is no ASCII text,
+    // and windows that have a byte above ASCII may be among them: scan_again() takes them out.
     // Precondition: p[0, UNIT + WINDOW - 1) is readable.
-    template <bool CLASSES>
-    uint64_t candidates(const uint8_t* p, Block& control, Block& high) const {
+    template <bool AGAIN>
+    bool candidates(const uint8_t* p, uint64_t& begin) const {
         uint64_t mask = 0;
+        Block unclean = Block::splat(0);
         for (size_t i = 0; i < UNIT; i += Block::width) {
-            // One byte of the window after the other: nine tables leave few registers.
+            // One byte of the window after the other: seven tables leave few registers.
             Block b = Block::load(p + i), found = b.ascii_lookup16(low_[0]);
-            high = high | b;
-            if (CLASSES) {
-                Block no_text = b.ascii_lookup16(control_low_);
-                b = b.upper_four();
-                no_text = no_text & b.lookup16(control_upper_);
-                control = control | no_text;
-            } else {
-                b = b.upper_four();
-            }
-            found = found & b.lookup16(upper_[0]);
+            if (AGAIN) unclean = unclean | b.unclean(ends_);
+            found = found & b.upper_four().lookup16(upper_[0]);
             b = Block::load(p + i + 1);
             found = found & b.ascii_lookup16(low_[1]);
             found = found & (b ^ Block::load(p + i + 2)).ascii_lookup16(joint_);
@@ -49,34 +42,61 @@ class NibbleTables {
             found = found & b.upper_four().lookup16(upper_[2]);
             mask |= found.nonzero_mask() << i;
         }
-        return mask;
+        begin = mask;
+        return AGAIN && unclean.sign_mask();
     }
 
   private:
-    Block low_[TABLE_BYTES], upper_[TABLE_BYTES], joint_, control_low_, control_upper_;
+    Block low_[TABLE_BYTES], upper_[TABLE_BYTES], joint_, ends_;
 };
 
-struct CandidateUnit {
-    uint32_t unit;
-    uint64_t mask;
-};
-
-// The places of `units` whose four bytes an anchor's window may have, into out; their number. No branch hangs on a byte.
-inline uint32_t filter(const FingerprintTable& table, const uint8_t* data, const CandidateUnit* units, uint32_t count, uint16_t* out) {
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        const uint32_t base = units[i].unit * uint32_t(UNIT);
-        uint64_t mask = units[i].mask;
-        do {
-            const uint32_t at = base + uint32_t(__builtin_ctzll(mask));
-            uint32_t four;
-            std::memcpy(&four, data + at, sizeof four);
-            out[n] = uint16_t(at);
-            n += table.has(four);
-            mask &= mask - 1;
-        } while (mask);
+static_assert(TILE_UNITS <= 256, "a unit's number is a byte");
+// Of a tile, by unit: where windows may begin. And the units where some may, one slot more than can be filled.
+struct Begins {
+    uint64_t masks[TILE_UNITS];
+    uint32_t count = 0;
+    uint8_t units[TILE_UNITS + 1];
+    void add(size_t unit, uint64_t mask) {
+        masks[unit] = mask;
+        units[count] = uint8_t(unit);
+        count += mask != 0;
     }
-    return n;
+};
+
+// The places of `begins` whose four bytes an anchor's window may have. Branches hang on a byte only where more than two places of
+// a unit pass the tables, and where a window is all but found.
+inline void filter(const FingerprintTable& table, const uint8_t* data, const Begins& begins, KernelOutput& out) {
+    uint16_t* const places = out.candidates;
+    uint32_t past = 0;
+    for (uint32_t i = 0; i < begins.count; i++) {
+        const uint32_t base = begins.units[i] * uint32_t(UNIT);
+        uint64_t mask = begins.masks[begins.units[i]];
+        const uint32_t until = past + uint32_t(__builtin_popcountll(mask));
+        uint32_t at = past;
+        do {
+            for (uint32_t k = 0; k < 2; k++) {
+                places[at + k] = uint16_t(base + uint32_t(__builtin_ctzll(mask | uint64_t(1) << 63)));
+                mask &= mask - 1;
+            }
+            at += 2;
+        } while (at < until);
+        past = until;
+    }
+    uint32_t hashed = 0, n = 0, four;
+    for (uint32_t i = 0; i < past; i++) {
+        const uint16_t at = places[i];
+        std::memcpy(&four, data + at, sizeof four);
+        places[hashed] = at;
+        hashed += table.has(four);
+    }
+    for (uint32_t i = 0; i < hashed; i++) {
+        const uint16_t at = places[i];
+        std::memcpy(&four, data + at, sizeof four);
+        places[n] = at;
+        n += !FingerprintTable::begins_with_ascii(four) || table.allows(four);
+    }
+    out.past_tables = past;
+    out.candidate_count = n;
 }
 
 // Unit `at` of an input that ends within or just behind it: the kernel never touches a byte outside its input.
@@ -94,89 +114,91 @@ struct PaddedUnit {
     }
 };
 
-// What is no text in a stretch that has such bytes and, with `windows`, where windows with bytes above ASCII may begin: these
-// join the stretch's `units`, whose number is returned. data and sizes are the tile's.
+// What is no text in the units of `unclean`, and, where they are wanted, where windows with bytes above ASCII may begin.
 template <class Block>
-[[gnu::noinline]] uint32_t scan_high(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, size_t from, size_t to, bool windows,
-                                     CandidateUnit* units, uint32_t count, KernelOutput& out) {
+[[gnu::noinline]] void scan_again(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, const uint8_t* unclean,
+                                  uint32_t count, Begins& begins, KernelOutput& out) {
     const Block first_low = Block::table16(table.first_low), first_upper = Block::table16(table.first_upper), second_low = Block::table16(table.second_low),
                 second_upper = Block::table16(table.second_upper), control_bits = Block::splat(CONTROL_BITS);
-    const uint64_t joining = windows ? ~uint64_t(0) : 0;
-    CandidateUnit ascii[STRETCH / UNIT + 1];
-    std::memcpy(ascii, units, count * sizeof *units);
-    ascii[count].unit = UINT32_MAX;
-    uint32_t next = 0, joined = 0, classes = out.class_units, unit = uint32_t(from / UNIT);
-    const auto scan = [&](const uint8_t* p, uint64_t inside, uint64_t whole) {
-        uint64_t control = 0, high = 0, begin = 0;
+    const uint64_t joining = wanted & WANT_HIGH_WINDOWS ? ~uint64_t(0) : 0;
+    uint32_t classes = 0;
+    bool more = false;
+    const auto scan = [&](size_t unit, const uint8_t* p, uint64_t inside, uint64_t whole) {
+        uint64_t control = 0, high = 0, above = 0, begin = 0;
         for (size_t i = 0; i < UNIT; i += Block::width) {
-            const Block b0 = Block::load(p + i), b1 = Block::load(p + i + 1);
+            const Block b0 = Block::load(p + i), b1 = Block::load(p + i + 1), b2 = Block::load(p + i + 2);
             const Block first = b0.low_nibble().lookup16(first_low) & b0.upper_four().lookup16(first_upper),
                         second = b1.low_nibble().lookup16(second_low) & b1.upper_four().lookup16(second_upper);
             control |= (first & control_bits).nonzero_mask() << i;
             begin |= (first & second).sign_mask() << i;
             high |= b0.sign_mask() << i;
+            above |= (b0 | b1 | b2).sign_mask() << i;
         }
         control &= ~high & inside;
         high &= inside;
-        out.classes[classes] = {unit, control, high};
+        out.classes[classes] = {uint32_t(unit), control, high};
         classes += (control | high) != 0;
-        const bool here = ascii[next].unit == unit;
-        begin = (begin & whole & joining) | (here ? ascii[next].mask : 0);
-        next += here;
-        units[joined] = {unit, begin};
-        joined += begin != 0;
-        unit++;
+        begin &= above & whole & joining;
+        more |= begin != 0;
+        begins.masks[unit] = begin | (begins.masks[unit] & ~above);
     };
-    size_t at = from;
-    for (; at + UNIT <= to && at + UNIT + WINDOW - 1 <= readable; at += UNIT) scan(data + at, ~uint64_t(0), ~uint64_t(0));
-    for (; at < to; at += UNIT) {
-        const PaddedUnit padded(data, size, readable, at);
-        scan(padded.bytes, padded.inside, padded.windows);
+    const auto look = [&](size_t unit) {
+        const size_t at = unit * UNIT;
+        if (at + UNIT <= size && at + UNIT + WINDOW - 1 <= readable) {
+            scan(unit, data + at, ~uint64_t(0), ~uint64_t(0));
+        } else {
+            const PaddedUnit padded(data, size, readable, at);
+            scan(unit, padded.bytes, padded.inside, padded.windows);
+        }
+    };
+    // A unit's last windows end in what follows it.
+    const auto reached = [&](size_t end) { return end + 1 < readable ? (data[end] | data[end + 1]) & 0x80 : end < readable && data[end] & 0x80; };
+    size_t next = 0;  // the first unit that is not looked at yet
+    for (uint32_t i = 0; i < count; i++) {
+        const size_t unit = unclean[i];
+        if (unit > next && reached(unit * UNIT)) look(unit - 1);
+        look(unit);
+        next = unit + 1;
     }
+    const size_t units = (size + UNIT - 1) / UNIT;
+    if (next < units && reached(size)) look(units - 1);
     out.class_units = classes;
-    return joined;
+    if (!more) return;
+    begins.count = 0;
+    for (size_t unit = 0; unit < units; unit++) begins.add(unit, begins.masks[unit]);
 }
 
-template <class Block, class Tables, bool CLASSES>
+template <class Block, class Tables, bool AGAIN>
 inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
     const Tables tables(table);
-    CandidateUnit units[TILE_UNITS + 1];
-    uint32_t total = 0, unit = 0;
-    out.class_units = 0;
-    for (size_t from = 0; from < size; from += STRETCH) {
-        const size_t to = size - from < STRETCH ? size : from + STRETCH;
-        Block control = Block::splat(0), high = control;
-        uint32_t count = total;
-        size_t at = from;
-        for (; at + UNIT <= to && at + UNIT + WINDOW - 1 <= readable; at += UNIT, unit++) {
-            const uint64_t candidates = tables.template candidates<CLASSES>(data + at, control, high);
-            units[count] = {unit, candidates};
-            count += candidates != 0;
+    Begins begins;
+    uint8_t unclean[TILE_UNITS + 1];
+    uint32_t unclean_count = 0;
+    size_t unit = 0;
+    const auto scan = [&](const uint8_t* p, uint64_t windows) {
+        uint64_t begin;
+        const bool again = tables.template candidates<AGAIN>(p, begin);
+        begins.add(unit, begin & windows);
+        if (AGAIN) {
+            unclean[unclean_count] = uint8_t(unit);
+            unclean_count += again;
         }
-        for (; at < to; at += UNIT, unit++) {
-            const PaddedUnit padded(data, size, readable, at);
-            const uint64_t candidates = tables.template candidates<CLASSES>(padded.bytes, control, high) & padded.windows;
-            units[count] = {unit, candidates};
-            count += candidates != 0;
-        }
-        // The last windows of the stretch end behind it.
-        uint32_t ahead = 0;
-        if (to + WINDOW - 1 <= readable)
-            std::memcpy(&ahead, data + to - 1, sizeof ahead);
-        else
-            for (size_t i = to; i < readable; i++) ahead |= uint32_t(data[i]) << 8;
-        const bool above = high.sign_mask() || ahead & 0x80808000;
-        if ((above && wanted) || (CLASSES && control.nonzero_mask()))
-            count = total + scan_high<Block>(table, data, size, readable, from, to, above && wanted & WANT_HIGH_WINDOWS, units + total, count - total, out);
-        total = count;
+    };
+    size_t at = 0;
+    for (; at + UNIT <= size && at + UNIT + WINDOW - 1 <= readable; at += UNIT, unit++) scan(data + at, ~uint64_t(0));
+    for (; at < size; at += UNIT, unit++) {
+        const PaddedUnit padded(data, size, readable, at);
+        scan(padded.bytes, padded.windows);
     }
-    if (!CLASSES) out.class_units = 0;
-    out.candidate_count = filter(table, data, units, total, out.candidates);
+    out.class_units = 0;
+    if (AGAIN && (unclean_count || readable > size)) scan_again<Block>(table, data, size, readable, wanted, unclean, unclean_count, begins, out);
+    if (!(wanted & WANT_CLASSES)) out.class_units = 0;
+    filter(table, data, begins, out);
 }
 
 template <class Block, class Tables = NibbleTables<Block>>
 inline void scan(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
-    if (wanted & WANT_CLASSES)
+    if (wanted)
         scan_tile<Block, Tables, true>(table, data, size, readable, wanted, out);
     else
         scan_tile<Block, Tables, false>(table, data, size, readable, wanted, out);

@@ -6,15 +6,9 @@
 namespace overread {
 
 void scan_scalar(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
-    uint32_t nc = 0, nk = 0;
-    bool above = false;
+    uint32_t nc = 0, nk = 0, np = 0;
+    const bool windows = wanted & WANT_HIGH_WINDOWS;
     for (size_t at = 0; at < size; at += UNIT) {
-        if (at % STRETCH == 0) {
-            above = false;
-            const size_t to = (at + STRETCH < size ? at + STRETCH : size) + WINDOW - 1;
-            for (size_t i = at; i < to && i < readable; i++) above |= data[i] >= 0x80;
-            above &= (wanted & WANT_HIGH_WINDOWS) != 0;
-        }
         const uint32_t unit = uint32_t(at / UNIT);
         const size_t end = at + UNIT < size ? at + UNIT : size;
         uint64_t k = 0, h = 0;
@@ -25,18 +19,20 @@ void scan_scalar(const FingerprintTable& t, const uint8_t* data, size_t size, si
             if ((a < 0x20 && !text_control) || a == 0x7f) k |= bit;
             if (a >= 0x80) h |= bit;
             if (i + WINDOW > readable) continue;
-            const uint8_t b = data[i + 1], c = data[i + 2];
-            const bool ascii = (a | b | c) < 0x80 && (t.low[0][a & 15] & t.upper[0][a >> 3] & t.low[1][b & 15] & t.upper[1][b >> 3] & t.low[2][c & 15] &
-                                                      t.upper[2][c >> 3] & t.joint[(b ^ c) & 15]);
-            const bool high = above && (t.first_low[a & 15] & t.first_upper[a >> 3 & 15] & t.second_low[b & 15] & t.second_upper[b >> 3 & 15] & HIGH);
+            const uint8_t b = data[i + 1];
             uint32_t four;
             std::memcpy(&four, data + i, sizeof four);
-            if ((ascii || high) && t.has(four)) out.candidates[nc++] = uint16_t(i);
+            const bool ascii = FingerprintTable::begins_with_ascii(four);
+            const bool high = windows && (t.first_low[a & 15] & t.first_upper[a >> 3 & 15] & t.second_low[b & 15] & t.second_upper[b >> 3 & 15] & HIGH);
+            if (ascii ? !t.allows(four) : !high) continue;
+            np++;
+            if (t.has(four)) out.candidates[nc++] = uint16_t(i);
         }
         if ((k | h) && wanted & WANT_CLASSES) out.classes[nk++] = {unit, k, h};
     }
     out.candidate_count = nc;
     out.class_units = nk;
+    out.past_tables = np;
 }
 
 size_t json_scalar(const uint8_t* data, size_t size, JsonState& s) {

@@ -414,7 +414,14 @@ void choose_fingerprints(Ruleset& r) {
             table.joint[x] |= bit(JOINT);
         }
     for (const Anchor& a : r.anchors)
-        if (a.bucket == HIGH_BUCKET) {
+        if (a.bucket != HIGH_BUCKET) {
+            for_each_start(a, a.window, [&](const uint8_t(&bytes)[TABLE_BYTES]) {
+                const uint8_t bit = uint8_t(1u << a.bucket);
+                for (size_t j = 0; j < TABLE_BYTES; j++) table.bytes[j][bytes[j]] |= bit;
+                table.pairs[FingerprintTable::pair(bytes[1], bytes[2])] |= bit;
+                table.triples[FingerprintTable::triple(bytes[0], bytes[1], bytes[2])] |= bit;
+            });
+        } else {
             r.high_windows |= r.rules[a.rule].where;
             for_each_byte(a, a.window, [&](uint8_t b) {
                 table.first_low[b & 15] |= HIGH;

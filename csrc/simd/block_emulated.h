@@ -79,6 +79,13 @@ struct EmulatedBlock {
         for (size_t i = 0; i < W; i++) r.b[i] = table.b[b[i]];
         return r;
     }
+    // The sign of each byte that may be no ASCII text: of all but printable characters and the line's own, which are ends[lower four bits].
+    // One is added so that DEL counts as negative, too.
+    EmulatedBlock unclean(const EmulatedBlock& ends) const {
+        EmulatedBlock r = ascii_lookup16(ends);
+        for (size_t i = 0; i < W; i++) r.b[i] = int8_t(uint8_t(b[i] + 1)) < 0x21 && r.b[i] != b[i] ? 0x80 : 0;
+        return r;
+    }
     uint64_t nonzero_mask() const {
         uint64_t m = 0;
         for (size_t i = 0; i < W; i++) m |= uint64_t(b[i] != 0) << i;

@@ -72,12 +72,22 @@ def launch(folder: Path, settings: dict[str, object], *, library: Path | None = 
 
 @contextmanager
 def running_envoy(
-    folder: Path, origin: str, filter_config: str, routes: list[tuple[str, str]], *, accept_http_10: bool = False, concurrency: int = 1
+    folder: Path,
+    origin: str,
+    filter_config: str,
+    routes: list[tuple[str, str]],
+    *,
+    accept_http_10: bool = False,
+    concurrency: int = 1,
+    buffer_limit: int | None = None,
 ) -> Iterator[Envoy]:
     port, tls_port, admin_port = free_ports(3)
     settings: dict[str, Any] = proxy.bootstrap(proxy.parse_upstream(origin), port=port, admin_port=admin_port, filter_config=filter_config, routes=routes)
     if accept_http_10:
         manager_of(settings)["http_protocol_options"]["accept_http_10"] = True
+    if buffer_limit is not None:  # of what is read from the upstream at once, and of what a response may have buffered
+        for part in (settings["static_resources"]["listeners"][0], settings["static_resources"]["clusters"][0]):
+            part["per_connection_buffer_limit_bytes"] = buffer_limit
     processes.make_certificate(folder)
     settings["static_resources"]["listeners"].append(over_tls(settings["static_resources"]["listeners"][0], folder, tls_port))
     envoy = Envoy(folder, port, tls_port, admin_port, launch(folder, settings, concurrency=concurrency))

