@@ -27,7 +27,10 @@ import overread
 
 URLSAFE = string.ascii_letters + string.digits + "-_"
 HEX = "0123456789abcdef"
-WORDS = "the of and to in is it you that he was for on are with as his they be at one have this from or had by hot word but what some we can".split()
+_WORD_LIST = """
+the of and to in is it you that he was for on are with as his they be at one have this from or had by hot word but what some we can
+"""
+WORDS = _WORD_LIST.split()
 Headers = list[tuple[str, str]]
 
 
@@ -180,7 +183,8 @@ class Site:
     def links(self, user: User) -> tuple[str, str, bytes, Reply]:
         if not self.invites or self.rng.random() < 0.3:
             self.invites.append(self.token(40))
-            return "POST", "/invite", b"", Reply(json.dumps({"invite": self.invites[-1], "url": f"/join?token={self.invites[-1]}"}), content_type="application/json")
+            made = json.dumps({"invite": self.invites[-1], "url": f"/join?token={self.invites[-1]}"})
+            return "POST", "/invite", b"", Reply(made, content_type="application/json")
         invite = self.rng.choice(self.invites[-100:])
         hidden = f"<form action=/reset><input type=hidden name=reset_token value={invite}></form>"
         return "GET", f"/join?token={invite}", b"", Reply(self.html(user, hidden))

@@ -68,7 +68,8 @@ def gather(names: Sequence[str], each: int, seed: int) -> tuple[list[tuple[Windo
             def canary(owner: str) -> str:
                 return replay.canaries.canary(owner, unix_ms=NOW)
 
-            clients = [threading.Thread(target=people.visit, args=(port, visitors, seed * 1000 + i, 150, stop, exchanges, canary), daemon=True) for i in range(20)]
+            with_canaries = (150, stop, exchanges, canary)
+            clients = [threading.Thread(target=people.visit, args=(port, visitors, seed * 1000 + i, *with_canaries), daemon=True) for i in range(20)]
             for c in clients:
                 c.start()
             cuts: list[Window] = []
@@ -81,7 +82,8 @@ def gather(names: Sequence[str], each: int, seed: int) -> tuple[list[tuple[Windo
                 c.join(10)
         site.shutdown()
         replay.take(exchanges)
-        issued = {v for x in exchanges for n, f in x.response if n.lower() == "set-cookie" for v in [f.partition(";")[0].partition("=")[2].encode()] if len(v) >= 16}
+        cookies = [f.partition(";")[0].partition("=")[2].encode() for x in exchanges for n, f in x.response if n.lower() == "set-cookie"]
+        issued = {v for v in cookies if len(v) >= 16}
         out += [(w, [s for s in issued if s in w.data]) for w in cuts]
         print(f"{name}: {len(cuts)} windows, {len(exchanges)} exchanges", file=sys.stderr)
     return out, replay
@@ -101,7 +103,7 @@ def measure(windows: Sequence[tuple[Window, list[bytes]]], replay: Replay, bases
     for w, issued in windows:
         base = rng.choice(bases)
         _, body = splice(base.data, w.data, rng)
-        verdicts = {n: s.scan(body, base.content_type, owner=None if n == "structure" else READER, unix_ms=NOW if n != "structure" else None) for n, s in contenders.items()}
+        verdicts = {n: s.scan(body, base.content_type, owner=READER, unix_ms=NOW) for n, s in contenders.items()}
         foreign = {n: max((t.bits for t in v.terms if t.group == "foreign"), default=0.0) for n, v in verdicts.items()}
         signs = {
             "structure": verdicts["structure"].bits > 0,
@@ -123,12 +125,13 @@ def measure(windows: Sequence[tuple[Window, list[bytes]]], replay: Replay, bases
     total = [sum(r[i] for r in whole.values()) for i in (0, 1)]
     lines += [f"| {k} | {n} | {wilson(found, n)} |" for k, (n, found) in sorted(whole.items())]
     lines.append(f"| all | {total[0]} | {wilson(total[1], total[0])} |")
-    lines += ["", "| windows | n | structure | registry | canaries | any sign | 0.9 × ceiling | 22 bits, structure | 22 bits, all |", "|---" * 9 + "|"]
+    lines += ["", "| windows | n | structure | registry | canaries | any sign | 0.9 of the ceiling | 22 bits, structure | 22 bits, all |", "|---" * 9 + "|"]
     for key, row in sorted(any_sign.items()):
         n = row["n"]
         ceiling = next((f"{90 * c:.0f}" for s, c in CEILING.items() if key.endswith(f" {s}")), "")
         share = [f"{100 * row[c] / n:.0f}" for c in ("structure", "registry", "canaries", "all")]
-        lines.append(f"| {key} | {n} | " + " | ".join(share) + f" | {ceiling} | {100 * strong[key]['structure'] / n:.0f} | {100 * strong[key]['all'] / n:.0f} |")
+        at_22 = [f"{100 * strong[key][c] / n:.0f}" for c in ("structure", "all")]
+        lines.append(f"| {key} | {n} | {' | '.join((*share, ceiling, *at_22))} |")
     return "\n".join(lines)
 
 

@@ -435,7 +435,7 @@ typedef struct ovr_registry_options {
 typedef struct ovr_registry_state {
     size_t struct_size;
     uint64_t slots;            /* windows that the table holds at most */
-    uint64_t live;             /* of them in use, by windows and owners; reads the whole table to tell */
+    uint64_t live;             /* of them in use, by windows and owners; of more than 12 MiB an estimate from a part of the table */
     uint64_t stored;           /* windows ever stored */
     uint64_t observed;         /* values that were observed */
     uint64_t weak;             /* that were left out: under 64 bits of entropy, or too long */

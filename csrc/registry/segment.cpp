@@ -47,8 +47,8 @@ bool Segment::map(const char* path, size_t size, std::string& why) {
             // Two that come at once make the same size.
             if (posix_fallocate(file.fd, 0, off_t(size)) != 0) return refuse("no room for " + std::to_string(size) + " bytes");
         } else if (size_t(s.st_size) != size) {
-            return refuse("it has " + std::to_string(s.st_size) + " bytes, and " + std::to_string(size) +
-                          " are asked for: give all that share it the same `memory`, or remove the file");
+            return refuse("it has " + std::to_string(s.st_size) + " bytes, and this `memory` takes " + std::to_string(size) +
+                          ": give all that share it the same, or remove the file");
         }
     }
     void* memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, path ? MAP_SHARED : MAP_SHARED | MAP_ANONYMOUS, file.fd, 0);

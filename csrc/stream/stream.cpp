@@ -149,7 +149,8 @@ void Stream::scan_foreign(const ovr_header& field, ovr_part part) {
 void Stream::add_foreign(const ForeignPlace& place, ovr_part part, const ovr_bytes* name) {
     if (ignores(builtin(foreign_rule(place.level)))) return;
     constexpr uint64_t BESIDE = SECRET_WINDOW;
-    if (foreign_place_.level != ForeignLevel::none && place.start <= foreign_place_.end + BESIDE) {
+    const bool same_run = place.from == foreign_place_.from || place.start <= foreign_place_.end + BESIDE;
+    if (foreign_place_.level != ForeignLevel::none && same_run) {
         foreign_place_.end = std::max(foreign_place_.end, place.end);
         foreign_place_.level = std::max(foreign_place_.level, place.level);
     } else {

@@ -265,7 +265,8 @@ def test_any_47_bytes_of_a_value_are_found(size: int) -> None:
             pieces += 1
             verdict = site.scanner.scan(page_with(value[at : at + 47]), "text/html", owner="bob", unix_ms=NOW)
             missed += not verdict.findings
-    assert pieces and missed == 0
+    assert pieces
+    assert missed == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -425,7 +426,8 @@ def test_export_and_import_carry_what_is_known() -> None:
     one, other = Site(key=key), Site(key=key)
     one.login("alice", token(1))
     records = one.registry.export_changed(unix_ms=NOW)
-    assert records and len(records) % 24 == 0
+    assert records
+    assert len(records) % 24 == 0
     assert one.registry.export_changed(unix_ms=NOW) == b""
     other.registry.import_changed(records, unix_ms=NOW)
     assert other.bits(page_with(token(1)), "bob") == 30
@@ -444,7 +446,7 @@ def test_bad_options_say_what_is_wrong(tmp_path: object) -> None:
         overread.SecretRegistry(memory=1000)
     with pytest.raises(ValueError, match="16 bytes"):
         overread.SecretRegistry(key=b"short")
-    with pytest.raises(overread.ConfigError, match="needs options.key"):
+    with pytest.raises(overread.ConfigError, match=r"needs options\.key"):
         overread.SecretRegistry(segment="/nonexistent/x")
     with pytest.raises(overread.ConfigError, match="No such file"):
         overread.SecretRegistry(segment="/nonexistent/x", key=b"k" * 16)
