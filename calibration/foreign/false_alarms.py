@@ -22,9 +22,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import overread
 
+from .. import page
+
+DOCS = Path(__file__).resolve().parents[2] / "docs/foreign-secrets.md"
 URLSAFE = string.ascii_letters + string.digits + "-_"
 HEX = "0123456789abcdef"
 _WORD_LIST = """
@@ -272,17 +276,20 @@ def main() -> int:
     parser.add_argument("--responses", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--draw", action="store_true", help="also put the table into docs/foreign-secrets.md")
     args = parser.parse_args()
     started = time.monotonic()
     site = Site(args.seed, args.users)
     for _ in range(args.responses):
         site.step()
     alarms, weak = sum(site.alarms.values()), sum(site.weak.values())
-    print("| kind of response | n | 22 bits or more | 14 to 22 |\n|---|---|---|---|")
-    for _, name, _ in site.ways:
-        print(f"| {name} | {site.seen[name]:,} | {site.alarms[name]} | {site.weak[name]} |")
+    lines = ["| kind of response | n | 22 bits or more | 14 to 22 |", "|---|---|---|---|"]
+    lines += [f"| {name} | {site.seen[name]:,} | {site.alarms[name]} | {site.weak[name]} |" for _, name, _ in site.ways]
     bound = 3 / args.responses if not alarms else (alarms + 2 * math.sqrt(alarms) + 2) / args.responses
-    print(f"\n{alarms} false alarms and {weak} weak ones in {args.responses:,} responses: at most {bound:.1e} with 95 % confidence, under the model")
+    lines += ["", f"{alarms} false alarms and {weak} weak ones in {args.responses:,} responses: at most {bound:.1e} with 95 % confidence, under the model"]
+    print("\n".join(lines))
+    if args.draw:
+        page.put("false alarms table", "\n".join(lines), DOCS)
     metrics = site.registry.metrics(unix_ms=site.now)
     print(", ".join(f"{k} {v:,}" for k, v in metrics.items()), f"{time.monotonic() - started:.0f} s", file=sys.stderr)
     return alarms > 0

@@ -28,6 +28,7 @@ from ..leaks.windows import Window, cut
 
 LIVE = 100_000  # other sessions
 CEILING = {"nginx": 0.75, "squid": 0.89, "apache2": 0.88}  # any sign in C strings of 64 B or more, measured on the same servers
+DOCS = Path(__file__).resolve().parents[2] / "docs/foreign-secrets.md"
 PIECES = (16, 24, 32, 40, 47)  # bytes
 NOW = 1_700_000_000_000
 READER = "reader"
@@ -179,7 +180,7 @@ def main() -> int:
     text = measure(windows, replay, base_bodies(args.cache, args.seed), args.seed) + "\n\n" + pieces(args.seed)
     print(text)
     if args.draw:
-        page.put("foreign recall table", text)
+        page.put("foreign recall table", text, DOCS)
     return 0
 
 
