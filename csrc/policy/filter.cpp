@@ -54,7 +54,9 @@ bool Filter::is_published() {
     ForeignScan* foreign = stream_.foreign();
     if (asked_published_ || !foreign || !place_ || !foreign->issued()) return published_;
     asked_published_ = true;
-    return foreign->registry().shown_to(*foreign->issued(), place_, foreign->owner(), foreign->now());
+    const bool published = foreign->registry().shown_to(*foreign->issued(), place_, foreign->owner(), foreign->now());
+    if (published) foreign->expose();
+    return published;
 }
 
 void Filter::head(const ovr_response& response, ovr_action* action) {

@@ -51,9 +51,12 @@ void ForeignScan::keep(const uint8_t* data, size_t size) {
 
 void ForeignScan::conclude(bool listed) {
     for (size_t i = 0; i < canary_count_; i++) registry_->burn(canaries_[i], now_);
-    for (size_t i = 0; listed && i < listed_count_; i++) registry_->expose(listed_[i], now_);
     canary_count_ = 0;
-    listed_count_ = 0;
+    if (listed) expose();
+}
+
+void ForeignScan::expose() {
+    for (size_t i = 0; i < listed_count_; i++) registry_->expose(listed_[i], now_);
 }
 
 }  // namespace overread

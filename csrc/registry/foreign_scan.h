@@ -43,11 +43,13 @@ class ForeignScan {
     // The first bytes of a reply that may issue tokens.
     void keep(const uint8_t* data, size_t size);
     std::string_view kept() const { return {reinterpret_cast<const char*>(kept_), kept_size_}; }
-    // One of the windows found so far that servers issued.
+    // What was found so far of what servers issued is known to the page's readers: it is no secret any more.
+    void expose();
+    // One of its windows.
     const Fingerprint* issued() const { return listed_count_ ? listed_ : nullptr; }
     uint64_t pending(uint64_t end) const { return runs_.pending(end); }
     // The response is over: its canaries are burnt. listed: it is a page of many owners' secrets that nothing of memory shows in, so a
-    // list that is meant to be there: they are no secrets any more.
+    // list that is meant to be there, and they are exposed.
     void conclude(bool listed);
     Registry& registry() const { return *registry_; }
     const Owner& owner() const { return owner_; }

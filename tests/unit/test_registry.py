@@ -28,8 +28,8 @@ def token(seed: int, size: int = 43, alphabet: str = URLSAFE) -> str:
 class Site:
     """A registry, and what its clients do."""
 
-    def __init__(self, **options: object) -> None:
-        self.registry = overread.SecretRegistry(memory=1 << 20, **options)  # type: ignore[arg-type]
+    def __init__(self, memory: int = 1 << 20, **options: object) -> None:
+        self.registry = overread.SecretRegistry(memory=memory, **options)  # type: ignore[arg-type]
         self.scanner = overread.Scanner(registry=self.registry)
 
     def login(self, owner: str, session: str, attributes: str = "; Path=/; HttpOnly", name: str = "session", now: int = NOW) -> None:
@@ -322,7 +322,7 @@ def test_invented_values_cannot_push_out_issued_ones() -> None:
 
 
 def test_an_owner_has_a_quota_of_values_that_only_it_sent() -> None:
-    site = Site()
+    site = Site(memory=32 << 20)  # so large that no two values want the same place
     for second in range(2):
         for i in range(40):
             site.visit("mallory", f"c{i}={token(i)}", NOW + second * 1000)
@@ -331,7 +331,41 @@ def test_an_owner_has_a_quota_of_values_that_only_it_sent() -> None:
     assert site.registry.metrics(unix_ms=NOW)["quota"] > 0
 
 
-def test_published_in_one_place_it_blocks_at_most_two() -> None:
+def test_who_sends_anothers_token_on_purpose_gets_nobody_blocked() -> None:
+    site = Site()
+    site.login("victim", token(1))
+    for name in ("mallory", None):
+        site.visit(name, f"session={token(1)}; other={token(2)}")
+    assert site.bits(page_with(token(1)), "victim") == 0
+    assert site.bits(page_with(token(2)), "victim") <= 12
+
+
+def test_who_registers_a_public_string_gets_nobody_blocked() -> None:
+    site = Site()
+    asset = token(3, 40, HEX)
+    site.visit("mallory", f"session={asset}", NOW)
+    site.visit("mallory", f"session={asset}", NOW + 1000)
+    everything = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nCookie: session=" + asset.encode() + b"\r\n\r\n\0\0\0\0\x01\x02" + page_with(asset)
+    assert site.bits(PAGE * 4 + everything, "bob", NOW + 2000) < 22
+
+
+@pytest.mark.parametrize("how", ["plain", "percent", "HTML decimal", "JSON", "upload", "JSON body"])
+def test_who_publishes_its_own_session_gets_nobody_blocked(how: str) -> None:
+    site = Site()
+    value = token(1, 43, string.ascii_letters + string.digits + "+/")
+    site.login("mallory", value)
+    if how == "upload":
+        part = f'--x\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\nmy notes {value}\r\n--x--\r\n'
+        site.registry.observe_request("mallory", {"Content-Type": "multipart/form-data; boundary=x"}, part.encode(), unix_ms=NOW)
+    elif how == "JSON body":
+        site.registry.observe_request("mallory", {"Content-Type": "application/json"}, json.dumps({"text": f"see {value}"}).encode(), unix_ms=NOW)
+    else:
+        shown = value if how == "plain" else ESCAPES[how](value)
+        site.registry.observe_request("mallory", {}, f"comment=see {shown} !".encode(), unix_ms=NOW)
+    assert site.bits(page_with(value), "bob") == 12
+
+
+def test_published_in_one_place_it_blocks_at_most_two_there_and_nobody_elsewhere() -> None:
     site = Site()
     site.login("mallory", token(1))
     policy = overread.Policy("enforce")
@@ -343,6 +377,7 @@ def test_published_in_one_place_it_blocks_at_most_two() -> None:
         f.end()
         done.append(f.verb)
     assert done == ["block", "block", "pass", "pass", "pass", "pass"]
+    assert site.bits(page_with(token(1)), "another") == 12
 
 
 def test_a_filter_observes_by_itself() -> None:
