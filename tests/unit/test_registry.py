@@ -1,12 +1,14 @@
 """Whose bytes these are: docs/foreign-secrets.md. Tokens and times are chosen, so that every run is the same."""
 
 import base64
+import hashlib
 import html
 import json
 import random
 import string
 import urllib.parse
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -476,7 +478,28 @@ def test_export_and_import_carry_what_is_known() -> None:
         other.registry.import_changed(records[:-1])
 
 
-def test_bad_options_say_what_is_wrong(tmp_path: object) -> None:
+def test_a_segment_holds_neither_values_nor_their_plain_digests(tmp_path: Path) -> None:
+    path = tmp_path / "segment"
+    site = Site(segment=path, key=b"0123456789abcdef")
+    values = [token(i) for i in range(50)] + [token(i, 32, HEX) for i in range(50, 100)]
+    for i, value in enumerate(values):
+        site.login(f"owner{i}", value)
+        site.visit(f"owner{i}", f"session={value}", NOW + 1000)
+    held = path.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert site.registry.metrics(unix_ms=NOW)["stored"] > 200
+    assert b"0123456789abcdef" not in held
+    for value in values:
+        size = 12 if value not in values[50:] else 16
+        assert not any(value[i : i + size].encode() in held for i in range(len(value) - size + 1))
+        for windows in (value, value[:16], value[-16:]):
+            for name in ("md5", "sha1", "sha256", "blake2b"):
+                digest = hashlib.new(name, windows.encode())
+                assert digest.digest()[:8] not in held
+                assert digest.hexdigest()[:16].encode() not in held
+
+
+def test_bad_options_say_what_is_wrong() -> None:
     with pytest.raises(overread.ConfigError, match="memory"):
         overread.SecretRegistry(memory=1000)
     with pytest.raises(ValueError, match="16 bytes"):
