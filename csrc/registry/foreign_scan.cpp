@@ -15,6 +15,7 @@ void ForeignScan::reset(const Owner& owner, const ovr_request* request, const ov
     waiting_count_ = 0;
     own_count_ = 0;
     kept_size_ = 0;
+    posted_ = request && same_name(view_of(request->method), "post");
     own_canary_[0] = 0;
     if (canary.size == CANARY_SIZE) std::memcpy(own_canary_, canary.data, CANARY_SIZE);
     if (!request) return;

@@ -42,6 +42,8 @@ class ForeignScan {
     const ForeignSign& sign() const { return sign_; }
     // The first bytes of a reply that may issue tokens.
     void keep(const uint8_t* data, size_t size);
+    // Whether the request may have asked for them.
+    bool posted() const { return posted_; }
     std::string_view kept() const { return {reinterpret_cast<const char*>(kept_), kept_size_}; }
     // What was found so far of what servers issued is known to the page's readers: it is no secret any more.
     void expose();
@@ -74,7 +76,7 @@ class ForeignScan {
     Registry* registry_;
     Owner owner_;
     uint32_t now_ = 0;
-    bool body_ = true;
+    bool body_ = true, posted_ = false;
     TokenRuns runs_;
     ForeignSign sign_;
     uint32_t owners_[3];

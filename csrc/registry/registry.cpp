@@ -78,8 +78,9 @@ Owner Registry::owner_named(std::string_view name, uint32_t now) const {
     return owner;
 }
 
-// The secret that stands for a client where nobody says who it is: its session, else what it authorizes itself with.
-std::string_view Registry::strongest(const ovr_header* headers, size_t count) const {
+// The secret that stands for a client where nobody says who it is: its session, else what it authorizes itself with. Other cookies stand
+// for nobody: consent and settings are the same for many.
+std::string_view Registry::strongest(const ovr_header* headers, size_t count, bool* session) const {
     std::string_view best;
     int rank = 0;
     auto offer = [&](std::string_view value, int r) {
@@ -88,18 +89,25 @@ std::string_view Registry::strongest(const ovr_header* headers, size_t count) co
     for (size_t i = 0; i < count; i++) {
         const std::string_view name = view_of(headers[i].name), value = view_of(headers[i].value);
         if (same_name(name, "cookie"))
-            cookie_values(names_, value, [&](const SensitiveValue& v) { offer(v.text, v.kind == NameKind::session ? 4 : 1); });
+            cookie_values(names_, value, [&](const SensitiveValue& v) {
+                if (v.kind == NameKind::session) offer(v.text, 3);
+            });
         else if (same_name(name, "authorization"))
-            offer(credential(value), 3);
+            offer(credential(value), 2);
         else if (names_.header(name) != NameKind::none)
-            offer(value, 2);
+            offer(value, 1);
     }
+    *session = rank == 3;
     return best;
 }
 
-Owner Registry::owner_of(std::string_view owner, const ovr_request* request, uint32_t now) const {
-    if (owner.empty() && request) owner = strongest(request->headers, request->header_count);
-    return owner.empty() ? Owner() : owner_named(owner, now);
+Owner Registry::owner_of(std::string_view name, const ovr_request* request, uint32_t now) const {
+    bool session = true;
+    if (name.empty() && request) name = strongest(request->headers, request->header_count, &session);
+    if (name.empty()) return Owner();
+    Owner owner = owner_named(name, now);
+    owner.session = session;
+    return owner;
 }
 
 // Puts an entry for an owner's name, or tells that it was seen. What only clients sent is on probation, as their values are.
@@ -313,15 +321,22 @@ void Registry::observe_request(std::string_view name, const ovr_request& request
         form_pairs(body, pair);
 }
 
+// Who had no session has the one that is issued now. What else it named itself by may be many clients': the password of a whole site, an
+// application's key.
+void Registry::own(Owner& owner, bool session, std::string_view issued, uint32_t now) const {
+    if (owner.session || !session || issued.size() < SECRET_WINDOW) return;
+    owner = owner_named(issued, now);
+    owner.session = true;
+}
+
 void Registry::observe_set_cookie(Owner& owner, std::string_view field, uint32_t now) {
     const size_t end = std::min(field.find(';'), field.size());
     const size_t equals = field.find('=');
     if (equals >= end || is_deleted(field)) return;
     const bool http_only = has_attribute(field, "httponly");
     cookie_values(names_, field.substr(0, end), [&](const SensitiveValue& v) {
-        // A cookie that no script may read is a secret whatever its name, but for those against forgery, which pages show.
-        const bool session = v.kind == NameKind::session || (http_only && names_.cookie(field.substr(0, equals)) == NameKind::none);
-        if (!owner && session && v.text.size() >= SECRET_WINDOW) owner = owner_named(v.text, now);
+        const bool session = v.kind == NameKind::session;
+        own(owner, session, v.text, now);
         store(owner, v.text, uint16_t(FLAG_ISSUED | (session ? FLAG_SESSION : 0) | (http_only ? FLAG_HTTP_ONLY : 0)), now);
     });
 }
@@ -330,16 +345,23 @@ void Registry::observe_response(const ovr_response& response, std::string_view b
     Owner owner = owner_of(view_of(response.owner), response.request, now);
     for (size_t i = 0; i < response.header_count; i++)
         if (same_name(view_of(response.headers[i].name), "set-cookie")) observe_set_cookie(owner, view_of(response.headers[i].value), now);
-    observe_tokens(owner, body, now);
+    observe_tokens(owner, body, response.request && same_name(view_of(response.request->method), "post"), now);
 }
 
-void Registry::observe_tokens(Owner owner, std::string_view body, uint32_t now) {
+void Registry::observe_tokens(Owner owner, std::string_view body, bool posted, uint32_t now) {
     const size_t brace = body.find_first_not_of(" \t\r\n");
     if (brace == body.npos || body[brace] != '{') return;
-    // A token reply (RFC 6749, section 5.1) names its tokens at the top; further down stand what a service manages for many.
+    // A token reply (RFC 6749, section 5.1) names its tokens at the top; further down stand what a service manages for many. A public token in
+    // a page's settings is fetched, and comes without a type.
+    bool reply = posted;
+    json_strings(body, [&](std::string_view name, std::string_view, int depth) {
+        reply |= depth == 1 &&
+                 (same_name(name, "token_type") || same_name(name, "tokentype") || same_name(name, "refresh_token") || same_name(name, "refreshtoken"));
+    });
+    if (!reply) return;
     json_strings(body, [&](std::string_view name, std::string_view value, int depth) {
         if (depth != 1 || names_.field(name) != NameKind::session) return;
-        if (!owner && value.size() >= SECRET_WINDOW) owner = owner_named(value, now);
+        own(owner, true, value, now);
         store(owner, value, FLAG_ISSUED | FLAG_SESSION, now);
     });
 }

@@ -26,8 +26,9 @@ constexpr uint32_t REFRESHES = 8;  // times in its life that a value which is se
 struct Owner {
     std::string_view name;  // while its message is observed
     Fingerprint print{0, 0};
-    uint32_t id = 0;     // 0: nobody's
-    Table::Entry entry;  // of its name
+    uint32_t id = 0;       // 0: nobody's
+    bool session = false;  // named by a session, or by who knows its clients: what is issued to it is its own
+    Table::Entry entry;    // of its name
     bool known() const { return entry && entry.meta.flags & FLAG_OWNER; }
     explicit operator bool() const { return id != 0; }
 };
@@ -48,8 +49,8 @@ class Registry {
 
     void observe_request(std::string_view owner, const ovr_request& request, uint32_t now);
     void observe_response(const ovr_response& response, std::string_view body, uint32_t now);
-    // The tokens of a JSON reply, or of its first bytes.
-    void observe_tokens(Owner owner, std::string_view body, uint32_t now);
+    // The tokens of a JSON reply, or of its first bytes; posted: to a request that may have asked for them.
+    void observe_tokens(Owner owner, std::string_view body, bool posted, uint32_t now);
     // The owner of a message; what is empty is taken from the request's secrets.
     Owner owner_of(std::string_view owner, const ovr_request* request, uint32_t now) const;
 
@@ -92,7 +93,7 @@ class Registry {
     };
     SegmentHead& head() const { return segment_.head(); }
     Owner owner_named(std::string_view name, uint32_t now) const;
-    std::string_view strongest(const ovr_header* headers, size_t count) const;
+    std::string_view strongest(const ovr_header* headers, size_t count, bool* session) const;
     template <class F>
     void windows_of(std::string_view text, F&& found) const;
     void store(Owner& owner, std::string_view text, uint16_t flags, uint32_t now);
@@ -101,6 +102,7 @@ class Registry {
     bool keep_owner(const Owner& named, uint32_t id, uint16_t flags, uint32_t now);
     void expose_in(std::string_view text, const Owner& owner, uint32_t now);
     void observe_field(Owner& owner, const ovr_header& field, uint32_t now);
+    void own(Owner& owner, bool session, std::string_view issued, uint32_t now) const;
     void observe_set_cookie(Owner& owner, std::string_view field, uint32_t now);
     void add_poison(const uint8_t key[16], uint32_t now);
 

@@ -55,14 +55,17 @@ bool has_word(const Name& name, const Pattern (&words)[N]) {
 }
 
 constexpr Pattern FORGERY[] = {"csrf", "xsrf", "forgery", "authenticity", "nonce", "state"};
+// What load balancers and settings give to many clients alike, whatever else the name says: Azure's ARRAffinity is HttpOnly.
+constexpr Pattern COMMON[] = {"affinity", "sticky", "route", "backend",  "balanc",    "server",    "consent",
+                              "lang",     "locale", "theme", "tracking", "analytics", "experiment"};
 constexpr Pattern PASSWORDS[] = {"passw", "passphrase", "pwd", "cardnumber", "card_number", "card-number", "cvv", "cvc"},
                   PASSWORD_WORDS[] = {"pin", "otp", "pass"};
-constexpr Pattern SESSIONS[] = {"sess",   "auth",         "jwt",           "login",    "logged_in",   "remember",     "identity", "ticket",
-                                "bearer", "access_token", "refresh_token", "id_token", "accesstoken", "refreshtoken", "idtoken"},
+constexpr Pattern SESSIONS[] = {"sess",   "auth",       "jwt",          "login",         "logged_in", "remember",    "identity",     "ticket",
+                                "bearer", "aspnetcore", "access_token", "refresh_token", "id_token",  "accesstoken", "refreshtoken", "idtoken"},
                   SESSION_WORDS[] = {"sid", "token", "sso", "user"};
 constexpr Pattern CREDENTIAL_FIELDS[] = {"token", "api-key", "apikey", "secret", "session", "csrf", "xsrf"};
-constexpr Pattern TOKENS[] = {"access_token", "refresh_token", "id_token",     "session_token", "auth_token", "accesstoken",
-                              "refreshtoken", "idtoken",       "sessiontoken", "authtoken",     "sessionid",  "session_id"};
+constexpr Pattern TOKENS[] = {"access_token", "refresh_token", "id_token", "session_token", "auth_token",
+                              "accesstoken",  "refreshtoken",  "idtoken",  "sessiontoken",  "authtoken"};
 constexpr Pattern SECRETS[] = {"token", "secret", "key", "session", "credential", "auth", "assertion"};
 
 }  // namespace
@@ -91,7 +94,7 @@ bool SensitiveNames::is_operators(std::string_view name) const {
 NameKind SensitiveNames::cookie(std::string_view cookie) const {
     if (is_operators(cookie)) return NameKind::session;
     const Name name(cookie);
-    if (holds_any(name, FORGERY)) return NameKind::secret;
+    if (holds_any(name, FORGERY) || holds_any(name, COMMON)) return NameKind::secret;
     return holds_any(name, SESSIONS) || has_word(name, SESSION_WORDS) ? NameKind::session : NameKind::none;
 }
 

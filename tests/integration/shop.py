@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import string
 import threading
 from collections.abc import Iterator
@@ -23,8 +23,11 @@ TEXT = "<p>Thank you, your parcel is on its way.</p>\n" * 20
 END = "</body></html>\n"
 
 
+_CHANCE = random.Random(7)
+
+
 def new_session() -> str:
-    return "".join(secrets.choice(LETTERS) for _ in range(32))
+    return "".join(_CHANCE.choices(LETTERS, k=32))
 
 
 class Recorder:

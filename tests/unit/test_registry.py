@@ -90,6 +90,45 @@ def test_what_only_a_client_sent_is_worth_twelve_bits_whatever_stands_beside_it(
     assert site.bits(PAGE * 3 + b"\0\0\0\x01" + page_with(token(1)), "bob") < 22
 
 
+def test_what_balancers_and_settings_give_to_all_accuses_nobody() -> None:
+    site = Site()
+    affinity = token(1, 64, HEX)
+    consent = token(2, 60)
+    for i in range(4):
+        request = overread.Request("GET", "/", {"Cookie": f"cookieconsent={consent}"})
+        fields = [("Set-Cookie", f"ARRAffinity={affinity}; HttpOnly; Secure"), ("Set-Cookie", f"session_affinity={affinity[::-1]}; HttpOnly")]
+        verdict = site.scanner.scan(PAGE, "text/html", headers=fields, request=request, unix_ms=NOW)
+        assert verdict.bits <= 12
+        fields.append(("Set-Cookie", f"sid={token(10 + i)}; HttpOnly"))
+        site.registry.observe_request(None, request.headers, unix_ms=NOW)
+        site.registry.observe_response(None, fields, request=request, unix_ms=NOW)
+    # Nor are those one client who have it alike.
+    later = overread.Request("GET", "/", {"Cookie": f"cookieconsent={consent}; sid={token(10)}"})
+    assert site.bits(page_with(token(11)), None, request=later) == 30
+    assert site.bits(page_with(token(10)), None, request=later) == 0
+
+
+def test_one_password_for_a_whole_site_makes_its_clients_not_one() -> None:
+    site = Site()
+    shared = {"Authorization": "Basic " + base64.b64encode(f"staging:{token(9, 20)}".encode()).decode()}
+    for i in range(2):
+        request = overread.Request("POST", "/login", shared)
+        site.registry.observe_request(None, shared, unix_ms=NOW)
+        site.registry.observe_response(None, {"Set-Cookie": f"sid={token(i)}; HttpOnly"}, request=request, unix_ms=NOW)
+    other = overread.Request("GET", "/", shared | {"Cookie": f"sid={token(1)}"})
+    assert site.bits(page_with(token(0)), None, request=other) == 30
+    assert site.bits(page_with(token(1)), None, request=other) == 0
+
+
+def test_a_public_token_in_a_pages_settings_accuses_nobody() -> None:
+    site = Site()
+    settings = json.dumps({"accessToken": "pk." + token(1, 60), "style": "streets"}).encode()
+    for owner in ("alice", "bob"):
+        request = overread.Request("GET", "/config.json", {"Cookie": f"sid={owner}"})
+        assert site.scanner.scan(settings, "application/json", request=request, owner=owner, unix_ms=NOW).bits <= 12
+        site.registry.observe_response(owner, {"Content-Type": "application/json"}, settings, request=request, unix_ms=NOW)
+
+
 @pytest.mark.parametrize("name", ["XSRF-TOKEN", "csrftoken", "__RequestVerificationToken_csrf"])
 def test_tokens_against_forgery_are_no_sessions(name: str) -> None:
     site = Site()
