@@ -132,11 +132,14 @@ bool Registry::keep_owner(const Owner& named, uint32_t id, uint16_t flags, uint3
 // Counts a new value, and tells whether the owner may have it.
 bool Registry::within_quota(const Owner& owner, bool issued, uint32_t now) {
     const Table::Entry e = table_.find(owner.print, now);
-    if (!e || !(e.meta.flags & FLAG_OWNER) || e.meta.first >= (issued ? ISSUED_QUOTA : CLIENT_QUOTA)) {
+    // Of 24 bits the upper 16 are the minute in which the count began: what was counted a life ago is forgotten by now.
+    const uint32_t minute = now / 60 & 0xffff, began = e.meta.first >> 8, values = e.meta.first & 0xff;
+    const bool over = values == 0 || (minute - began & 0xffff) * 60 > table_.life();
+    if (!e || !(e.meta.flags & FLAG_OWNER) || (!over && values >= (issued ? ISSUED_QUOTA : CLIENT_QUOTA))) {
         count(head().quota);
         return false;
     }
-    table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_CHANGED), m.first + 1, now}; });
+    table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_CHANGED), over ? minute << 8 | 1 : m.first + 1, now}; });
     return true;
 }
 

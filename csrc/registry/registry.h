@@ -17,7 +17,7 @@ enum class ForeignLevel : uint8_t { none, sent, issued, http_only, canary };
 
 constexpr size_t MAX_SECRET = 8192;    // bytes of a value; a longer one is no token
 constexpr size_t MAX_WINDOWS = 48;     // of a value
-constexpr uint32_t CLIENT_QUOTA = 16;  // values an owner that only clients sent
+constexpr uint32_t CLIENT_QUOTA = 16;  // values an owner in a life that only clients sent
 constexpr uint32_t ISSUED_QUOTA = 64;  // and that servers issued: some issue one with every response
 constexpr uint32_t DEFAULT_LIFE = 15 * 60;
 constexpr uint32_t REFRESHES = 8;  // times in its life that a value which is seen all the time is written

@@ -33,7 +33,7 @@ constexpr uint16_t FLAGS_MERGED = FLAG_ISSUED | FLAG_HTTP_ONLY | FLAG_SESSION | 
 
 struct Meta {
     uint16_t flags;
-    uint32_t first, seen;  // seconds, 24 bits; of FLAG_OWNER and FLAG_PLACE `first` is a count's
+    uint32_t first, seen;  // seconds, 24 bits; of FLAG_OWNER and FLAG_PLACE `first` counts
     static Meta of(uint64_t word) { return {uint16_t(word), uint32_t(word >> 16) & 0xffffff, uint32_t(word >> 40)}; }
     uint64_t word() const { return uint64_t(flags) | uint64_t(first & 0xffffff) << 16 | uint64_t(seen & 0xffffff) << 40; }
 };

@@ -372,6 +372,20 @@ def test_an_owner_has_a_quota_of_values_that_only_it_sent() -> None:
     assert site.registry.metrics(unix_ms=NOW)["quota"] > 0
 
 
+def test_a_session_that_changes_with_every_response_is_followed_for_hours() -> None:
+    site = Site(life=300)
+    session = token(0)
+    site.registry.observe_response(None, {"Set-Cookie": f"sid={session}; HttpOnly"}, unix_ms=NOW)
+    for i in range(1, 400):
+        now = NOW + i * 10_000
+        request = overread.Request("GET", "/", {"Cookie": f"sid={session}"})
+        site.registry.observe_request(None, request.headers, unix_ms=now)
+        session = token(i)
+        site.registry.observe_response(None, {"Set-Cookie": f"sid={session}; HttpOnly"}, request=request, unix_ms=now)
+        if i > 100:
+            assert site.bits(page_with(session), "bob", now) == 30, i
+
+
 def test_who_sends_anothers_token_on_purpose_gets_nobody_blocked() -> None:
     site = Site()
     site.login("victim", token(1))
