@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import collections
 import random
+import re
 import string
 import sys
 import tempfile
@@ -27,11 +28,11 @@ from ..leaks.recall import base_bodies, splice, wilson
 from ..leaks.windows import Window, cut
 
 LIVE = 100_000  # other sessions
-CEILING = {"nginx": 0.75, "squid": 0.89, "apache2": 0.88}  # any sign in C strings of 64 B or more, measured on the same servers
 DOCS = Path(__file__).resolve().parents[2] / "docs/foreign-secrets.md"
 PIECES = (16, 24, 32, 40, 47)  # bytes
 NOW = 1_700_000_000_000
 READER = "reader"
+_CANARY = re.compile(rb"oc[0-9a-f]{44}")
 
 
 class Replay:
@@ -112,6 +113,8 @@ def measure(windows: Sequence[tuple[Window, list[bytes]]], replay: Replay, bases
             "canaries": foreign["canaries"] > 0,
         }
         signs["all"] = any(signs.values())
+        # What the window's labels say that it holds, found or not: more than public text.
+        signs["there"] = bool(w.raw_kinds or w.header or w.secrets or issued or _CANARY.search(w.data))
         if issued:
             row = whole[w.stratum]
             row[0] += 1
@@ -126,13 +129,12 @@ def measure(windows: Sequence[tuple[Window, list[bytes]]], replay: Replay, bases
     total = [sum(r[i] for r in whole.values()) for i in (0, 1)]
     lines += [f"| {k} | {n} | {wilson(found, n)} |" for k, (n, found) in sorted(whole.items())]
     lines.append(f"| all | {total[0]} | {wilson(total[1], total[0])} |")
-    lines += ["", "| windows | n | structure | registry | canaries | any sign | 0.9 of the ceiling | 22 bits, structure | 22 bits, all |", "|---" * 9 + "|"]
+    lines += ["", "| windows | n | structure | registry | canaries | any sign | holds a sign | 22 bits, structure | 22 bits, all |", "|---" * 9 + "|"]
     for key, row in sorted(any_sign.items()):
         n = row["n"]
-        ceiling = next((f"{90 * c:.0f}" for s, c in CEILING.items() if key.endswith(f" {s}")), "")
-        share = [f"{100 * row[c] / n:.0f}" for c in ("structure", "registry", "canaries", "all")]
+        share = [f"{100 * row[c] / n:.0f}" for c in ("structure", "registry", "canaries", "all", "there")]
         at_22 = [f"{100 * strong[key][c] / n:.0f}" for c in ("structure", "all")]
-        lines.append(f"| {key} | {n} | {' | '.join((*share, ceiling, *at_22))} |")
+        lines.append(f"| {key} | {n} | {' | '.join((*share, *at_22))} |")
     return "\n".join(lines)
 
 

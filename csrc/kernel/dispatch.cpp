@@ -8,7 +8,7 @@ namespace overread {
 // By bytes' bits 3 to 6: 0 to 3 are the control characters, all but 9 A C D 1A 1B, and 15 holds DEL.
 const uint8_t CONTROL_LOW[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 4, 0, 2, 4, 4, 1, 9};
 const uint8_t CONTROL_UPPER[16] = {1, 3, 1, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8};
-const uint8_t LINE_CONTROLS[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, '\t', '\n', 0xff, 0xff, '\r', 0xff, 0xff};
+const uint8_t TEXT_EXCEPTIONS[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, '\t', '\n', 0xff, 0xff, '\r', 0xff, 0x7f};
 
 // Bits 0 and 1: letters; 2: digits; 3: + - . /; 4: _; 5: %; 6: # & ; and 7: the backslash.
 const uint8_t TOKEN_LOW[16] = {5, 7, 7, 71, 7, 39, 71, 7, 7, 7, 3, 73, 129, 9, 9, 25};

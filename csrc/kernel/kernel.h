@@ -139,8 +139,9 @@ extern const uint8_t TOKEN_LOW[16];
 extern const uint8_t TOKEN_UPPER[16];
 extern const uint8_t ESCAPE_LOW[16];
 extern const uint8_t ESCAPE_UPPER[16];
-// TAB, LF and CR by their lower four bits; a byte that no other has there. The rest of what CONTROL_LOW lets pass is rare.
-extern const uint8_t LINE_CONTROLS[16];
+// By their lower four bits, what bytes above 1F and below it are told apart wrongly by: TAB, LF and CR are text, DEL is none. Elsewhere a
+// byte that none has there. The rest of what CONTROL_LOW lets pass is rare.
+extern const uint8_t TEXT_EXCEPTIONS[16];
 // UTF-8 by the nibbles of two neighbours: Keiser and Lemire, Validating UTF-8 in less than one instruction per byte, 2021.
 extern const uint8_t UTF8_FIRST_HIGH[16];
 extern const uint8_t UTF8_FIRST_LOW[16];

@@ -19,7 +19,7 @@ class NibbleTables {
         : low_{Block::table16(t.low[0]), Block::table16(t.low[1]), Block::table16(t.low[2])},
           upper_{Block::table16(t.upper[0]), Block::table16(t.upper[1]), Block::table16(t.upper[2])},
           joint_(Block::table16(t.joint)),
-          ends_(Block::table16(LINE_CONTROLS)) {}
+          exceptions_(Block::table16(TEXT_EXCEPTIONS)) {}
 
     // Bit i of `begin`: a window of ASCII may begin at p[i]. With AGAIN, returns whether p[0, UNIT) may hold what is no ASCII text,
     // and windows that have a byte above ASCII may be among them: scan_again() takes them out.
@@ -27,11 +27,11 @@ class NibbleTables {
     template <bool AGAIN>
     bool candidates(const uint8_t* p, uint64_t& begin) const {
         uint64_t mask = 0;
-        Block unclean = Block::splat(0);
+        Block text = Block::splat(0x80);
         for (size_t i = 0; i < UNIT; i += Block::width) {
             // One byte of the window after the other: seven tables leave few registers.
             Block b = Block::load(p + i), found = b.ascii_lookup16(low_[0]);
-            if (AGAIN) unclean = unclean | b.unclean(ends_);
+            if (AGAIN) text = text & b.text(exceptions_);
             found = found & b.upper_four().lookup16(upper_[0]);
             b = Block::load(p + i + 1);
             found = found & b.ascii_lookup16(low_[1]);
@@ -43,11 +43,11 @@ class NibbleTables {
             mask |= found.nonzero_mask() << i;
         }
         begin = mask;
-        return AGAIN && unclean.sign_mask();
+        return AGAIN && text.sign_mask() != Block::splat(0x80).sign_mask();
     }
 
   private:
-    Block low_[TABLE_BYTES], upper_[TABLE_BYTES], joint_, ends_;
+    Block low_[TABLE_BYTES], upper_[TABLE_BYTES], joint_, exceptions_;
 };
 
 static_assert(TILE_UNITS <= 256, "a unit's number is a byte");
@@ -168,6 +168,9 @@ template <class Block>
     for (size_t unit = 0; unit < units; unit++) begins.add(unit, begins.masks[unit]);
 }
 
+// Bytes that are asked for ahead: without it the loop waits for the second cache and what is behind it. 256 to 1024 do as well.
+constexpr size_t AHEAD = 512;
+
 template <class Block, class Tables, bool AGAIN>
 inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
     const Tables tables(table);
@@ -185,7 +188,10 @@ inline void scan_tile(const FingerprintTable& table, const uint8_t* data, size_t
         }
     };
     size_t at = 0;
-    for (; at + UNIT <= size && at + UNIT + WINDOW - 1 <= readable; at += UNIT, unit++) scan(data + at, ~uint64_t(0));
+    for (; at + UNIT <= size && at + UNIT + WINDOW - 1 <= readable; at += UNIT, unit++) {
+        __builtin_prefetch(data + (at + AHEAD < size ? at + AHEAD : at));
+        scan(data + at, ~uint64_t(0));
+    }
     for (; at < size; at += UNIT, unit++) {
         const PaddedUnit padded(data, size, readable, at);
         scan(padded.bytes, padded.windows);

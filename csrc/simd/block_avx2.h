@@ -33,11 +33,10 @@ struct Avx2Block {
     // table[lower four bits], and 0 for bytes above ASCII.
     Avx2Block ascii_lookup16(const Avx2Block& table) const { return lookup16(table); }
     Avx2Block lookup16(const Avx2Block& table) const { return {_mm256_shuffle_epi8(table.v, v)}; }
-    // The sign of each byte that may be no ASCII text: of all but printable characters and the line's own, which are ends[lower four bits].
-    // One is added so that DEL counts as negative, too.
-    Avx2Block unclean(const Avx2Block& ends) const {
-        const __m256i low = _mm256_cmpgt_epi8(_mm256_set1_epi8(0x21), _mm256_add_epi8(v, _mm256_set1_epi8(1)));
-        return {_mm256_andnot_si256(_mm256_cmpeq_epi8(_mm256_shuffle_epi8(ends.v, v), v), low)};
+    // The sign of each byte that is ASCII text for certain: above 1F, where it counts as signed, but for what exceptions[lower four bits]
+    // names, which is the other way about.
+    Avx2Block text(const Avx2Block& exceptions) const {
+        return {_mm256_xor_si256(_mm256_cmpgt_epi8(v, _mm256_set1_epi8(0x1f)), _mm256_cmpeq_epi8(_mm256_shuffle_epi8(exceptions.v, v), v))};
     }
     uint64_t nonzero_mask() const { return uint32_t(~_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()))); }
     uint64_t sign_mask() const { return uint32_t(_mm256_movemask_epi8(v)); }

@@ -32,11 +32,10 @@ struct Avx512Block {
     // table[lower four bits], and 0 for bytes above ASCII.
     Avx512Block ascii_lookup16(const Avx512Block& table) const { return lookup16(table); }
     Avx512Block lookup16(const Avx512Block& table) const { return {_mm512_shuffle_epi8(table.v, v)}; }
-    // The sign of each byte that may be no ASCII text: of all but printable characters and the line's own, which are ends[lower four bits].
-    // One is added so that DEL counts as negative, too.
-    Avx512Block unclean(const Avx512Block& ends) const {
-        const __mmask64 low = _mm512_cmplt_epi8_mask(_mm512_add_epi8(v, _mm512_set1_epi8(1)), _mm512_set1_epi8(0x21));
-        return {_mm512_movm_epi8(_mm512_mask_cmpneq_epi8_mask(low, _mm512_shuffle_epi8(ends.v, v), v))};
+    // The sign of each byte that is ASCII text for certain: above 1F, where it counts as signed, but for what exceptions[lower four bits]
+    // names, which is the other way about.
+    Avx512Block text(const Avx512Block& exceptions) const {
+        return {_mm512_movm_epi8(_mm512_cmpgt_epi8_mask(v, _mm512_set1_epi8(0x1f)) ^ _mm512_cmpeq_epi8_mask(_mm512_shuffle_epi8(exceptions.v, v), v))};
     }
     uint64_t nonzero_mask() const { return _mm512_test_epi8_mask(v, v); }
     uint64_t sign_mask() const { return _mm512_movepi8_mask(v); }

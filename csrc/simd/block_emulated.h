@@ -79,11 +79,11 @@ struct EmulatedBlock {
         for (size_t i = 0; i < W; i++) r.b[i] = table.b[b[i]];
         return r;
     }
-    // The sign of each byte that may be no ASCII text: of all but printable characters and the line's own, which are ends[lower four bits].
-    // One is added so that DEL counts as negative, too.
-    EmulatedBlock unclean(const EmulatedBlock& ends) const {
-        EmulatedBlock r = ascii_lookup16(ends);
-        for (size_t i = 0; i < W; i++) r.b[i] = int8_t(uint8_t(b[i] + 1)) < 0x21 && r.b[i] != b[i] ? 0x80 : 0;
+    // The sign of each byte that is ASCII text for certain: above 1F, where it counts as signed, but for what exceptions[lower four bits]
+    // names, which is the other way about.
+    EmulatedBlock text(const EmulatedBlock& exceptions) const {
+        EmulatedBlock r = ascii_lookup16(exceptions);
+        for (size_t i = 0; i < W; i++) r.b[i] = (int8_t(b[i]) > 0x1f) != (r.b[i] == b[i]) ? 0x80 : 0;
         return r;
     }
     uint64_t nonzero_mask() const {

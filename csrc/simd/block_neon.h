@@ -31,11 +31,10 @@ struct NeonBlock {
     // table[lower four bits], and 0 for bytes above ASCII.
     NeonBlock ascii_lookup16(const NeonBlock& table) const { return {vqtbl1q_u8(table.v, vandq_u8(v, vdupq_n_u8(0x8f)))}; }
     NeonBlock lookup16(const NeonBlock& table) const { return {vqtbl1q_u8(table.v, v)}; }
-    // The sign of each byte that may be no ASCII text: of all but printable characters and the line's own, which are ends[lower four bits].
-    // One is added so that DEL counts as negative, too.
-    NeonBlock unclean(const NeonBlock& ends) const {
-        const uint8x16_t low = vcltq_s8(vreinterpretq_s8_u8(vaddq_u8(v, vdupq_n_u8(1))), vdupq_n_s8(0x21));
-        return {vbicq_u8(low, vceqq_u8(ascii_lookup16(ends).v, v))};
+    // The sign of each byte that is ASCII text for certain: above 1F, where it counts as signed, but for what exceptions[lower four bits]
+    // names, which is the other way about.
+    NeonBlock text(const NeonBlock& exceptions) const {
+        return {veorq_u8(vcgtq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8(0x1f)), vceqq_u8(ascii_lookup16(exceptions).v, v))};
     }
     uint64_t nonzero_mask() const { return bits(vtstq_u8(v, v)); }
     uint64_t sign_mask() const { return bits(vreinterpretq_u8_s8(vshrq_n_s8(vreinterpretq_s8_u8(v), 7))); }

@@ -34,11 +34,10 @@ struct Sse42Block {
     // table[lower four bits], and 0 for bytes above ASCII.
     Sse42Block ascii_lookup16(const Sse42Block& table) const { return lookup16(table); }
     Sse42Block lookup16(const Sse42Block& table) const { return {_mm_shuffle_epi8(table.v, v)}; }
-    // The sign of each byte that may be no ASCII text: of all but printable characters and the line's own, which are ends[lower four bits].
-    // One is added so that DEL counts as negative, too.
-    Sse42Block unclean(const Sse42Block& ends) const {
-        const __m128i low = _mm_cmpgt_epi8(_mm_set1_epi8(0x21), _mm_add_epi8(v, _mm_set1_epi8(1)));
-        return {_mm_andnot_si128(_mm_cmpeq_epi8(_mm_shuffle_epi8(ends.v, v), v), low)};
+    // The sign of each byte that is ASCII text for certain: above 1F, where it counts as signed, but for what exceptions[lower four bits]
+    // names, which is the other way about.
+    Sse42Block text(const Sse42Block& exceptions) const {
+        return {_mm_xor_si128(_mm_cmpgt_epi8(v, _mm_set1_epi8(0x1f)), _mm_cmpeq_epi8(_mm_shuffle_epi8(exceptions.v, v), v))};
     }
     uint64_t nonzero_mask() const { return uint16_t(~_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128()))); }
     uint64_t sign_mask() const { return uint16_t(_mm_movemask_epi8(v)); }
