@@ -160,6 +160,18 @@ def test_a_node_may_read_from_a_replica(store: RedisSite, tmp_path: Path) -> Non
             b.agent.close()
 
 
+def test_an_account_needs_no_more_than_four_commands(store: RedisSite, tmp_path: Path) -> None:
+    key, secret = secrets.token_bytes(16), token()
+    with store.client() as client:
+        client.acl_setuser("agent", enabled=True, passwords=["+hunter2"], keys=["overread:registry:*"], commands=["+time", "+xadd", "+pexpire", "+xread"])
+    with nodes(tmp_path, store.url.replace("//", "//agent:hunter2@"), key, key) as (a, b):
+        a.issue("alice", secret)
+        a.turn()
+        b.turn()
+        assert a.fleet.counts.up
+        assert b.sees("bob", secret) >= 30
+
+
 def test_what_is_old_is_neither_kept_nor_taken(store: RedisSite, tmp_path: Path) -> None:
     key, secret = secrets.token_bytes(16), token()
     with nodes(tmp_path, store.url, key, key, life=2) as (a, b):
