@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import random
 import re
 import secrets
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,11 @@ from overread.agent.batch import Batch, Sealer
 from overread.canaries import CanaryFile
 from overread.cli import main
 
+from .nginx_site import started
 from .processes import command, end, ready, until
 from .redis_site import RedisSite, running_redis
+from .shop import Shop
+from .test_nginx_registry import SITE, login, rules, show
 
 HTML = "text/html; charset=utf-8"
 MEMORY = 1 << 20
@@ -128,6 +132,31 @@ def test_a_secret_that_one_node_issued_is_foreign_on_the_other(store: RedisSite,
         end(one, signal.SIGTERM, 15)
         assert one.returncode == 0
     assert [main(["agent", "--registry", str(a), "--registry-key", str(tmp_path / "none")])] == [2]
+
+
+def test_two_nginxes_of_a_fleet(shop: Shop, store: RedisSite, tmp_path: Path) -> None:
+    """Who signs in through one is protected by the other, and what the agent planted is found by both."""
+    key, planted = tmp_path / "key", tmp_path / "canaries"
+    assert main(["selftest", "--new-key", str(key)]) == 0
+    with CanaryFile(planted, create=True) as file:
+        (secret,) = file.new("row").tokens
+    site = SITE.replace("memory=4m", f"memory=4m segment={{folder}}/segment key={key}")
+    one, two = tmp_path / "1", tmp_path / "2"
+    one.mkdir()
+    two.mkdir()
+    with started(one, shop.url, site) as here, started(two, shop.url, site) as there, ExitStack() as agents:
+        login(here, shop, "a")
+        login(there, shop, "b")
+        assert show(there, shop, shop.sessions["a"], to=shop.cookie("b")) == 200
+        assert show(there, shop, secret, to=shop.cookie("b")) == 200
+        for folder in (one, two):
+            words = ["--registry", str(folder / "segment"), "--registry-key", str(key), "--redis", store.url, "--canaries", str(planted)]
+            agents.enter_context(running_agent(tmp_path, f"agent{folder.name}", *words))
+        assert until(lambda: show(there, shop, shop.sessions["a"], to=shop.cookie("b")) == 502, SECONDS)
+        assert show(there, shop, shop.sessions["a"], to=shop.cookie("a")) == 200
+        for nginx in (here, there):
+            assert until(lambda: show(nginx, shop, secret, to=shop.cookie("b")) == 502, SECONDS)  # noqa: B023 - called at once
+        assert rules(json.loads(there.events[-1])) == {"foreign.canary"}
 
 
 def test_a_new_node_has_what_the_others_know(store: RedisSite, tmp_path: Path) -> None:
