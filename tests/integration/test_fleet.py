@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
+import os
 import random
 import re
 import secrets
@@ -11,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,11 @@ from overread.agent.batch import Batch, Sealer
 from overread.canaries import CanaryFile
 from overread.cli import main
 
+from .nginx_site import started
 from .processes import command, end, ready, until
 from .redis_site import RedisSite, running_redis
+from .shop import Shop
+from .test_nginx_registry import SITE, login, rules, show
 
 HTML = "text/html; charset=utf-8"
 MEMORY = 1 << 20
@@ -130,6 +135,31 @@ def test_a_secret_that_one_node_issued_is_foreign_on_the_other(store: RedisSite,
     assert [main(["agent", "--registry", str(a), "--registry-key", str(tmp_path / "none")])] == [2]
 
 
+def test_two_nginxes_of_a_fleet(shop: Shop, store: RedisSite, tmp_path: Path) -> None:
+    """Who signs in through one is protected by the other, and what the agent planted is found by both."""
+    key, planted = tmp_path / "key", tmp_path / "canaries"
+    assert main(["selftest", "--new-key", str(key)]) == 0
+    with CanaryFile(planted, create=True) as file:
+        (secret,) = file.new("row").tokens
+    site = SITE.replace("memory=4m", f"memory=4m segment={{folder}}/segment key={key}")
+    one, two = tmp_path / "1", tmp_path / "2"
+    one.mkdir()
+    two.mkdir()
+    with started(one, shop.url, site) as here, started(two, shop.url, site) as there, ExitStack() as agents:
+        login(here, shop, "a")
+        login(there, shop, "b")
+        assert show(there, shop, shop.sessions["a"], to=shop.cookie("b")) == 200
+        assert show(there, shop, secret, to=shop.cookie("b")) == 200
+        for folder in (one, two):
+            words = ["--registry", str(folder / "segment"), "--registry-key", str(key), "--redis", store.url, "--canaries", str(planted)]
+            agents.enter_context(running_agent(tmp_path, f"agent{folder.name}", *words))
+        assert until(lambda: show(there, shop, shop.sessions["a"], to=shop.cookie("b")) == 502, SECONDS)
+        assert show(there, shop, shop.sessions["a"], to=shop.cookie("a")) == 200
+        for nginx in (here, there):
+            assert until(lambda: show(nginx, shop, secret, to=shop.cookie("b")) == 502, SECONDS)  # noqa: B023 - called at once
+        assert rules(json.loads(there.events[-1])) == {"foreign.canary"}
+
+
 def test_a_new_node_has_what_the_others_know(store: RedisSite, tmp_path: Path) -> None:
     key, secret = secrets.token_bytes(16), token()
     with nodes(tmp_path, store.url, key) as (a,):
@@ -140,9 +170,15 @@ def test_a_new_node_has_what_the_others_know(store: RedisSite, tmp_path: Path) -
         late.turn()
         assert late.sees("bob", secret) >= 30
         # What came from others does not go back to them.
-        sent = late.fleet.counts.sent
         late.turn()
-        assert late.fleet.counts.sent == sent == 0
+        assert late.fleet.counts.sent == 0
+        # Nor does one take its own.
+        late.issue("carol", token())
+        received = late.fleet.counts.received
+        late.turn()
+        late.turn()
+        assert late.fleet.counts.sent > 0
+        assert late.fleet.counts.received == received
 
 
 def test_a_node_may_read_from_a_replica(store: RedisSite, tmp_path: Path) -> None:
@@ -158,6 +194,18 @@ def test_a_node_may_read_from_a_replica(store: RedisSite, tmp_path: Path) -> Non
                 assert client.info("commandstats")["cmdstat_xread"]["calls"] > 0
         finally:
             b.agent.close()
+
+
+def test_an_account_needs_no_more_than_four_commands(store: RedisSite, tmp_path: Path) -> None:
+    key, secret = secrets.token_bytes(16), token()
+    with store.client() as client:
+        client.acl_setuser("agent", enabled=True, passwords=["+hunter2"], keys=["overread:registry:*"], commands=["+time", "+xadd", "+pexpire", "+xread"])
+    with nodes(tmp_path, store.url.replace("//", "//agent:hunter2@"), key, key) as (a, b):
+        a.issue("alice", secret)
+        a.turn()
+        b.turn()
+        assert a.fleet.counts.up
+        assert b.sees("bob", secret) >= 30
 
 
 def test_what_is_old_is_neither_kept_nor_taken(store: RedisSite, tmp_path: Path) -> None:
@@ -177,14 +225,38 @@ def test_what_is_old_is_neither_kept_nor_taken(store: RedisSite, tmp_path: Path)
             assert until(lambda: not client.exists(a.fleet.stream), SECONDS)
 
 
-def test_the_registry_goes_on_while_the_store_is_away(store: RedisSite, tmp_path: Path) -> None:
+def test_a_stream_that_begins_anew_by_an_earlier_clock_is_read(store: RedisSite, tmp_path: Path) -> None:
+    """A node that had read further than the new one has come finds out when it sends."""
+    key, secret = secrets.token_bytes(16), token()
+    with nodes(tmp_path, store.url, key, key) as (a, b), store.client() as client:
+        tomorrow = time.time_ns() // 1_000_000 + 86_400_000
+        client.xadd(b.fleet.stream, {b"x": b"y"}, id=f"{tomorrow}-0")
+        b.turn()
+        client.delete(b.fleet.stream)
+        a.issue("alice", secret)
+        a.turn()
+        b.turn()
+        assert b.sees("bob", secret) == 0
+        b.issue("carol", token())
+        b.turn()
+        b.turn()
+        assert b.sees("bob", secret) >= 30
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+def test_the_registry_goes_on_while_the_store_is_away(how: signal.Signals, store: RedisSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "SECONDS", 0.5)
     key = secrets.token_bytes(16)
     before, meanwhile = token(), token()
     with nodes(tmp_path, store.url, key, key) as (a, b):
         a.issue("alice", before)
         a.turn()
         b.turn()
-        store.stop()
+        assert store.process
+        if how == signal.SIGKILL:
+            store.stop()
+        else:
+            store.process.send_signal(how)
         a.issue("carol", meanwhile)
         for node in (a, b):
             assert until(lambda: node.turn() is None and node.fleet.counts.away > 1, SECONDS)  # noqa: B023 - called at once
@@ -193,7 +265,10 @@ def test_the_registry_goes_on_while_the_store_is_away(store: RedisSite, tmp_path
         assert b.sees("bob", before) >= 30
         assert "overread_redis_up 0\n" in a.agent.text()
         assert a.fleet.unsent < 100
-        store.start()  # with nothing of what it held
+        if how == signal.SIGKILL:
+            store.start()  # with nothing of what it held
+        else:
+            store.process.send_signal(signal.SIGCONT)
         assert until(lambda: a.turn() is None and b.turn() is None and b.sees("bob", meanwhile) >= 30, SECONDS)
         assert "overread_redis_up 1\n" in b.agent.text()
         assert a.fleet.counts.dropped == 0
@@ -344,7 +419,8 @@ def test_what_is_no_batch_is_counted(store: RedisSite, tmp_path: Path) -> None:
         # Whoever has the key and lies makes no alarm of what nobody issued.
         for _ in range(50):
             client.xadd(b.fleet.stream, {fleet.FIELD: sealer.seal(Batch(chance.randbytes(8), now, chance.randbytes(24 * 500)))})
-        client.xadd(b.fleet.stream, {fleet.FIELD: sealer.seal(Batch(b"12345678", now - 3_600_000, good[16:-16]))})  # of yesterday
+        for days in (1, 150):  # what was true then; a registry's clock of 24 bits turns after 194 days
+            client.xadd(b.fleet.stream, {fleet.FIELD: sealer.seal(Batch(b"12345678", now - days * 86_400_000, good[16:-16]))})
         b.turn()
         assert b.fleet.counts.refused == len(bad)
         assert b.sees("bob", secret) == 0
@@ -406,7 +482,9 @@ def test_canaries_follow_their_file_and_the_segment(tmp_path: Path) -> None:
             agent.look()
             assert not seen(first.tokens[0])
             assert "overread_registry_canaries 1\n" in agent.text()
-            # A segment that was made anew is told again; one that is only gone is not.
+            # A segment that was made anew is told again, also where the file has not changed for long; one that is only gone is not.
+            os.utime(path, (0, 0))
+            agent.look()
             segment.unlink()
             agent.look()
             assert not segment.exists()

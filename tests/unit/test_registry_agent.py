@@ -78,6 +78,8 @@ def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert "expected redis://" in said
         assert "hunter2" not in said
     assert main(["agent", *both, "--redis-file", str(tmp_path / "none")]) == 2
+    (tmp_path / "urls").write_text("redis://a\nredis://b\nredis://c\n")
+    assert main(["agent", *both, "--redis-file", str(tmp_path / "urls")]) == 2
     assert main(["agent", *both, "--canaries", str(tmp_path / "none")]) == 2
     os.chmod(key, 0o640)
     assert main(["agent", *both]) == 2
