@@ -133,8 +133,8 @@ bool Registry::keep_owner(const Owner& named, uint32_t id, uint16_t flags, uint3
 bool Registry::within_quota(const Owner& owner, bool issued, uint32_t now) {
     const Table::Entry e = table_.find(owner.print, now);
     // Of 24 bits the upper 16 are the minute in which the count began: what was counted a life ago is forgotten by now.
-    const uint32_t minute = now / 60 & 0xffff, began = e.meta.first >> 8, values = e.meta.first & 0xff;
-    const bool over = values == 0 || (minute - began & 0xffff) * 60 > table_.life();
+    const uint32_t minute = (now / 60) & 0xffff, began = e.meta.first >> 8, values = e.meta.first & 0xff;
+    const bool over = values == 0 || ((minute - began) & 0xffff) * 60 > table_.life();
     if (!e || !(e.meta.flags & FLAG_OWNER) || (!over && values >= (issued ? ISSUED_QUOTA : CLIENT_QUOTA))) {
         count(head().quota);
         return false;
