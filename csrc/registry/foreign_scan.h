@@ -49,7 +49,6 @@ class ForeignScan {
     void expose();
     // One of its windows.
     const Fingerprint* issued() const { return listed_count_ ? listed_ : nullptr; }
-    uint64_t pending(uint64_t end) const { return runs_.pending(end); }
     // The response is over: its canaries are burnt. listed: it is a page of many owners' secrets that nothing of memory shows in, so a
     // list that is meant to be there, and they are exposed.
     void conclude(bool listed);

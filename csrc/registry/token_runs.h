@@ -29,8 +29,6 @@ class TokenRuns {
     // The text ends here, at `end`.
     template <class Sink>
     void finish(uint64_t end, Sink&& sink);
-    // Where a run that may become a secret begins in what was fed up to `end`; `end`: none is open.
-    uint64_t pending(uint64_t end) const;
 
   private:
     template <class Sink>

@@ -368,7 +368,6 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
         resume_ = final ? end : std::max(resume_, end >= WINDOW - 1 ? end - (WINDOW - 1) : 0);
         open_ = end;
     }
-    if (looks_foreign_ && !final) open_ = std::min(open_, foreign_->pending(end));
     total_ = end;
     save_carry(data, size);
 }
