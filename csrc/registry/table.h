@@ -88,13 +88,15 @@ class Table {
     bool update(const Entry& e, F&& change) const;
     void remove(const Entry& e) const;
     bool lives(const Meta& m, uint32_t now) const {
-        return m.flags && !(m.flags & FLAG_BUSY) && (m.flags & (FLAG_PLANTED) || seconds_between(m.seen, now) <= life_);
+        if (!m.flags || m.flags & FLAG_BUSY) return false;
+        return m.flags & FLAG_PLANTED || seconds_between(m.seen, now) <= (m.flags & FLAG_POISON ? POISON_LIFE : life_);
     }
     Bucket& bucket(size_t i) const { return buckets_[i]; }
     size_t buckets() const { return count_; }
     uint32_t life() const { return life_; }
 
   private:
+    static constexpr uint32_t POISON_LIFE = 4 * 3600;  // seconds: buffers lie long, and a key's hour ends
     static constexpr uint32_t STALLED = 2;  // seconds after which who writes an entry is taken for dead
     // Every fifth bucket has no place for what is on probation; of a fingerprint's two one has.
     static bool takes_probation(size_t bucket) { return bucket % 5 != 0; }

@@ -501,6 +501,8 @@ def test_any_16_bytes_of_poison_are_found_and_the_key_turns() -> None:
         assert site.bits(page_with(b"abc" + bytes(buffer[at : at + 16]) + b"xyz"), "bob") == 40
         assert site.bits(page_with(bytes(buffer[at : at + 15])), "bob") == 0
     assert site.registry.poison_key(unix_ms=NOW) != key  # after a sighting
+    assert site.bits(page_with(bytes(buffer[:64])), "bob", NOW + 3 * 3_600_000) == 40
+    assert site.bits(page_with(bytes(buffer[:64])), "bob", NOW + 5 * 3_600_000) == 0
     site = Site(key=b"k" * 16)
     assert site.registry.poison_key(unix_ms=NOW) != site.registry.poison_key(unix_ms=NOW + 3_600_000)
     with pytest.raises(BufferError):
