@@ -14,6 +14,8 @@ void ForeignScan::reset(const Owner& owner, const ovr_request* request, const ov
     canary_count_ = 0;
     waiting_count_ = 0;
     own_count_ = 0;
+    keeps_ = false;
+    std::memset(kept_, 0, kept_size_);  // of a reply that was broken off
     kept_size_ = 0;
     posted_ = request && same_name(view_of(request->method), "post");
     own_canary_[0] = 0;
@@ -45,9 +47,19 @@ void ForeignScan::note(const ForeignPlace& place, const Registry::Sighting& sigh
 }
 
 void ForeignScan::keep(const uint8_t* data, size_t size) {
+    if (!keeps_) return;
     const size_t n = std::min(size, KEPT - kept_size_);
     std::memcpy(kept_ + kept_size_, data, n);
     kept_size_ = uint16_t(kept_size_ + n);
+}
+
+void ForeignScan::observe_reply() {
+    if (!keeps_) return;
+    registry_->observe_tokens(owner_, {reinterpret_cast<const char*>(kept_), kept_size_}, posted_, now_);
+    // Streams are used again, and lie in the memory of a proxy.
+    std::memset(kept_, 0, kept_size_);
+    kept_size_ = 0;
+    keeps_ = false;
 }
 
 void ForeignScan::conclude(bool listed) {

@@ -40,11 +40,10 @@ class ForeignScan {
     template <class F>
     void text(const uint8_t* data, size_t size, F&& found);
     const ForeignSign& sign() const { return sign_; }
-    // The first bytes of a reply that may issue tokens.
+    // For who observes: the first bytes of a reply that may issue tokens are kept, until they are observed.
+    void keep_reply() { keeps_ = true; }
     void keep(const uint8_t* data, size_t size);
-    // Whether the request may have asked for them.
-    bool posted() const { return posted_; }
-    std::string_view kept() const { return {reinterpret_cast<const char*>(kept_), kept_size_}; }
+    void observe_reply();
     // What was found so far of what servers issued is known to the page's readers: it is no secret any more.
     void expose();
     // One of its windows.
@@ -75,7 +74,7 @@ class ForeignScan {
     Registry* registry_;
     Owner owner_;
     uint32_t now_ = 0;
-    bool body_ = true, posted_ = false;
+    bool body_ = true, keeps_ = false, posted_ = false;
     TokenRuns runs_;
     ForeignSign sign_;
     uint32_t owners_[3];
