@@ -17,7 +17,7 @@ void ForeignScan::reset(const Owner& owner, const ovr_request* request, const ov
     keeps_ = false;
     std::memset(kept_, 0, kept_size_);  // of a reply that was broken off
     kept_size_ = 0;
-    posted_ = request && same_name(view_of(request->method), "post");
+    posted_ = may_ask_for_tokens(request);
     own_canary_[0] = 0;
     if (canary.size == CANARY_SIZE) std::memcpy(own_canary_, canary.data, CANARY_SIZE);
     if (!request) return;

@@ -348,7 +348,7 @@ void Registry::observe_response(const ovr_response& response, std::string_view b
     Owner owner = owner_of(view_of(response.owner), response.request, now);
     for (size_t i = 0; i < response.header_count; i++)
         if (same_name(view_of(response.headers[i].name), "set-cookie")) observe_set_cookie(owner, view_of(response.headers[i].value), now);
-    observe_tokens(owner, body, response.request && same_name(view_of(response.request->method), "post"), now);
+    observe_tokens(owner, body, may_ask_for_tokens(response.request), now);
 }
 
 void Registry::observe_tokens(Owner owner, std::string_view body, bool posted, uint32_t now) {

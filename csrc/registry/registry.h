@@ -33,6 +33,9 @@ struct Owner {
     explicit operator bool() const { return id != 0; }
 };
 
+// Whether a request may have asked for tokens: one that is unknown may.
+inline bool may_ask_for_tokens(const ovr_request* request) { return !request || same_name(view_of(request->method), "post"); }
+
 class Registry {
   public:
     struct Options {

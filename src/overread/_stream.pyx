@@ -940,7 +940,7 @@ cdef class Scanner:
         """Verdicts of many bodies, in order, on several threads; each batch gives up the GIL once.
 
         ``threads`` defaults to the number of usable cores. Raises what ``scan`` raises, and ``ValueError`` when
-        ``threads`` is below 1; then no verdict is returned.
+        ``threads`` is below 1; then no verdict is returned. Nothing is said of owners, so nothing foreign is looked up.
         """
         cdef list items = list(bodies)
         if threads is not None and threads < 1:

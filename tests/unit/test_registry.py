@@ -80,6 +80,9 @@ def test_a_token_reply_issues_and_a_list_further_down_does_not() -> None:
     site.registry.observe_response("carol", {"Content-Type": "application/json"}, json.dumps({"items": [{"access_token": token(2)}]}).encode(), unix_ms=NOW)
     assert site.bits(page_with(token(1)), "bob") == 24
     assert site.bits(page_with(token(2)), "bob") == 0
+    # Who knows no more of the request than its owner may leave the type out.
+    site.registry.observe_response("dave", {"Content-Type": "application/json"}, json.dumps({"access_token": token(3)}).encode(), unix_ms=NOW)
+    assert site.bits(page_with(token(3)), "bob") == 24
 
 
 def test_what_only_a_client_sent_is_worth_twelve_bits_whatever_stands_beside_it() -> None:
