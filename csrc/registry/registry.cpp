@@ -101,12 +101,29 @@ std::string_view Registry::strongest(const ovr_header* headers, size_t count, bo
     return best;
 }
 
+// Calls found(value, http_only) for what a Set-Cookie field sets.
+template <class F>
+void Registry::set_cookie_values(const ovr_header& field, F&& found) const {
+    const std::string_view value = view_of(field.value);
+    const size_t end = std::min(value.find(';'), value.size());
+    if (!same_name(view_of(field.name), "set-cookie") || value.find('=') >= end || is_deleted(value)) return;
+    const bool http_only = has_attribute(value, "httponly");
+    cookie_values(names_, value.substr(0, end), [&](const SensitiveValue& v) { found(v, http_only); });
+}
+
 Owner Registry::owner_of(std::string_view name, const ovr_request* request, uint32_t now) const {
     bool session = true;
     if (name.empty() && request) name = strongest(request->headers, request->header_count, &session);
     if (name.empty()) return Owner();
     Owner owner = owner_named(name, now);
     owner.session = session;
+    return owner;
+}
+
+Owner Registry::owner_of(std::string_view name, const ovr_response& response, uint32_t now) const {
+    Owner owner = owner_of(name, response.request, now);
+    for (size_t i = 0; i < response.header_count && !owner.session; i++)
+        set_cookie_values(response.headers[i], [&](const SensitiveValue& v, bool) { own(owner, v.kind == NameKind::session, v.text, now); });
     return owner;
 }
 
@@ -231,6 +248,7 @@ void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32
         const Table::Entry e = table_.find(w.print, now);
         return e && e.owner == owner.id && !(e.meta.flags & FLAG_SHARED);
     });
+    if (!owner.entry) owner.entry = table_.find(owner.print, now);  // it may be new
     if (!owner.entry) {
         if (!keep_owner(owner, owner.id, flags & FLAG_ISSUED, now)) return;
         owner.entry = table_.find(owner.print, now);
@@ -332,22 +350,12 @@ void Registry::own(Owner& owner, bool session, std::string_view issued, uint32_t
     owner.session = true;
 }
 
-void Registry::observe_set_cookie(Owner& owner, std::string_view field, uint32_t now) {
-    const size_t end = std::min(field.find(';'), field.size());
-    const size_t equals = field.find('=');
-    if (equals >= end || is_deleted(field)) return;
-    const bool http_only = has_attribute(field, "httponly");
-    cookie_values(names_, field.substr(0, end), [&](const SensitiveValue& v) {
-        const bool session = v.kind == NameKind::session;
-        own(owner, session, v.text, now);
-        store(owner, v.text, uint16_t(FLAG_ISSUED | (session ? FLAG_SESSION : 0) | (http_only ? FLAG_HTTP_ONLY : 0)), now);
-    });
-}
-
 void Registry::observe_response(const ovr_response& response, std::string_view body, uint32_t now) {
-    Owner owner = owner_of(view_of(response.owner), response.request, now);
+    Owner owner = owner_of(view_of(response.owner), response, now);
     for (size_t i = 0; i < response.header_count; i++)
-        if (same_name(view_of(response.headers[i].name), "set-cookie")) observe_set_cookie(owner, view_of(response.headers[i].value), now);
+        set_cookie_values(response.headers[i], [&](const SensitiveValue& v, bool http_only) {
+            store(owner, v.text, uint16_t(FLAG_ISSUED | (v.kind == NameKind::session ? FLAG_SESSION : 0) | (http_only ? FLAG_HTTP_ONLY : 0)), now);
+        });
     observe_tokens(owner, body, may_ask_for_tokens(response.request), now);
 }
 

@@ -56,6 +56,8 @@ class Registry {
     void observe_tokens(Owner owner, std::string_view body, bool posted, uint32_t now);
     // The owner of a message; what is empty is taken from the request's secrets.
     Owner owner_of(std::string_view owner, const ovr_request* request, uint32_t now) const;
+    // Of a response: who had no session has the one that it sets, and its body may show it.
+    Owner owner_of(std::string_view owner, const ovr_response& response, uint32_t now) const;
 
     // What a window found in a response to `owner` says. One of the owner's own in a body is no secret any more.
     struct Sighting {
@@ -106,7 +108,8 @@ class Registry {
     void expose_in(std::string_view text, const Owner& owner, uint32_t now);
     void observe_field(Owner& owner, const ovr_header& field, uint32_t now);
     void own(Owner& owner, bool session, std::string_view issued, uint32_t now) const;
-    void observe_set_cookie(Owner& owner, std::string_view field, uint32_t now);
+    template <class F>
+    void set_cookie_values(const ovr_header& field, F&& found) const;
     void add_poison(const uint8_t key[16], uint32_t now);
 
     SecretKey key_;

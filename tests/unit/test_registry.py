@@ -586,3 +586,22 @@ def test_odd_cookies_do_no_harm(value: str) -> None:
     site.visit("alice", value)
     site.registry.observe_response("alice", {"Set-Cookie": value}, value.encode("latin-1")[:100_000], unix_ms=NOW)
     assert site.bits(page_with(value.encode("latin-1")[:100_000]), "bob") < 22
+
+
+def test_a_first_response_may_show_the_session_that_it_sets() -> None:
+    for target in ("/", "/login"):
+        site = Site()
+        session = token(1)
+        fields = [("Set-Cookie", f"sid={session}; HttpOnly"), ("Content-Type", "text/html")]
+        page = site.scanner.filter(overread.Policy(), "text/html", headers=fields, request=overread.Request("POST", target, []), unix_ms=NOW)
+        page.body(page_with(f"<a href='/cart;jsessionid={session}'>"))
+        page.end()
+        assert page.verdict().bits < 14
+        # The same reply once more on its way out: a page that is made by a service which logs in through the same proxy.
+        outer = site.scanner.filter(overread.Policy(), "text/html", headers=fields, request=overread.Request("POST", target, []), unix_ms=NOW)
+        outer.end()
+        assert outer.verdict().bits == 0
+    # Whose session is known has no other one.
+    site.login("alice", token(2))
+    request = overread.Request("GET", "/", {"Cookie": f"sid={session}"})
+    assert site.bits(page_with(token(2)), None, request=request, headers=fields) == 30
