@@ -164,7 +164,6 @@ bool Registry::within_quota(const Owner& owner, bool issued, uint32_t now) {
 
 template <class F>
 void Registry::windows_of(std::string_view text, F&& found) const {
-    size_t n = 0;
     TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
         const Block windows(*key_, b.text, b.size);
         const size_t last = windows.windows() - 1;
@@ -173,8 +172,7 @@ void Registry::windows_of(std::string_view text, F&& found) const {
         if (b.first) chosen[0] = true;
         if (b.last) chosen[last] = true;
         for (size_t i = 0; i <= last; i++) {
-            if (!chosen[i] || !windows.secret(i) || n == MAX_WINDOWS) continue;
-            n++;
+            if (!chosen[i] || !windows.secret(i)) continue;
             found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW)))});
         }
     });
@@ -232,18 +230,20 @@ void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32
         named = text == owner.name ? owner : owner_named(text, now);
         if (is_recent(named.entry)) return;
     }
+    // A JWT's claims, which others have as well, stand before what signs them: the end says more.
     Window windows[MAX_WINDOWS];
-    size_t n = 0;
+    size_t n = 0, last = 0;
     windows_of(text, [&](const Window& w) {
         table_.prefetch(w.print);
-        windows[n++] = w;
+        last = n < MAX_WINDOWS ? n++ : last + 1 < MAX_WINDOWS ? last + 1 : MAX_WINDOWS - END_WINDOWS;
+        windows[last] = w;
     });
     if (!n) {
         count(head().weak);
         return;
     }
     // The last window: what frameworks give to all stands before it.
-    if (!session && is_recent(table_.find(windows[n - 1].print, now))) return;
+    if (!session && is_recent(table_.find(windows[last].print, now))) return;
     const bool known = std::any_of(windows, windows + n, [&](const Window& w) {
         const Table::Entry e = table_.find(w.print, now);
         return e && e.owner == owner.id && !(e.meta.flags & FLAG_SHARED);
@@ -440,6 +440,7 @@ bool Registry::is_canary(const uint8_t* text, const Owner& owner, uint32_t now, 
 void Registry::burn(const Fingerprint& canary, uint32_t now) { table_.insert(canary, 0, {FLAG_BURNT, now, now}, Table::Class::issued); }
 
 bool Registry::plant(std::string_view token, uint32_t now) {
+    if (token.size() > MAX_SECRET) return false;
     bool all = true, any = false;
     windows_of(token, [&](const Window& w) {
         any = true;

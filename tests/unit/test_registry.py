@@ -605,3 +605,18 @@ def test_a_first_response_may_show_the_session_that_it_sets() -> None:
     site.login("alice", token(2))
     request = overread.Request("GET", "/", {"Cookie": f"sid={session}"})
     assert site.bits(page_with(token(2)), None, request=request, headers=fields) == 30
+
+
+@pytest.mark.parametrize("claims", [100, 800, 2000, 5000])
+def test_a_long_jwt_is_known_by_what_signs_it(claims: int) -> None:
+    site = Site()
+
+    def part(value: object) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    jwt = f"{part({'alg': 'RS256', 'kid': token(3)})}.{part({'sub': token(4), 'roles': token(5, claims)})}.{token(6, 342)}"
+    site.login("alice", jwt)
+    assert site.bits(page_with(jwt), "bob") >= 30
+    assert site.bits(page_with(jwt[-342:]), "bob") == 30
+    for at in range(0, 342 - 47):
+        assert site.bits(page_with(jwt[len(jwt) - 342 + at :][:47]), "bob") == 30
