@@ -78,11 +78,22 @@ Owner Registry::owner_named(std::string_view name, uint32_t now) const {
     return owner;
 }
 
+bool Registry::has_secret(std::string_view text) const {
+    if (text.size() > MAX_SECRET) return false;
+    bool any = false;
+    TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
+        const Block windows(*key_, b.text, b.size);
+        for (size_t i = 0; i < windows.windows() && !any; i++) any = windows.secret(i);
+    });
+    return any;
+}
+
 // The secret that stands for a client where nobody says who it is: its session, else what it authorizes itself with. Other cookies stand
-// for nobody: consent and settings are the same for many.
+// for nobody: consent and settings are the same for many. So is what is named like a session and holds no secret, as ASP.NET Core's culture:
+// it comes last, and what is issued beside it is no part of it.
 std::string_view Registry::strongest(const ovr_header* headers, size_t count, bool* session) const {
     std::string_view best;
-    int rank = 0;
+    int rank = -1;
     auto offer = [&](std::string_view value, int r) {
         if (r > rank && value.size() >= SECRET_WINDOW) best = value, rank = r;
     };
@@ -90,7 +101,7 @@ std::string_view Registry::strongest(const ovr_header* headers, size_t count, bo
         const std::string_view name = view_of(headers[i].name), value = view_of(headers[i].value);
         if (same_name(name, "cookie"))
             cookie_values(names_, value, [&](const SensitiveValue& v) {
-                if (v.kind == NameKind::session) offer(v.text, 3);
+                if (v.kind == NameKind::session && rank < 3) offer(v.text, has_secret(v.text) ? 3 : 0);
             });
         else if (same_name(name, "authorization"))
             offer(credential(value), 2);

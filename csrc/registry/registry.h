@@ -99,6 +99,7 @@ class Registry {
     };
     SegmentHead& head() const { return segment_.head(); }
     Owner owner_named(std::string_view name, uint32_t now) const;
+    bool has_secret(std::string_view text) const;
     std::string_view strongest(const ovr_header* headers, size_t count, bool* session) const;
     template <class F>
     void windows_of(std::string_view text, F&& found) const;

@@ -620,3 +620,31 @@ def test_a_long_jwt_is_known_by_what_signs_it(claims: int) -> None:
     assert site.bits(page_with(jwt[-342:]), "bob") == 30
     for at in range(0, 342 - 47):
         assert site.bits(page_with(jwt[len(jwt) - 342 + at :][:47]), "bob") == 30
+
+
+def test_a_setting_that_is_named_like_a_session_stands_for_nobody() -> None:
+    site = Site()
+    culture = ".AspNetCore.Culture=c%3Den-US%7Cuic%3Den-US"
+    for session in (token(1), token(2)):
+        fields = {"Set-Cookie": f".AspNetCore.Session={session}; HttpOnly"}
+        site.registry.observe_request(None, {"Cookie": culture}, unix_ms=NOW)
+        site.registry.observe_response(None, fields, request=overread.Request("GET", "/", {"Cookie": culture}), unix_ms=NOW)
+        site.visit(None, f"{culture}; .AspNetCore.Session={session}")
+    request = overread.Request("GET", "/", {"Cookie": f"{culture}; .AspNetCore.Session={token(2)}"})
+    assert site.bits(page_with(token(1)), None, request=request) == 30
+    assert site.bits(page_with(token(2)), None, request=request) == 0
+
+
+@pytest.mark.parametrize("days", [1, 96, 98, 150, 193])
+def test_what_is_left_of_long_ago_lives_no_more(days: int) -> None:
+    site = Site(memory=64 << 10)
+    later = NOW + days * 86_400_000
+    for i in range(4000):
+        site.login(f"client{i}", token(i))
+    assert site.registry.metrics(unix_ms=NOW)["full"] > 0
+    assert site.bits(page_with(token(1)), "bob", now=later) == 0
+    assert site.registry.metrics(unix_ms=later)["live"] == 0
+    full = site.registry.metrics(unix_ms=later)["full"]
+    site.login("alice", token(5001), now=later)
+    assert site.registry.metrics(unix_ms=later)["full"] == full
+    assert site.bits(page_with(token(5001)), "bob", now=later) == 30
