@@ -23,8 +23,9 @@ struct ForeignPlace {
 class ForeignScan {
   public:
     explicit ForeignScan(Registry& registry) : registry_(&registry) {}
-    // owner: whose response it is; request, canary: what it sent itself, and what was planted there, is not another's; now: seconds.
-    void reset(const Owner& owner, const ovr_request* request, const ovr_bytes& canary, uint32_t now);
+    // owner: whose response it is; canary: what was planted in its request; now: seconds. What the client sent itself is not another's, nor
+    // what the response sets: some cookies are the same for a user's devices, or for all.
+    void reset(const Owner& owner, const ovr_response& response, const ovr_bytes& canary, uint32_t now);
     // The body's next bytes. found(const ForeignPlace&) is called for each window that is another's, in the order of their places.
     template <class F>
     void feed(const uint8_t* data, size_t size, uint64_t offset, F&& found) {
@@ -56,7 +57,7 @@ class ForeignScan {
     uint32_t now() const { return now_; }
 
   private:
-    static constexpr size_t BATCH = 32, LISTED = 128, CANARIES = 8, OWN = 64, KEPT = 4096;
+    static constexpr size_t BATCH = 32, LISTED = 128, CANARIES = 8, OWN = 128, KEPT = 4096;
     struct Waiting {
         Fingerprint print;
         uint64_t start, end, from, to;
@@ -81,7 +82,7 @@ class ForeignScan {
     uint16_t listed_count_ = 0;
     Fingerprint listed_[LISTED];
     uint8_t canary_count_ = 0, own_count_ = 0;
-    uint64_t own_[OWN];  // windows of the client's own request; one with more keeps its first ones
+    uint64_t own_[OWN];  // windows of what the client sent and gets; of more the first ones
     Fingerprint canaries_[CANARIES];
     uint8_t own_canary_[CANARY_SIZE];  // or 0
     uint16_t kept_size_ = 0;

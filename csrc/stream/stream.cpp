@@ -136,7 +136,7 @@ void Stream::open_foreign(const ovr_response* r) {
     if (!looks_foreign_) return;
     const uint32_t now = uint32_t(r->unix_ms / 1000);
     const ovr_bytes none{nullptr, 0}, owner = r->struct_size >= offsetof(ovr_response, canary) ? r->owner : none;
-    foreign_->reset(scanner_->registry->owner_of(view_of(owner), *r, now), r->request, r->struct_size >= sizeof *r ? r->canary : none, now);
+    foreign_->reset(scanner_->registry->owner_of(view_of(owner), *r, now), *r, r->struct_size >= sizeof *r ? r->canary : none, now);
 }
 
 void Stream::scan_foreign(const ovr_header& field, ovr_part part) {

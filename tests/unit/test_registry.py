@@ -244,8 +244,8 @@ def test_a_list_of_sessions_is_no_leak_and_its_values_no_secrets_any_more() -> N
 def test_in_a_header() -> None:
     site = Site()
     site.login("alice", token(1))
-    verdict = site.scanner.scan(PAGE, "text/html", headers={"Set-Cookie": f"session={token(1)}"}, owner="bob", unix_ms=NOW)
-    assert [(f.rule, f.part, f.name) for f in verdict.findings] == [("foreign.session", "header", "Set-Cookie")]
+    verdict = site.scanner.scan(PAGE, "text/html", headers={"X-Debug": f"session={token(1)}"}, owner="bob", unix_ms=NOW)
+    assert [(f.rule, f.part, f.name) for f in verdict.findings] == [("foreign.session", "header", "X-Debug")]
     assert verdict.bits == 30
 
 
@@ -648,3 +648,19 @@ def test_what_is_left_of_long_ago_lives_no_more(days: int) -> None:
     site.login("alice", token(5001), now=later)
     assert site.registry.metrics(unix_ms=later)["full"] == full
     assert site.bits(page_with(token(5001)), "bob", now=later) == 30
+
+
+def test_what_a_response_sets_is_its_clients() -> None:
+    # As cookie-session of npm does: the same signature for the same content, whoever has it.
+    site = Site()
+    same = ("Set-Cookie", f"session.sig={token(1, 27)}; HttpOnly")
+    for i in range(3):
+        site.login(f"client{i}", token(10 + i))
+        reply = site.scanner.filter(overread.Policy(), "text/html", headers=[same], owner=f"client{i}", unix_ms=NOW)
+        reply.body(page_with(token(1, 27)))
+        reply.end()
+        assert reply.verdict().bits == 0
+    assert site.bits(PAGE, "client0", headers=[("X-Debug", token(11))]) == 30
+    # A canary is none that a server sets.
+    canary = site.registry.canary("client1", unix_ms=NOW)
+    assert site.bits(PAGE, "client0", headers=[("Set-Cookie", f"a={canary}")]) == 40
