@@ -99,7 +99,9 @@ class Table {
 
   private:
     static constexpr uint32_t POISON_LIFE = 4 * 3600;  // seconds: buffers lie long, and a key's hour ends
-    static constexpr uint32_t STALLED = 2;             // seconds after which who writes an entry is taken for dead
+    // Seconds after which who writes an entry is taken for dead: far more than clocks of workers differ by (one that waited for a disk has
+    // its event loop's old time), for of two that write at once neither would know what it left.
+    static constexpr uint32_t STALLED = 60;
     // Every fifth bucket has no place for what is on probation; of a fingerprint's two one has.
     static bool takes_probation(size_t bucket) { return bucket % 5 != 0; }
     size_t at(uint64_t hash) const { return size_t(static_cast<Product>(hash) * count_ >> 64); }
