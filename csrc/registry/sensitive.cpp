@@ -55,14 +55,15 @@ bool has_word(const Name& name, const Pattern (&words)[N]) {
 }
 
 constexpr Pattern FORGERY[] = {"csrf", "xsrf", "forgery", "authenticity", "nonce", "state"};
-// What load balancers and settings give to many clients alike, whatever else the name says: Azure's ARRAffinity is HttpOnly.
-constexpr Pattern COMMON[] = {"affinity", "sticky", "route", "backend",  "balanc",    "server",    "consent",
-                              "lang",     "locale", "theme", "tracking", "analytics", "experiment"};
+// What load balancers and settings give to many clients alike, whatever else the name says: Azure's ARRAffinity is HttpOnly. And what is
+// public: whose account it is, and where a login goes on.
+constexpr Pattern COMMON[] = {"affinity", "sticky",    "route",      "backend", "balanc", "server",  "consent",  "lang",     "locale", "theme",
+                              "tracking", "analytics", "experiment", "user_id", "userid", "user-id", "username", "redirect", "return"};
 constexpr Pattern PASSWORDS[] = {"passw", "passphrase", "pwd", "cardnumber", "card_number", "card-number", "cvv", "cvc"},
                   PASSWORD_WORDS[] = {"pin", "otp", "pass"};
 constexpr Pattern SESSIONS[] = {"sess",   "auth",       "jwt",          "login",         "logged_in", "remember",    "identity",     "ticket",
                                 "bearer", "aspnetcore", "access_token", "refresh_token", "id_token",  "accesstoken", "refreshtoken", "idtoken"},
-                  SESSION_WORDS[] = {"sid", "token", "sso", "user"};
+                  SESSION_WORDS[] = {"sid", "token", "sso"};
 constexpr Pattern CREDENTIAL_FIELDS[] = {"token", "api-key", "apikey", "secret", "session", "csrf", "xsrf"};
 constexpr Pattern TOKENS[] = {"access_token", "refresh_token", "id_token", "session_token", "auth_token",
                               "accesstoken",  "refreshtoken",  "idtoken",  "sessiontoken",  "authtoken"};

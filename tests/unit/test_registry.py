@@ -664,3 +664,10 @@ def test_what_a_response_sets_is_its_clients() -> None:
     # A canary is none that a server sets.
     canary = site.registry.canary("client1", unix_ms=NOW)
     assert site.bits(PAGE, "client0", headers=[("Set-Cookie", f"a={canary}")]) == 40
+
+
+@pytest.mark.parametrize("name", ["user", "user_id", "logged_in_user_id", "authUserId", "login_redirect", "session_return_to"])
+def test_whose_account_it_is_and_where_a_login_goes_on_is_public(name: str) -> None:
+    site = Site()
+    site.login("alice", "6f0a3c1e-9d2b-41ee-b9d1-0242ac120002", name=name)
+    assert site.bits(page_with("by <a href='/authors/6f0a3c1e-9d2b-41ee-b9d1-0242ac120002'>Alice</a>"), "bob") == 12
