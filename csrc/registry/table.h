@@ -1,6 +1,7 @@
 // Fingerprints and whose they are, in memory that threads and processes share. Nothing in it is a lock or a pointer: every entry is
 // three words, and whoever ends between two of them leaves an entry that matches nothing until its place is taken again.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -91,14 +92,15 @@ class Table {
     void remove(const Entry& e) const;
     bool lives(const Meta& m, uint32_t now) const {
         if (!m.flags || m.flags & FLAG_BUSY) return false;
-        return m.flags & FLAG_PLANTED || seconds_between(m.seen, now) <= (m.flags & FLAG_POISON ? POISON_LIFE : life_);
+        return m.flags & FLAG_PLANTED || seconds_between(m.seen, now) <= (m.flags & (FLAG_POISON | FLAG_BURNT) ? std::max(POISON_LIFE, life_) : life_);
     }
     Bucket& bucket(size_t i) const { return buckets_[i]; }
     size_t buckets() const { return count_; }
     uint32_t life() const { return life_; }
 
   private:
-    static constexpr uint32_t POISON_LIFE = 4 * 3600;  // seconds: buffers lie long, and a key's hour ends
+    // Seconds: buffers lie long, and a key's hour ends; and a canary that was sighted must not be one again while it is valid.
+    static constexpr uint32_t POISON_LIFE = 4 * 3600;
     // Seconds after which who writes an entry is taken for dead: far more than clocks of workers differ by (one that waited for a disk has
     // its event loop's old time), for of two that write at once neither would know what it left.
     static constexpr uint32_t STALLED = 60;

@@ -671,3 +671,11 @@ def test_whose_account_it_is_and_where_a_login_goes_on_is_public(name: str) -> N
     site = Site()
     site.login("alice", "6f0a3c1e-9d2b-41ee-b9d1-0242ac120002", name=name)
     assert site.bits(page_with("by <a href='/authors/6f0a3c1e-9d2b-41ee-b9d1-0242ac120002'>Alice</a>"), "bob") == 12
+
+
+def test_a_sighted_canary_stays_content_where_values_live_shorter() -> None:
+    site = Site(life=60)
+    canary = site.registry.canary("mallory", unix_ms=NOW)
+    assert site.bits(page_with(canary), "alice") == 40
+    for seconds in (1, 61, 300, 899):
+        assert site.bits(page_with(canary), "bob", now=NOW + 1000 * seconds) == 0
