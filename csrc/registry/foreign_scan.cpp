@@ -4,7 +4,8 @@
 
 namespace overread {
 
-void ForeignScan::reset(const Owner& owner, const ovr_request* request, const ovr_bytes& canary, uint32_t now) {
+void ForeignScan::reset(const Owner& owner, const ovr_response& response, const ovr_bytes& canary, uint32_t now) {
+    const ovr_request* request = response.request;
     owner_ = owner;
     owner_.name = {};  // its message does not live as long
     now_ = now;
@@ -19,6 +20,8 @@ void ForeignScan::reset(const Owner& owner, const ovr_request* request, const ov
     logs_in_ = request && (posted_ || !owner.session);
     own_canary_[0] = 0;
     if (canary.size == CANARY_SIZE) std::memcpy(own_canary_, canary.data, CANARY_SIZE);
+    for (size_t i = 0; i < response.header_count; i++)
+        if (same_name(view_of(response.headers[i].name), "set-cookie")) add_own(response.headers[i].value);
     if (!request) return;
     add_own(request->target);
     for (size_t i = 0; i < request->header_count; i++) add_own(request->headers[i].value);

@@ -23,8 +23,9 @@ struct ForeignPlace {
 class ForeignScan {
   public:
     explicit ForeignScan(Registry& registry) : registry_(&registry) {}
-    // owner: whose response it is; request, canary: what it sent itself, and what was planted there, is not another's; now: seconds.
-    void reset(const Owner& owner, const ovr_request* request, const ovr_bytes& canary, uint32_t now);
+    // owner: whose response it is; canary: what was planted in its request; now: seconds. What the client sent itself is not another's, nor
+    // what the response sets: some cookies are the same for a user's devices, or for all.
+    void reset(const Owner& owner, const ovr_response& response, const ovr_bytes& canary, uint32_t now);
     // The body's next bytes. found(const ForeignPlace&) is called for each window that is another's, in the order of their places.
     template <class F>
     void feed(const uint8_t* data, size_t size, uint64_t offset, F&& found) {
@@ -36,15 +37,14 @@ class ForeignScan {
         runs_.finish(end, [&](const RunBlock& b) { look(b, found); });
         settle(found);
     }
-    // A field's value; issues: of the field that issues sessions.
+    // A field's value or another text that is whole.
     template <class F>
-    void text(const uint8_t* data, size_t size, bool issues, F&& found);
+    void text(const uint8_t* data, size_t size, F&& found);
     const ForeignSign& sign() const { return sign_; }
     // The first bytes of a JSON body, which may be a reply that issues tokens.
     void keep(const uint8_t* data, size_t size);
-    // A server may issue the same to a user's second browser: some have one token a user (djoser, Flask-Login's remember_token). So what
-    // an answer to a login issues is no leak, whoever had it before; who is logged in gets nothing of others. Whether all that was found of
-    // others' sessions are such tokens of the body.
+    // A server may issue the same to a user's second browser: some have one token a user, as djoser has. Whether the body is the answer to a
+    // login, and all that was found of others' sessions are the tokens that it issues.
     bool is_login_reply() const;
     // What a reply issues, for a registry that is to know it. At the end of the body in any case: its bytes do not stay.
     void end_reply(bool observe);
@@ -61,7 +61,7 @@ class ForeignScan {
 
   private:
     std::string_view reply() const { return {reinterpret_cast<const char*>(kept_), kept_size_}; }
-    static constexpr size_t BATCH = 32, LISTED = 128, CANARIES = 8, OWN = 64, KEPT = 4096;
+    static constexpr size_t BATCH = 32, LISTED = 128, CANARIES = 8, OWN = 128, KEPT = 4096;
     struct Waiting {
         Fingerprint print;
         uint64_t start, end, from, to;
@@ -79,7 +79,7 @@ class ForeignScan {
     Registry* registry_;
     Owner owner_;
     uint32_t now_ = 0;
-    bool body_ = true, posted_ = false, logs_in_ = false, issued_now_ = false;
+    bool body_ = true, posted_ = false, logs_in_ = false;
     TokenRuns runs_;
     ForeignSign sign_;
     uint32_t owners_[3];
@@ -89,7 +89,7 @@ class ForeignScan {
         uint64_t start;
     } listed_[LISTED];
     uint8_t canary_count_ = 0, own_count_ = 0;
-    uint64_t own_[OWN];  // windows of the client's own request; one with more keeps its first ones
+    uint64_t own_[OWN];  // windows of what the client sent and gets; of more the first ones
     Fingerprint canaries_[CANARIES];
     uint8_t own_canary_[CANARY_SIZE];  // or 0
     uint16_t kept_size_ = 0;
@@ -128,9 +128,8 @@ void ForeignScan::settle(F&& found) {
     waiting_count_ = 0;
     for (size_t i = 0; i < count; i++) {
         const Waiting& w = waiting_[i];
-        Registry::Sighting s = registry_->look_up(w.print, owner_, now_, body_);
+        const Registry::Sighting s = registry_->look_up(w.print, owner_, now_, body_);
         if (s.level == ForeignLevel::none || is_own(w.print)) continue;
-        if (issued_now_ && s.level != ForeignLevel::canary) s.level = ForeignLevel::sent;
         const ForeignPlace place{s.level, w.start, w.end, w.from, w.to, w.print};
         note(place, s);
         found(place);
@@ -138,13 +137,11 @@ void ForeignScan::settle(F&& found) {
 }
 
 template <class F>
-void ForeignScan::text(const uint8_t* data, size_t size, bool issues, F&& found) {
+void ForeignScan::text(const uint8_t* data, size_t size, F&& found) {
     body_ = false;
-    issued_now_ = issues && logs_in_;
     TokenRuns::whole(registry_->kernel(), data, size, [&](const RunBlock& b) { look(b, found); });
     settle(found);
     body_ = true;
-    issued_now_ = false;
 }
 
 }  // namespace overread

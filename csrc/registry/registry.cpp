@@ -78,11 +78,22 @@ Owner Registry::owner_named(std::string_view name, uint32_t now) const {
     return owner;
 }
 
+bool Registry::has_secret(std::string_view text) const {
+    if (text.size() > MAX_SECRET) return false;
+    bool any = false;
+    TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
+        const Block windows(*key_, b.text, b.size);
+        for (size_t i = 0; i < windows.windows() && !any; i++) any = windows.secret(i);
+    });
+    return any;
+}
+
 // The secret that stands for a client where nobody says who it is: its session, else what it authorizes itself with. Other cookies stand
-// for nobody: consent and settings are the same for many.
+// for nobody: consent and settings are the same for many. So is what is named like a session and holds no secret, as ASP.NET Core's culture:
+// it comes last, and what is issued beside it is no part of it.
 std::string_view Registry::strongest(const ovr_header* headers, size_t count, bool* session) const {
     std::string_view best;
-    int rank = 0;
+    int rank = -1;
     auto offer = [&](std::string_view value, int r) {
         if (r > rank && value.size() >= SECRET_WINDOW) best = value, rank = r;
     };
@@ -90,7 +101,7 @@ std::string_view Registry::strongest(const ovr_header* headers, size_t count, bo
         const std::string_view name = view_of(headers[i].name), value = view_of(headers[i].value);
         if (same_name(name, "cookie"))
             cookie_values(names_, value, [&](const SensitiveValue& v) {
-                if (v.kind == NameKind::session) offer(v.text, 3);
+                if (v.kind == NameKind::session && rank < 3) offer(v.text, has_secret(v.text) ? 3 : 0);
             });
         else if (same_name(name, "authorization"))
             offer(credential(value), 2);
@@ -101,12 +112,29 @@ std::string_view Registry::strongest(const ovr_header* headers, size_t count, bo
     return best;
 }
 
+// Calls found(value, http_only) for what a Set-Cookie field sets.
+template <class F>
+void Registry::set_cookie_values(const ovr_header& field, F&& found) const {
+    const std::string_view value = view_of(field.value);
+    const size_t end = std::min(value.find(';'), value.size());
+    if (!same_name(view_of(field.name), "set-cookie") || value.find('=') >= end || is_deleted(value)) return;
+    const bool http_only = has_attribute(value, "httponly");
+    cookie_values(names_, value.substr(0, end), [&](const SensitiveValue& v) { found(v, http_only); });
+}
+
 Owner Registry::owner_of(std::string_view name, const ovr_request* request, uint32_t now) const {
     bool session = true;
     if (name.empty() && request) name = strongest(request->headers, request->header_count, &session);
     if (name.empty()) return Owner();
     Owner owner = owner_named(name, now);
     owner.session = session;
+    return owner;
+}
+
+Owner Registry::owner_of(std::string_view name, const ovr_response& response, uint32_t now) const {
+    Owner owner = owner_of(name, response.request, now);
+    for (size_t i = 0; i < response.header_count && !owner.session; i++)
+        set_cookie_values(response.headers[i], [&](const SensitiveValue& v, bool) { own(owner, v.kind == NameKind::session, v.text, now); });
     return owner;
 }
 
@@ -147,7 +175,6 @@ bool Registry::within_quota(const Owner& owner, bool issued, uint32_t now) {
 
 template <class F>
 void Registry::windows_of(std::string_view text, F&& found) const {
-    size_t n = 0;
     TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
         const Block windows(*key_, b.text, b.size);
         const size_t last = windows.windows() - 1;
@@ -156,8 +183,7 @@ void Registry::windows_of(std::string_view text, F&& found) const {
         if (b.first) chosen[0] = true;
         if (b.last) chosen[last] = true;
         for (size_t i = 0; i <= last; i++) {
-            if (!chosen[i] || !windows.secret(i) || n == MAX_WINDOWS) continue;
-            n++;
+            if (!chosen[i] || !windows.secret(i)) continue;
             found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW)))});
         }
     });
@@ -215,22 +241,25 @@ void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32
         named = text == owner.name ? owner : owner_named(text, now);
         if (is_recent(named.entry)) return;
     }
+    // A JWT's claims, which others have as well, stand before what signs them: the end says more.
     Window windows[MAX_WINDOWS];
-    size_t n = 0;
+    size_t n = 0, last = 0;
     windows_of(text, [&](const Window& w) {
         table_.prefetch(w.print);
-        windows[n++] = w;
+        last = n < MAX_WINDOWS ? n++ : last + 1 < MAX_WINDOWS ? last + 1 : MAX_WINDOWS - END_WINDOWS;
+        windows[last] = w;
     });
     if (!n) {
         count(head().weak);
         return;
     }
     // The last window: what frameworks give to all stands before it.
-    if (!session && is_recent(table_.find(windows[n - 1].print, now))) return;
+    if (!session && is_recent(table_.find(windows[last].print, now))) return;
     const bool known = std::any_of(windows, windows + n, [&](const Window& w) {
         const Table::Entry e = table_.find(w.print, now);
         return e && e.owner == owner.id && !(e.meta.flags & FLAG_SHARED);
     });
+    if (!owner.entry) owner.entry = table_.find(owner.print, now);  // it may be new
     if (!owner.entry) {
         if (!keep_owner(owner, owner.id, flags & FLAG_ISSUED, now)) return;
         owner.entry = table_.find(owner.print, now);
@@ -332,22 +361,12 @@ void Registry::own(Owner& owner, bool session, std::string_view issued, uint32_t
     owner.session = true;
 }
 
-void Registry::observe_set_cookie(Owner& owner, std::string_view field, uint32_t now) {
-    const size_t end = std::min(field.find(';'), field.size());
-    const size_t equals = field.find('=');
-    if (equals >= end || is_deleted(field)) return;
-    const bool http_only = has_attribute(field, "httponly");
-    cookie_values(names_, field.substr(0, end), [&](const SensitiveValue& v) {
-        const bool session = v.kind == NameKind::session;
-        own(owner, session, v.text, now);
-        store(owner, v.text, uint16_t(FLAG_ISSUED | (session ? FLAG_SESSION : 0) | (http_only ? FLAG_HTTP_ONLY : 0)), now);
-    });
-}
-
 void Registry::observe_response(const ovr_response& response, std::string_view body, uint32_t now) {
-    Owner owner = owner_of(view_of(response.owner), response.request, now);
+    Owner owner = owner_of(view_of(response.owner), response, now);
     for (size_t i = 0; i < response.header_count; i++)
-        if (same_name(view_of(response.headers[i].name), "set-cookie")) observe_set_cookie(owner, view_of(response.headers[i].value), now);
+        set_cookie_values(response.headers[i], [&](const SensitiveValue& v, bool http_only) {
+            store(owner, v.text, uint16_t(FLAG_ISSUED | (v.kind == NameKind::session ? FLAG_SESSION : 0) | (http_only ? FLAG_HTTP_ONLY : 0)), now);
+        });
     observe_tokens(owner, body, may_ask_for_tokens(response.request), now);
 }
 
@@ -421,6 +440,7 @@ bool Registry::is_canary(const uint8_t* text, const Owner& owner, uint32_t now, 
 void Registry::burn(const Fingerprint& canary, uint32_t now) { table_.insert(canary, 0, {FLAG_BURNT, now, now}, Table::Class::issued); }
 
 bool Registry::plant(std::string_view token, uint32_t now) {
+    if (token.size() > MAX_SECRET) return false;
     bool all = true, any = false;
     windows_of(token, [&](const Window& w) {
         any = true;

@@ -16,7 +16,8 @@ namespace overread {
 enum class ForeignLevel : uint8_t { none, sent, issued, http_only, canary };
 
 constexpr size_t MAX_SECRET = 8192;    // bytes of a value; a longer one is no token
-constexpr size_t MAX_WINDOWS = 48;     // of a value
+constexpr size_t MAX_WINDOWS = 48;     // of a value; a longer one's beginning and its end
+constexpr size_t END_WINDOWS = 32;     // of these, of its end: more than an RSA signature of 2,048 bits has, which takes 342 characters
 constexpr uint32_t CLIENT_QUOTA = 16;  // values an owner in a life that only clients sent
 constexpr uint32_t ISSUED_QUOTA = 64;  // and that servers issued: some issue one with every response
 constexpr uint32_t DEFAULT_LIFE = 15 * 60;
@@ -60,6 +61,8 @@ class Registry {
     void reply_tokens(std::string_view body, bool posted, F&& found) const;
     // The owner of a message; what is empty is taken from the request's secrets.
     Owner owner_of(std::string_view owner, const ovr_request* request, uint32_t now) const;
+    // Of a response: who had no session has the one that it sets, and its body may show it.
+    Owner owner_of(std::string_view owner, const ovr_response& response, uint32_t now) const;
 
     // What a window found in a response to `owner` says. One of the owner's own in a body is no secret any more.
     struct Sighting {
@@ -100,6 +103,7 @@ class Registry {
     };
     SegmentHead& head() const { return segment_.head(); }
     Owner owner_named(std::string_view name, uint32_t now) const;
+    bool has_secret(std::string_view text) const;
     std::string_view strongest(const ovr_header* headers, size_t count, bool* session) const;
     template <class F>
     void windows_of(std::string_view text, F&& found) const;
@@ -110,7 +114,8 @@ class Registry {
     void expose_in(std::string_view text, const Owner& owner, uint32_t now);
     void observe_field(Owner& owner, const ovr_header& field, uint32_t now);
     void own(Owner& owner, bool session, std::string_view issued, uint32_t now) const;
-    void observe_set_cookie(Owner& owner, std::string_view field, uint32_t now);
+    template <class F>
+    void set_cookie_values(const ovr_header& field, F&& found) const;
     void add_poison(const uint8_t key[16], uint32_t now);
 
     SecretKey key_;

@@ -37,10 +37,12 @@ struct Meta {
     static Meta of(uint64_t word) { return {uint16_t(word), uint32_t(word >> 16) & 0xffffff, uint32_t(word >> 40)}; }
     uint64_t word() const { return uint64_t(flags) | uint64_t(first & 0xffffff) << 16 | uint64_t(seen & 0xffffff) << 40; }
 };
-// Seconds from a to b, of the times above; a later a is 0.
+// Seconds from a to b, of the times above; an a that is later by as much as clocks differ is 0. What is left of long ago must stay old, or
+// it would fill the table again.
 inline uint32_t seconds_between(uint32_t a, uint32_t b) {
+    constexpr uint32_t CLOCKS = 3600;
     const uint32_t d = (b - a) & 0xffffff;
-    return d > 0x800000 ? 0 : d;
+    return d > 0xffffff - CLOCKS ? 0 : d;
 }
 
 constexpr size_t BUCKET = 8;  // a look-up reads one line of 64 bytes of each of two buckets

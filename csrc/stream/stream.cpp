@@ -137,13 +137,12 @@ void Stream::open_foreign(const ovr_response* r) {
     if (!looks_foreign_) return;
     const uint32_t now = uint32_t(r->unix_ms / 1000);
     const ovr_bytes none{nullptr, 0}, owner = r->struct_size >= offsetof(ovr_response, canary) ? r->owner : none;
-    foreign_->reset(scanner_->registry->owner_of(view_of(owner), r->request, now), r->request, r->struct_size >= sizeof *r ? r->canary : none, now);
+    foreign_->reset(scanner_->registry->owner_of(view_of(owner), *r, now), *r, r->struct_size >= sizeof *r ? r->canary : none, now);
 }
 
 void Stream::scan_foreign(const ovr_header& field, ovr_part part) {
     tell_foreign(OVR_PART_BODY, nullptr);  // of the body, where this is a trailer
-    const bool issues = name_is(field.name.data, field.name.size, "set-cookie");
-    foreign_->text(field.value.data, field.value.size, issues, [&](const ForeignPlace& p) { add_foreign(p, part, &field.name); });
+    foreign_->text(field.value.data, field.value.size, [&](const ForeignPlace& p) { add_foreign(p, part, &field.name); });
     tell_foreign(part, &field.name);
 }
 
