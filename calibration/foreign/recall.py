@@ -14,8 +14,6 @@ import random
 import re
 import string
 import sys
-import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,9 +21,9 @@ import overread
 
 from .. import page
 from ..bodies import Body
-from ..leaks import people, servers
+from ..leaks import people, recall
 from ..leaks.recall import base_bodies, splice, wilson
-from ..leaks.windows import Window, cut
+from ..leaks.windows import Window
 
 LIVE = 100_000  # other sessions
 DOCS = Path(__file__).resolve().parents[2] / "docs/foreign-secrets.md"
@@ -56,39 +54,14 @@ class Replay:
 def gather(names: Sequence[str], each: int, seed: int) -> tuple[list[tuple[Window, list[bytes]]], Replay]:
     """Windows with the sessions that servers issued and that stand in them whole; and the registry."""
     replay = Replay(seed)
-    out: list[tuple[Window, list[bytes]]] = []
-    for name in names:
-        rng = random.Random(f"{seed} {name}")
-        visitors = [people.person(rng) for _ in range(160)]
-        secrets = [s for p in visitors for s in p.secrets if len(s) >= 8]
-        site = people.Site(seed)
-        threading.Thread(target=site.serve_forever, daemon=True).start()
-        exchanges: list[people.Exchange] = []
-        with tempfile.TemporaryDirectory(prefix="overread-leaks-") as folder, servers.proxy(name, site.server_port, Path(folder)) as (port, pid):
-            stop = threading.Event()
-
-            def canary(owner: str) -> str:
-                return replay.canaries.canary(owner, unix_ms=NOW)
-
-            with_canaries = (150, stop, exchanges, canary)
-            clients = [threading.Thread(target=people.visit, args=(port, visitors, seed * 1000 + i, *with_canaries), daemon=True) for i in range(20)]
-            for c in clients:
-                c.start()
-            cuts: list[Window] = []
-            for _ in range(3):
-                stop.wait(3)
-                pieces, ranges = servers.memory(pid)
-                cuts += cut(name, pieces, ranges, secrets, each // 3, rng)
-            stop.set()
-            for c in clients:
-                c.join(10)
-        site.shutdown()
-        replay.take(exchanges)
-        cookies = [f.partition(";")[0].partition("=")[2].encode() for x in exchanges for n, f in x.response if n.lower() == "set-cookie"]
-        issued = {v for v in cookies if len(v) >= 16}
-        out += [(w, [s for s in issued if s in w.data]) for w in cuts]
-        print(f"{name}: {len(cuts)} windows, {len(exchanges)} exchanges", file=sys.stderr)
-    return out, replay
+    exchanges: dict[str, list[people.Exchange]] = {}
+    windows = recall.gather(names, each, seed, exchanges, lambda owner: replay.canaries.canary(owner, unix_ms=NOW))
+    issued: dict[str, set[bytes]] = {}
+    for name, traffic in exchanges.items():
+        replay.take(traffic)
+        cookies = [f.partition(";")[0].partition("=")[2].encode() for x in traffic for n, f in x.response if n.lower() == "set-cookie"]
+        issued[name] = {v for v in cookies if len(v) >= 16}
+    return [(w, [s for s in issued[w.server] if s in w.data]) for w in windows], replay
 
 
 def measure(windows: Sequence[tuple[Window, list[bytes]]], replay: Replay, bases: Sequence[Body], seed: int) -> str:

@@ -14,7 +14,7 @@ import random
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .. import page
@@ -29,8 +29,10 @@ LENGTHS = (16, 64, 256, 1024, 4096, 16384)  # bytes, lower ends
 CHUNK, HOLD = 4096, 16384  # bytes
 
 
-def gather(names: Sequence[str], each: int, seed: int) -> list[Window]:
-    """Windows of every named server, three snapshots each."""
+def gather(
+    names: Sequence[str], each: int, seed: int, exchanges: dict[str, list[people.Exchange]] | None = None, canary: Callable[[str], str] | None = None
+) -> list[Window]:
+    """Windows of every named server, three snapshots each. ``exchanges`` takes each server's traffic; ``canary`` as of :func:`people.visit`."""
     out: list[Window] = []
     for name in names:
         rng = random.Random(f"{seed} {name}")
@@ -40,7 +42,8 @@ def gather(names: Sequence[str], each: int, seed: int) -> list[Window]:
         threading.Thread(target=site.serve_forever, daemon=True).start()
         with tempfile.TemporaryDirectory(prefix="overread-leaks-") as folder, servers.proxy(name, site.server_port, Path(folder)) as (port, pid):
             stop = threading.Event()
-            clients = [threading.Thread(target=people.visit, args=(port, visitors, seed * 1000 + i, 150, stop), daemon=True) for i in range(20)]
+            more = (150, stop, None if exchanges is None else exchanges.setdefault(name, []), canary)
+            clients = [threading.Thread(target=people.visit, args=(port, visitors, seed * 1000 + i, *more), daemon=True) for i in range(20)]
             for c in clients:
                 c.start()
             for _ in range(3):

@@ -47,7 +47,6 @@ void Filter::observe(const ovr_response& response) {
     const uint32_t now = stream_.foreign()->now();
     if (response.request) registry.observe_request(view_of(response.owner), *response.request, now);
     registry.observe_response(response, {}, now);
-    stream_.foreign()->keep_reply();
     place_ = is_fresh(response) ? where(shared_.key.get(), response.request).path : 0;
 }
 
@@ -203,8 +202,8 @@ void Filter::end(ovr_action* action) {
         difference_ = twin_.end(shared_.twins);
         if (difference_.is != Twin::Is::none) stream_.differs_from_twin(difference_.sign);
         ovr_verdict v;
+        if (stream_.foreign()) stream_.observe_reply();
         stream_.finish(&v);
-        if (ForeignScan* foreign = stream_.foreign()) foreign->observe_reply();
         if (below && stream_.bits() >= plan_.from(OVR_DO_REDACT)) redaction_.begin(from, stream_.text());
         // Where responses are stopped, what they would have shown is not counted: the rest must not pass for all.
         if (mode_ == OVR_MODE_MONITOR) stream_.count_in(shared_.site, has_fields_, unix_ms_ / 1000);

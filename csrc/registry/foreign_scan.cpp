@@ -15,10 +15,9 @@ void ForeignScan::reset(const Owner& owner, const ovr_response& response, const 
     canary_count_ = 0;
     waiting_count_ = 0;
     own_count_ = 0;
-    keeps_ = false;
-    std::memset(kept_, 0, kept_size_);  // of a reply that was broken off
-    kept_size_ = 0;
+    end_reply(false);
     posted_ = may_ask_for_tokens(request);
+    logs_in_ = request && (posted_ || !owner.session);
     own_canary_[0] = 0;
     if (canary.size == CANARY_SIZE) std::memcpy(own_canary_, canary.data, CANARY_SIZE);
     for (size_t i = 0; i < response.header_count; i++)
@@ -46,23 +45,30 @@ void ForeignScan::note(const ForeignPlace& place, const Registry::Sighting& sigh
     const bool another = std::find(owners_, owners_ + sign_.owners, sighting.owner) == owners_ + sign_.owners;
     if (sighting.issued && another && sign_.owners < 3) owners_[sign_.owners++] = sighting.owner;
     const bool secret = place.level == ForeignLevel::issued || place.level == ForeignLevel::http_only;
-    if (secret && listed_count_ < LISTED) listed_[listed_count_++] = place.print;
+    if (secret && listed_count_ < LISTED) listed_[listed_count_++] = {place.print, place.start};
 }
 
 void ForeignScan::keep(const uint8_t* data, size_t size) {
-    if (!keeps_) return;
     const size_t n = std::min(size, KEPT - kept_size_);
     std::memcpy(kept_ + kept_size_, data, n);
     kept_size_ = uint16_t(kept_size_ + n);
 }
 
-void ForeignScan::observe_reply() {
-    if (!keeps_) return;
-    registry_->observe_tokens(owner_, {reinterpret_cast<const char*>(kept_), kept_size_}, posted_, now_);
+bool ForeignScan::is_login_reply() const {
+    if (!logs_in_ || !kept_size_ || !listed_count_ || listed_count_ == LISTED || sign_.level == ForeignLevel::canary) return false;
+    size_t issued = 0;
+    registry_->reply_tokens(reply(), posted_, [&](std::string_view token) {
+        const size_t from = size_t(token.data() - reply().data()), to = from + token.size();
+        issued += size_t(std::count_if(listed_, listed_ + listed_count_, [&](const Listed& l) { return l.start >= from && l.start < to; }));
+    });
+    return issued == listed_count_;
+}
+
+void ForeignScan::end_reply(bool observe) {
+    if (observe && kept_size_) registry_->observe_tokens(owner_, reply(), posted_, now_);
     // Streams are used again, and lie in the memory of a proxy.
     std::memset(kept_, 0, kept_size_);
     kept_size_ = 0;
-    keeps_ = false;
 }
 
 void ForeignScan::conclude(bool listed) {
@@ -72,7 +78,7 @@ void ForeignScan::conclude(bool listed) {
 }
 
 void ForeignScan::expose() {
-    for (size_t i = 0; i < listed_count_; i++) registry_->expose(listed_[i], now_);
+    for (size_t i = 0; i < listed_count_; i++) registry_->expose(listed_[i].print, now_);
 }
 
 }  // namespace overread

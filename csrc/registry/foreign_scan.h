@@ -41,14 +41,17 @@ class ForeignScan {
     template <class F>
     void text(const uint8_t* data, size_t size, F&& found);
     const ForeignSign& sign() const { return sign_; }
-    // For who observes: the first bytes of a reply that may issue tokens are kept, until they are observed.
-    void keep_reply() { keeps_ = true; }
+    // The first bytes of a JSON body, which may be a reply that issues tokens.
     void keep(const uint8_t* data, size_t size);
-    void observe_reply();
+    // A server may issue the same to a user's second browser: some have one token a user, as djoser has. Whether the body is the answer to a
+    // login, and all that was found of others' sessions are the tokens that it issues.
+    bool is_login_reply() const;
+    // What a reply issues, for a registry that is to know it. At the end of the body in any case: its bytes do not stay.
+    void end_reply(bool observe);
     // What was found so far of what servers issued is known to the page's readers: it is no secret any more.
     void expose();
     // One of its windows.
-    const Fingerprint* issued() const { return listed_count_ ? listed_ : nullptr; }
+    const Fingerprint* issued() const { return listed_count_ ? &listed_[0].print : nullptr; }
     // The response is over: its canaries are burnt. listed: it is a page of many owners' secrets that nothing of memory shows in, so a
     // list that is meant to be there, and they are exposed.
     void conclude(bool listed);
@@ -57,6 +60,7 @@ class ForeignScan {
     uint32_t now() const { return now_; }
 
   private:
+    std::string_view reply() const { return {reinterpret_cast<const char*>(kept_), kept_size_}; }
     static constexpr size_t BATCH = 32, LISTED = 128, CANARIES = 8, OWN = 128, KEPT = 4096;
     struct Waiting {
         Fingerprint print;
@@ -75,12 +79,15 @@ class ForeignScan {
     Registry* registry_;
     Owner owner_;
     uint32_t now_ = 0;
-    bool body_ = true, keeps_ = false, posted_ = false;
+    bool body_ = true, posted_ = false, logs_in_ = false;
     TokenRuns runs_;
     ForeignSign sign_;
     uint32_t owners_[3];
     uint16_t listed_count_ = 0;
-    Fingerprint listed_[LISTED];
+    struct Listed {
+        Fingerprint print;
+        uint64_t start;
+    } listed_[LISTED];
     uint8_t canary_count_ = 0, own_count_ = 0;
     uint64_t own_[OWN];  // windows of what the client sent and gets; of more the first ones
     Fingerprint canaries_[CANARIES];

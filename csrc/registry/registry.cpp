@@ -371,20 +371,9 @@ void Registry::observe_response(const ovr_response& response, std::string_view b
 }
 
 void Registry::observe_tokens(Owner owner, std::string_view body, bool posted, uint32_t now) {
-    const size_t brace = body.find_first_not_of(" \t\r\n");
-    if (brace == body.npos || body[brace] != '{') return;
-    // A token reply (RFC 6749, section 5.1) names its tokens at the top; further down stand what a service manages for many. A public token in
-    // a page's settings is fetched, and comes without a type.
-    bool reply = posted;
-    json_strings(body, [&](std::string_view name, std::string_view, int depth) {
-        reply |= depth == 1 &&
-                 (same_name(name, "token_type") || same_name(name, "tokentype") || same_name(name, "refresh_token") || same_name(name, "refreshtoken"));
-    });
-    if (!reply) return;
-    json_strings(body, [&](std::string_view name, std::string_view value, int depth) {
-        if (depth != 1 || names_.field(name) != NameKind::session) return;
-        own(owner, true, value, now);
-        store(owner, value, FLAG_ISSUED | FLAG_SESSION, now);
+    reply_tokens(body, posted, [&](std::string_view token) {
+        own(owner, true, token, now);
+        store(owner, token, FLAG_ISSUED | FLAG_SESSION, now);
     });
 }
 

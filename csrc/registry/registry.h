@@ -55,6 +55,10 @@ class Registry {
     void observe_response(const ovr_response& response, std::string_view body, uint32_t now);
     // The tokens of a JSON reply, or of its first bytes; posted: to a request that may have asked for them.
     void observe_tokens(Owner owner, std::string_view body, bool posted, uint32_t now);
+    // Calls found(token) for those that a JSON reply issues. It names them at the top (RFC 6749, section 5.1); further down stand what a
+    // service manages for many. A public token in a page's settings is fetched, and comes without a type.
+    template <class F>
+    void reply_tokens(std::string_view body, bool posted, F&& found) const;
     // The owner of a message; what is empty is taken from the request's secrets.
     Owner owner_of(std::string_view owner, const ovr_request* request, uint32_t now) const;
     // Of a response: who had no session has the one that it sets, and its body may show it.
@@ -121,5 +125,20 @@ class Registry {
     const Kernel* kernel_;
     char key_id_[17];
 };
+
+template <class F>
+void Registry::reply_tokens(std::string_view body, bool posted, F&& found) const {
+    const size_t brace = body.find_first_not_of(" \t\r\n");
+    if (brace == body.npos || body[brace] != '{') return;
+    bool reply = posted;
+    json_strings(body, [&](std::string_view name, std::string_view, int depth) {
+        reply |= depth == 1 &&
+                 (same_name(name, "token_type") || same_name(name, "tokentype") || same_name(name, "refresh_token") || same_name(name, "refreshtoken"));
+    });
+    if (!reply) return;
+    json_strings(body, [&](std::string_view name, std::string_view value, int depth) {
+        if (depth == 1 && names_.field(name) == NameKind::session) found(value);
+    });
+}
 
 }  // namespace overread

@@ -130,6 +130,7 @@ static_assert(uint8_t(ForeignLevel::sent) == FOREIGN_SENT && uint8_t(ForeignLeve
 
 void Stream::open_foreign(const ovr_response* r) {
     levels_.foreign = {};
+    observes_reply_ = false;
     foreign_place_.level = ForeignLevel::none;
     const bool timed = r && r->struct_size > offsetof(ovr_response, unix_ms) && r->unix_ms;
     looks_foreign_ = foreign_ && timed;
@@ -827,10 +828,17 @@ void Stream::finish(ovr_verdict* out) {
             stop_decoding();
         }
         if (!concluded_) conclude();
+        if (looks_foreign_ && foreign_->is_login_reply()) {
+            levels_.foreign.level = std::min<uint8_t>(levels_.foreign.level, FOREIGN_SENT);
+            dirty_ = true;
+        }
         reassess();
         release(false);
         finished_ = true;
-        if (looks_foreign_) foreign_->conclude(levels_.listed());
+        if (looks_foreign_) {
+            foreign_->end_reply(observes_reply_);
+            foreign_->conclude(levels_.listed());
+        }
         add_native_findings();
     }
     uint64_t first = OVR_NO_OFFSET;

@@ -97,6 +97,8 @@ class Stream {
     bool coded() const { return counts_coded_ || encoded_; }
     bool head_shows() const { return levels_.head != PLACE_NONE; }
     // Other clients' secrets, where there is a registry and somebody knows the time; else nullptr.
+    // Before finish(): what the body issues is to be observed.
+    void observe_reply() { observes_reply_ = true; }
     ForeignScan* foreign() { return looks_foreign_ ? foreign_.get() : nullptr; }
     // Where a complete document ends behind which bytes were found that are no part of it; UINT64_MAX: none.
     uint64_t document_end() const;
@@ -215,7 +217,7 @@ class Stream {
     static constexpr int64_t NOT_WAITING = -2;
     OwnRequest own_;
     Foreign foreign_;
-    bool looks_foreign_ = false;
+    bool looks_foreign_ = false, observes_reply_ = false;
     // Another's secret in the body that is not told yet: its windows come one after the other.
     ForeignPlace foreign_place_{ForeignLevel::none, 0, 0, 0, 0, {0, 0}};
     Ignoring ignoring_;

@@ -123,6 +123,23 @@ def test_one_password_for_a_whole_site_makes_its_clients_not_one() -> None:
     assert site.bits(page_with(token(1)), None, request=other) == 0
 
 
+def test_one_token_a_user_is_no_leak_in_a_second_browser() -> None:
+    site = Site()
+    remember, auth = f"5|{token(1, 128, HEX)}", token(2, 40, HEX)  # Flask-Login's and djoser's
+    fields = [("Set-Cookie", f"remember_token={remember}; HttpOnly"), ("Content-Type", "application/json")]
+    body = json.dumps({"auth_token": auth}).encode()
+    login = overread.Request("POST", "/login", {"User-Agent": "a browser"})
+    verdicts = []
+    for owner in ("laptop", "phone", "tablet"):
+        verdicts.append(site.scanner.scan(body, "application/json", headers=fields, request=login, owner=owner, unix_ms=NOW).bits)
+        site.registry.observe_response(owner, fields, body, request=login, unix_ms=NOW)
+    assert max(verdicts) <= 12
+    # A token elsewhere in a reply is none that is issued.
+    site.login("alice", token(3))
+    spill = json.dumps({"auth_token": token(5), "error": f"near {token(3)}"}).encode()
+    assert site.scanner.scan(spill, "application/json", request=login, owner="phone", unix_ms=NOW).bits == 30
+
+
 def test_a_public_token_in_a_pages_settings_accuses_nobody() -> None:
     site = Site()
     settings = json.dumps({"accessToken": "pk." + token(1, 60), "style": "streets"}).encode()
