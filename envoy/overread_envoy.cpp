@@ -663,6 +663,8 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
         } else if (key == "registry" || key == "canary") {
             if (value != "on" && value != "off") error = key + ": expected on or off, found '" + value + "'";
             (key == "canary" ? config.canary : config.registry_options.on) = value == "on";
+            // A route that inherits settings takes those of the registry back with one line.
+            if (key == "registry" && value == "off") config.registry_options = {}, config.canary = false;
         } else if (key == "registry_memory") {
             char* end = nullptr;
             config.registry_options.memory = std::strtoull(value.c_str(), &end, 10);

@@ -281,6 +281,34 @@ static const char* find_canary(ngx_http_request_t* r) {
     return NULL;
 }
 
+/* What answers to the owner later may not be there yet, and nginx remembers the first answer of a variable, and a map's captures in place
+ * of the location's: who asks so early leaves no trace. */
+static ovr_bytes owner_so_far(ngx_http_request_t* r, const overread_loc_conf_t* conf) {
+    const ngx_http_core_main_conf_t* core = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    size_t size = core->variables.nelts * sizeof(ngx_http_variable_value_t);
+    ngx_http_variable_value_t* before = conf->owner ? ngx_palloc(r->pool, size) : NULL;
+    ovr_bytes owner = {NULL, 0};
+#if (NGX_PCRE)
+    int* captures = r->captures;
+    u_char* captures_data = r->captures_data;
+    ngx_uint_t ncaptures = r->ncaptures;
+#endif
+
+    if (before == NULL) return owner;
+    ngx_memcpy(before, r->variables, size);
+#if (NGX_PCRE)
+    r->captures = NULL;
+#endif
+    owner = owner_of(r, conf);
+#if (NGX_PCRE)
+    r->captures = captures;
+    r->captures_data = captures_data;
+    r->ncaptures = ncaptures;
+#endif
+    ngx_memcpy(r->variables, before, size);
+    return owner;
+}
+
 /* The Cookie's value moves to a block that has a canary before and behind it. What is sent to the upstream is the value alone. */
 static ngx_int_t plant_canary(ngx_http_request_t* r) {
     static const char before[] = "cookie: overread-canary=", between[] = "; ", behind[] = "overread-canary: ";
@@ -300,7 +328,8 @@ static ngx_int_t plant_canary(ngx_http_request_t* r) {
     if (cookie) size = sizeof before - 1 + OVR_CANARY + sizeof between - 1 + cookie->value.len + 1;
     mark = ngx_pool_cleanup_add(r->pool, 0);
     p = ngx_pnalloc(r->pool, size + sizeof behind - 1 + OVR_CANARY + sizeof "\r\n");
-    if (mark == NULL || p == NULL || ovr_registry_canary(main->registry->registry, owner_of(r, conf), unix_ms(), (char*)canary) != OVR_OK) return NGX_DECLINED;
+    if (mark == NULL || p == NULL || ovr_registry_canary(main->registry->registry, owner_so_far(r, conf), unix_ms(), (char*)canary) != OVR_OK)
+        return NGX_DECLINED;
     if (cookie) {
         p = ngx_sprintf(p, "%s%s%s", before, canary, between);
         ngx_memcpy(p, cookie->value.data, cookie->value.len);

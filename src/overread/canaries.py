@@ -34,7 +34,7 @@ CREATE TABLE canaries (
 _SLOTS = 64  # of a registry, for one token: the core stores at most 48 windows of a value, and a table is never filled to its last place
 _SLOT = 24  # bytes
 _WINDOW = 16  # bytes that the registry looks at together
-_LEAST = 1 << 16  # bytes of the smallest registry
+LEAST_MEMORY = 1 << 16  # bytes of the smallest registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class CanaryFile:
 def registry_for(canaries: Iterable[Canary], key: bytes | None = None) -> SecretRegistry:
     """A registry that holds the live ones of these, and nothing else."""
     there = list(canaries)
-    registry = SecretRegistry(key=key, memory=max(_LEAST, sum(len(c.tokens) for c in there) * _SLOTS * _SLOT))
+    registry = SecretRegistry(key=key, memory=max(LEAST_MEMORY, sum(len(c.tokens) for c in there) * _SLOTS * _SLOT))
     plant(registry, there)
     return registry
 
@@ -227,7 +227,7 @@ def _dense_at_both_ends(token: str) -> bool:
 def _dense(token: str) -> bool:
     """Whether the registry counts it as a secret's, or a part of it."""
     try:
-        SecretRegistry(memory=_LEAST).plant(token)
+        SecretRegistry(memory=LEAST_MEMORY).plant(token)
     except ValueError:
         return False
     return True

@@ -342,7 +342,7 @@ def _registry(args: argparse.Namespace) -> list[str]:
     if args.canary or (args.canary is None and args.registry):
         config.append("canary=on")
     if config and not args.registry:
-        raise UsageError(f"--{config[0].partition('=')[0].replace('_', '-')} needs --registry")
+        raise UsageError(f"--{config[0].partition('=')[0].replace('_', '-').removesuffix('-file')} needs --registry")
     return config
 
 

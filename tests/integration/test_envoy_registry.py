@@ -224,6 +224,7 @@ BAD = [
     (("--registry", "--registry-key", "good.key", "--registry-segment", "/absent/segment"), "/absent/segment: No such file or directory"),
     (("--canary",), "--canary needs --registry"),
     (("--registry-memory", "65536"), "--registry-memory needs --registry"),
+    (("--registry-key", "good.key"), "--registry-key needs --registry"),
 ]
 
 
@@ -247,11 +248,26 @@ def refused(argv: list[str], folder: Path) -> tuple[int, str]:
 
 
 def test_overread_proxy_has_it(shop: Shop, tmp_path: Path) -> None:
-    made = start_proxy(tmp_path, shop.url, "--mode", "enforce", "--registry", "--canary", "--owner", "cookie:session", "--route", "/page", "action.strong=log")
+    made = start_proxy(
+        tmp_path,
+        shop.url,
+        "--mode",
+        "enforce",
+        "--registry",
+        "--canary",
+        "--registry-memory",
+        "4194304",
+        "--owner",
+        "cookie:session",
+        "--route",
+        "/page",
+        "registry=off",
+    )
     try:
         for name in "ab":
             assert curl(f"{made.filtered}/login?as={name}")[0] == 200
         shop.shown = shop.sessions["a"]
+        assert curl("-H", f"Cookie: {shop.cookie('b')}", made.filtered + "/page-shown")[0] == 200
         assert curl("-H", f"Cookie: {shop.cookie('b')}", made.filtered + "/shown")[0] == 502
         assert b"overread" not in shop.seen.lower()
     finally:

@@ -416,6 +416,28 @@ def test_requests_without_a_cookie_and_requests_that_are_not_scanned(shop: Shop,
         assert held_canaries(nginx, shop, "session=x", "/hold")[0] == set()
 
 
+def test_who_asks_early_whose_a_request_is_changes_no_variable(shop: Shop, tmp_path: Path) -> None:
+    """What stands for a client may be known only once it is let in, and a map has captures of its own."""
+    site = SITE.replace("  overread_owner $cookie_session;", "  map $user $tenant {{ default nobody; ~^(.)(.+) t-$2; }}\n  overread_owner $tenant;").replace(
+        "    location /off/",
+        """    location = /auth {{ internal; proxy_pass {origin}/page; }}
+    location /let/ {{
+      overread_canary on;
+      auth_request /auth;
+      auth_request_set $user u$upstream_status;
+      proxy_set_header X-Tenant $tenant;
+      proxy_pass {origin}/page;
+    }}
+    location ~ ^/one/(.*)$ {{ set $user known; overread_canary on; proxy_set_header X-Rest $1; proxy_pass {origin}; }}
+    location /off/""",
+    )
+    with started(tmp_path, shop.url, site) as nginx:
+        assert curl(nginx.url("/let/rest"), "-H", "Cookie: session=x")[1] == 200
+        assert b"X-Tenant: t-200\r\n" in shop.seen
+        assert curl(nginx.url("/one/cart"), "-H", "Cookie: session=x")[1] == 200
+        assert b"X-Rest: cart\r\n" in shop.seen
+
+
 def test_the_value_is_the_clients_own_byte_for_byte(shop: Shop, tmp_path: Path) -> None:
     with started(tmp_path, shop.url, SITE) as nginx:
         for value in ("a=1", "", "x" * 3000, 'q="1; 2"; b=%20+', "a=1; a=2"):

@@ -310,3 +310,35 @@ def test_the_agent_as_a_process(tmp_path: Path, receiver: Receiver) -> None:
         if agent.stdout:
             agent.stdout.close()
     assert main(["agent", "--control", str(tmp_path / "no/such/file")]) == 2
+
+
+# A second signal at every step of the first one's handler.
+ASKED_TWICE = """
+import os, signal, sys, threading
+from pathlib import Path
+from overread import Control
+from overread.agent import run
+
+def again(frame, event, argument, left=[50]):
+    handler = getattr(signal.getsignal(signal.SIGTERM), "__code__", None)
+    while frame and frame.f_code is not handler:
+        frame = frame.f_back
+    if frame and left[0]:
+        left[0] -= 1
+        signal.raise_signal(signal.SIGTERM)
+
+threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGTERM)).start()
+sys.setprofile(again)
+sys.exit(run(Control(Path(sys.argv[1]), create=True), [], None, None, None))
+"""
+
+
+def test_an_agent_that_is_asked_twice_to_end_ends(tmp_path: Path) -> None:
+    """Whoever ends a process and its group asks each."""
+    agent = subprocess.Popen([sys.executable, "-c", ASKED_TWICE, str(tmp_path / "control")], start_new_session=True)
+    try:
+        assert agent.wait(20) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(agent.pid, signal.SIGKILL)
+        agent.wait()

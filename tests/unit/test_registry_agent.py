@@ -58,6 +58,11 @@ def test_a_segment_keeps_its_size(tmp_path: Path) -> None:
     agent = RegistryAgent(tmp_path / "segment", KEY, memory=1 << 20, life=60)
     assert agent.registry.metrics()["slots"] == registry.metrics()["slots"]
     agent.close()
+    # The smallest one's file is smaller than what was asked for.
+    smallest = overread.SecretRegistry(segment=tmp_path / "smallest", key=KEY, memory=1 << 16)
+    RegistryAgent(tmp_path / "smallest", KEY).close()
+    assert (tmp_path / "smallest").stat().st_size < 1 << 16
+    assert smallest.metrics()["slots"]
     for other in ({"life": 61}, {}):
         with pytest.raises(overread.ConfigError, match="another size or life"):
             RegistryAgent(tmp_path / "segment", KEY, **other)
@@ -72,7 +77,7 @@ def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
         with pytest.raises(SystemExit):
             main(["agent", *wrong])
     both = ["--registry", segment, "--registry-key", key, "--registry-memory", str(MEMORY)]
-    for url in ("hunter2@localhost", "redis://:hunter2@localhost:port/0", "http://hunter2"):
+    for url in ("hunter2@localhost", "redis://:hunter2@localhost:port/0", "http://hunter2", "redis://:hunter2@localhost/0?absent=1"):
         assert main(["agent", *both, "--redis", url]) == 2
         said = capsys.readouterr().err
         assert "expected redis://" in said

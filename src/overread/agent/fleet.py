@@ -197,9 +197,12 @@ class Fleet:
 
 def _client(url: str) -> Any:  # what redis-py's calls are said to return changes from version to version
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             url, socket_timeout=SECONDS, socket_connect_timeout=SECONDS, protocol=2, decode_responses=False, retry=Retry(NoBackoff(), 0)
         )
+        # What an option is for only a connection knows; it connects when it is used.
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+        return client
     except (ValueError, TypeError, redis.RedisError):
         raise ConfigError("the URL of Redis: expected redis://, rediss:// or unix:// with options that redis-py knows") from None
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .._stream import SecretRegistry
-from ..canaries import CanaryFile, plant
+from ..canaries import LEAST_MEMORY, CanaryFile, plant
 from ..errors import ConfigError
 from . import atomic_file
 
@@ -134,7 +134,8 @@ class RegistryAgent:
 
     def _open(self) -> SecretRegistry:
         with suppress(OSError):
-            self._memory = self.segment.stat().st_size or self._memory
+            if size := self.segment.stat().st_size:
+                self._memory = max(size, LEAST_MEMORY)  # the smallest table does not fill it
         registry = SecretRegistry(segment=self.segment, key=self._key, memory=self._memory, life=self._life)
         # Of two agents each would tell the fleet a half.
         lock = os.open(self.segment, os.O_RDWR | os.O_CLOEXEC)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from ..control import Control, Feature
 from ..errors import ConfigError
@@ -109,8 +110,10 @@ class Agent:
 def run(control: Control | None, webhooks: Sequence[str], flags: Path | None, key: bytes | None, registry: RegistryAgent | None) -> int:
     """Looks until it is told to stop, by SIGTERM or SIGINT; 2 when one of its parts ended by itself."""
     stop, broken = threading.Event(), threading.Event()
+    # A second signal may come inside the handler of the first: an Event's lock would be held then, and only a SimpleQueue may be entered twice.
+    asked: SimpleQueue[None] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: asked.put(None))
 
     def care(agent: RegistryAgent) -> None:
         """In a thread of its own, so that a slow Redis delays nothing else."""
@@ -120,19 +123,19 @@ def run(control: Control | None, webhooks: Sequence[str], flags: Path | None, ke
             agent.close()
         except BaseException:
             broken.set()
-            stop.set()
+            asked.put(None)
             raise
 
     caring = threading.Thread(target=care, args=(registry,)) if registry else None
     if caring and registry:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the key is in this process, and belongs in no file
-        caring.start()
         print(f"overread agent: at {registry.segment}", flush=True)
+        caring.start()
     try:
         if control:
-            _watch(control, webhooks, flags, key, stop)
+            _watch(control, webhooks, flags, key, asked)
         else:
-            stop.wait()
+            asked.get()
     finally:
         stop.set()
         if caring:
@@ -140,15 +143,19 @@ def run(control: Control | None, webhooks: Sequence[str], flags: Path | None, ke
     return 2 if broken.is_set() else 0
 
 
-def _watch(control: Control, webhooks: Sequence[str], flags: Path | None, key: bytes | None, stop: threading.Event) -> None:
+def _watch(control: Control, webhooks: Sequence[str], flags: Path | None, key: bytes | None, asked: SimpleQueue[None]) -> None:
     with Webhooks(webhooks, key) as out:
         agent = Agent(control, out, flags)
         print(f"overread agent: watching {control.path}", flush=True)
-        while not stop.is_set():
+        while True:
             try:
                 agent.look()
             except OSError as error:  # a full disk, a folder that is gone: the next look may find it mended
                 print(f"overread agent: {error.filename}: {error.strerror}", file=sys.stderr, flush=True)
-            stop.wait(SECONDS)
+            try:
+                asked.get(timeout=SECONDS)
+                break
+            except Empty:
+                pass
     with contextlib.suppress(OSError):
         agent.remember()
