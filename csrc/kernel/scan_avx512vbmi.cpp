@@ -42,9 +42,9 @@ class SixBitTables {
     __m512i first_, second_, third_, pairs_, triples_, text_;
 };
 
-// By a byte, its kind and, a bit each, the kinds it makes an odd pair with when they stand behind it.
+// By a byte, its kind and, a bit each, what it makes an odd pair with and how an escape that it begins goes on, where that stands behind it.
 struct TokenTables {
-    enum : uint8_t { LOWER = 1, UPPER = 2, DIGIT = 4, CHARACTER = 8, LEAD = 128 };
+    enum : uint8_t { LOWER = 1, UPPER = 2, DIGIT = 4, CHARACTER = 8, LETTER = 16, HEX = 32, NUMBER = 64 };
     alignas(64) uint8_t kind[128], before[128];
 };
 constexpr TokenTables token_tables() {
@@ -54,7 +54,10 @@ constexpr TokenTables token_tables() {
     for (int c = 'A'; c <= 'Z'; c++) t.kind[c] = T::CHARACTER | T::UPPER, t.before[c] = T::DIGIT;
     for (int c = '0'; c <= '9'; c++) t.kind[c] = T::CHARACTER | T::DIGIT, t.before[c] = T::LOWER | T::UPPER;
     for (const char c : {'+', '-', '.', '/', '_'}) t.kind[uint8_t(c)] = T::CHARACTER;
-    for (const char c : {'%', '&', '\\'}) t.kind[uint8_t(c)] = T::LEAD;
+    t.before['\\'] = T::LETTER, t.before['%'] = T::HEX, t.before['&'] = T::NUMBER;
+    for (const char c : {'/', 'u', 'x'}) t.kind[uint8_t(c)] |= T::LETTER;
+    for (int c = '2'; c <= '7'; c++) t.kind[c] |= T::HEX;
+    t.kind['#'] = T::NUMBER;
     return t;
 }
 constexpr TokenTables TOKEN_TABLES = token_tables();
@@ -64,7 +67,10 @@ class ByteClasses {
   public:
     TokenMasks masks(const uint8_t* p) const {
         const __m512i kind = lookup(p, kind_), before = lookup(p - 1, before_);
-        return {_mm512_test_epi8_mask(kind, _mm512_set1_epi8(TokenTables::CHARACTER)), _mm512_test_epi8_mask(kind, before), _mm512_movepi8_mask(kind)};
+        const auto has = [](__m512i v, uint8_t bits) { return uint64_t(_mm512_test_epi8_mask(v, _mm512_set1_epi8(char(bits)))); };
+        const __m512i both = _mm512_and_si512(kind, before);
+        using T = TokenTables;
+        return {has(kind, T::CHARACTER), has(both, T::LOWER | T::UPPER | T::DIGIT), has(both, T::LETTER | T::HEX | T::NUMBER)};
     }
 
   private:

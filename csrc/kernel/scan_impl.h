@@ -293,9 +293,9 @@ inline size_t json_tile(const uint8_t* data, size_t size, JsonState& s) {
     return size;
 }
 
-// Of a unit: a secret's characters; those that make an odd pair with the one before; and where escapes may begin.
+// Of a unit: a secret's characters; those that make an odd pair with the one before; and second bytes of what may be escapes.
 struct TokenMasks {
-    uint64_t token, odd, lead;
+    uint64_t token, odd, escape;
 };
 
 // A unit's masks as byte shuffles tell them, four bits each; one unit after the other.
@@ -316,24 +316,23 @@ class NibbleClasses {
         const uint64_t lower = alpha & small;
         const uint64_t odd = (alpha & (digit << 1 | digit_ >> 63)) | (digit & (alpha << 1 | alpha_ >> 63)) | (alpha & ~small & (lower << 1 | lower_ >> 63));
         alpha_ = alpha, digit_ = digit, lower_ = lower;
-        return {token, odd, lead};
+        const uint64_t escape = lead << 1 | lead_ >> 63;
+        alpha_ = alpha, digit_ = digit, lower_ = lower, lead_ = lead;
+        return {token, odd, escape};
     }
 
   private:
     const Block low_, upper_, character_, letters_;
-    uint64_t alpha_ = 0, digit_ = 0, lower_ = 0;  // of the unit before
+    uint64_t alpha_ = 0, digit_ = 0, lower_ = 0, lead_ = 0;  // of the unit before
 };
 
-// Bit i: the 16 bytes up to i are a secret's characters; of a unit, and what is asked of the one after it.
-struct Sixteen {
-    uint64_t one = 0, two = 0, four = 0, eight = 0;
-    uint64_t next(uint64_t token) {
-        const uint64_t t2 = token & (token << 1 | one >> 63), t4 = t2 & (t2 << 2 | two >> 62), t8 = t4 & (t4 << 4 | four >> 60),
-                       t16 = t8 & (t8 << 8 | eight >> 56);
-        one = token, two = t2, four = t4, eight = t8;
-        return t16;
-    }
-};
+// Bit i: the 16 bytes up to i are a secret's characters.
+inline uint64_t sixteen(uint64_t one, uint64_t before) {
+    const uint64_t two = one & (one << 1 | before >> 63), two_before = before & before << 1;
+    const uint64_t four = two & (two << 2 | two_before >> 62), four_before = two_before & two_before << 2;
+    const uint64_t eight = four & (four << 4 | four_before >> 60), eight_before = four_before & four_before << 4;
+    return eight & (eight << 8 | eight_before >> 56);
+}
 
 // Whether four bits of a mask stand in fifteen places after each other: a window's pairs end at its bytes but the first.
 inline bool has_four(uint64_t m) {
@@ -353,23 +352,20 @@ class TokenUnits {
   public:
     TokenUnits(const uint8_t* data, size_t size) : data_(data), size_(size) {
         Classes classes;
-        Sixteen sixteen;
         uint64_t odd_before = 0;
         uint32_t u = 0;
         const auto look = [&](const uint8_t* p) {
             const TokenMasks m = classes.masks(p);
             token_[u] = m.token;
             odd_[u] = m.odd;
-            lead_[u] = m.lead;
-            const uint64_t ends = sixteen.next(m.token);
-            ends_[u] = ends;
+            escape_[u] = m.escape;
             constexpr unsigned EARLY = UNIT - (TOKEN_WINDOW - 1);  // what stands in a window that ends in the next unit
             const uint32_t pairs = uint32_t(__builtin_popcountll(m.odd) + __builtin_popcountll(odd_before >> EARLY));
             odd_before = m.odd;
             long_[longs_] = uint8_t(u);
-            longs_ += uint32_t(ends != 0) & uint32_t(pairs >= TOKEN_ODD_PAIRS);
-            leading_[leadings_] = uint8_t(u);
-            leadings_ += m.lead != 0;
+            longs_ += pairs >= TOKEN_ODD_PAIRS;
+            escaping_[escaping_count_] = uint8_t(u);
+            escaping_count_ += m.escape != 0;
             u++;
         };
         // Before the first byte and behind the last one nothing may be read.
@@ -383,15 +379,24 @@ class TokenUnits {
         if (size) look_padded();
         while ((u + 1) * UNIT <= size) look(data + u * UNIT);
         if (u * UNIT < size) look_padded();
+        odd_[u] = 0;
+        // The odd pairs of the runs of 16 bytes and more that end in the unit.
+        uint32_t dense = 0;
+        for (uint32_t i = 0; i < longs_; i++) {
+            u = long_[i];
+            const Windows w = windows(u);
+            long_[dense] = uint8_t(u);
+            dense += uint32_t(__builtin_popcountll(w.pairs) + __builtin_popcountll(w.pairs_before)) >= TOKEN_ODD_PAIRS;
+        }
+        longs_ = dense;
     }
     // Calls found(at) for every escape of a secret's character, until it is told where the next one is wanted from.
     template <class F>
     void escapes(F&& found) const {
         size_t from = 0;
-        for (uint32_t i = 0; i < leadings_; i++) {
-            const size_t base = leading_[i] * UNIT;
-            for (uint64_t m = lead_[leading_[i]]; m; m &= m - 1) {
-                const size_t at = base + size_t(__builtin_ctzll(m));
+        for (uint32_t i = 0; i < escaping_count_; i++) {
+            for (uint64_t m = escape_[escaping_[i]]; m; m &= m - 1) {
+                const size_t at = escaping_[i] * UNIT + size_t(__builtin_ctzll(m)) - 1;
                 uint8_t character;
                 if (at >= from && may_escape(at) && token_escape(data_ + at, size_ - at, &character)) from = found(at);
             }
@@ -403,9 +408,11 @@ class TokenUnits {
         size_t done = 0;  // what lies before it is decided
         for (uint32_t f = 0; f < longs_; f++) {
             const uint32_t u = long_[f];
-            if (!is_dense(u)) continue;
+            const Windows w = windows(u);
+            constexpr unsigned HALF = UNIT / 2;
+            if (!has_four(w.pairs) && !has_four(w.pairs << HALF | w.pairs_before >> HALF)) continue;
             const size_t base = u * UNIT;
-            for (uint64_t m = ends_[u]; m;) {
+            for (uint64_t m = w.ends; m;) {
                 if (done > base) m &= done - base < UNIT ? ~uint64_t(0) << (done - base) : 0;
                 if (!m) break;
                 const size_t at = base + size_t(__builtin_ctzll(m));
@@ -425,33 +432,29 @@ class TokenUnits {
         if (data_[at] == '%') return next >= '2' && next <= '7';
         return next == '/' || next == 'x' || (next == 'u' && at + 2 < size_ && data_[at + 2] == '0');
     }
-    // Whether runs that have a window which ends in the unit have four odd pairs close together.
-    bool is_dense(uint32_t u) const {
-        const uint64_t ends = ends_[u];
+    // The windows that end in a unit, and the odd pairs in them: its own, and those of the unit before.
+    struct Windows {
+        uint64_t ends, pairs, pairs_before;
+    };
+    Windows windows(uint32_t u) const {
+        const uint64_t before = u ? token_[u - 1] : 0, ends = sixteen(token_[u], before);
         uint64_t inside = ends | ends >> 1;
         inside |= inside >> 2;
         inside |= inside >> 4;
         inside |= inside >> 8;
-        if (has_four(odd_[u] & inside)) return true;
+        // The first of them begins at most 15 bytes before the unit.
         constexpr uint64_t EARLY = (uint64_t(1) << (TOKEN_WINDOW - 1)) - 1;
-        if (!(ends & EARLY)) return false;
-        constexpr unsigned HALF = UNIT / 2;
-        return has_four((odd_[u] & inside) << HALF | odd_[u - 1] >> HALF);
+        const uint64_t inside_before = ends & EARLY ? ~uint64_t(0) << (UNIT - TOKEN_WINDOW + 1 + unsigned(__builtin_ctzll(ends | 1ull << 63))) : 0;
+        return {ends, odd_[u] & inside, u ? odd_[u - 1] & inside_before : 0};
     }
     bool is_dense(size_t from, size_t to) const {
-        size_t last[TOKEN_ODD_PAIRS];
-        uint32_t n = 0;
+        // The first one's pair is with a byte outside.
         bool four = false;
-        for (size_t u = from / UNIT; u * UNIT < to && !four; u++) {
-            const size_t base = u * UNIT;
-            uint64_t m = odd_[u];
-            if (from >= base) m &= ~uint64_t(1) << (from - base);  // the first one's pair is with a byte outside
-            if (to - base < UNIT) m &= (uint64_t(1) << (to - base)) - 1;
-            for (; m && !four; m &= m - 1) {
-                const size_t at = base + size_t(__builtin_ctzll(m));
-                last[n++ % TOKEN_ODD_PAIRS] = at;
-                four = n >= TOKEN_ODD_PAIRS && at - last[n % TOKEN_ODD_PAIRS] < TOKEN_WINDOW - 1;
-            }
+        for (size_t at = from + 1; at < to && !four; at += UNIT - (TOKEN_WINDOW - 2)) {
+            const size_t u = at / UNIT, past = at % UNIT, left = to - at;
+            uint64_t m = odd_[u] >> past | (past ? odd_[u + 1] << (UNIT - past) : 0);
+            if (left < UNIT) m &= (uint64_t(1) << left) - 1;
+            four = has_four(m);
         }
         for (size_t i = from; four && i < to; i++)
             if (data_[i] >= '0' && data_[i] <= '9') return true;
@@ -474,9 +477,9 @@ class TokenUnits {
 
     const uint8_t* data_;
     const size_t size_;
-    uint32_t longs_ = 0, leadings_ = 0;
-    uint64_t token_[TILE_UNITS], odd_[TILE_UNITS], lead_[TILE_UNITS], ends_[TILE_UNITS];
-    uint8_t long_[TILE_UNITS + 1], leading_[TILE_UNITS + 1];  // where a run may be dense, and where escapes may begin
+    uint32_t longs_ = 0, escaping_count_ = 0;
+    uint64_t token_[TILE_UNITS], odd_[TILE_UNITS + 1], escape_[TILE_UNITS];
+    uint8_t long_[TILE_UNITS + 1], escaping_[TILE_UNITS + 1];  // where a run may be dense, and where escapes may begin
 };
 
 template <class Classes>

@@ -361,7 +361,6 @@ void Registry::observe_tokens(Owner owner, std::string_view body, bool posted, u
 // ---- what is found ----
 
 Registry::Sighting Registry::look_up(const Fingerprint& f, const Owner& owner, uint32_t now, bool body) {
-    count(head().lookups);
     const Table::Entry e = table_.find(f, now);
     if (!e || e.meta.flags & (FLAG_OWNER | FLAG_PLACE | FLAG_SHARED | FLAG_BURNT)) return {};
     if (e.meta.flags & (FLAG_PLANTED | FLAG_POISON)) {

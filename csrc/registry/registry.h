@@ -68,7 +68,8 @@ class Registry {
         bool issued = false;  // to its owner, as a session; also where it is no secret any more
     };
     Sighting look_up(const Fingerprint& f, const Owner& owner, uint32_t now, bool body);
-    void prefetch(const Fingerprint& f) const { table_.prefetch(f); }
+    void count_look_ups(size_t n) { head().lookups.fetch_add(n, std::memory_order_relaxed); }
+    [[gnu::always_inline]] void prefetch(const Fingerprint& f) const { table_.prefetch(f); }
     // Values that a page listed are known to its readers.
     void expose(const Fingerprint& f, uint32_t now);
     // Whether CANARY_SIZE characters are a valid canary of another's request that was not seen before; and what to burn it by.
