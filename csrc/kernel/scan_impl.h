@@ -302,7 +302,11 @@ struct TokenMasks {
 template <class Block>
 class NibbleClasses {
   public:
-    NibbleClasses() : low_(Block::table16(TOKEN_LOW)), upper_(Block::table16(TOKEN_UPPER)), character_(Block::splat(TOKEN_CHARACTER)), letters_(Block::splat(TOKEN_ALPHA)) {}
+    NibbleClasses()
+        : low_(Block::table16(TOKEN_LOW)),
+          upper_(Block::table16(TOKEN_UPPER)),
+          character_(Block::splat(TOKEN_CHARACTER)),
+          letters_(Block::splat(TOKEN_ALPHA)) {}
     TokenMasks masks(const uint8_t* p) {
         uint64_t token = 0, alpha = 0, digit = 0, small = 0, lead = 0;
         for (size_t i = 0; i < UNIT; i += Block::width) {

@@ -57,7 +57,7 @@ Registry::Registry(const Options& options)
 
 bool Registry::open(const Options& options, std::string& why) {
     if (!segment_.open(options.segment, options.memory, key_->id, options.life, why)) return false;
-    table_.take(segment_.buckets(), (options.memory - sizeof(SegmentHead)) / sizeof(Bucket), options.life);
+    table_.take(segment_.buckets(), (options.memory - sizeof(SegmentHead)) / BUCKET_MEMORY, options.life);
     return true;
 }
 
