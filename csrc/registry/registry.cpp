@@ -158,7 +158,7 @@ void Registry::windows_of(std::string_view text, F&& found) const {
         for (size_t i = 0; i <= last; i++) {
             if (!chosen[i] || !windows.secret(i) || n == MAX_WINDOWS) continue;
             n++;
-            found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW)))});
+            found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW))), {}});
         }
     });
 }
@@ -166,7 +166,7 @@ void Registry::windows_of(std::string_view text, F&& found) const {
 void Registry::store_window(const Owner& owner, const Window& w, uint16_t flags, uint32_t now) {
     if (w.edge) flags |= FLAG_EDGE;
     const bool issued = flags & FLAG_ISSUED;
-    const Table::Entry e = table_.find(w.print, now);
+    const Table::Entry& e = w.entry;
     auto insert = [&](uint16_t with) {
         if (table_.insert(w.print, owner.id, {with, now, now},
                           issued                  ? Table::Class::issued
@@ -218,19 +218,22 @@ void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32
     Window windows[MAX_WINDOWS];
     size_t n = 0;
     windows_of(text, [&](const Window& w) {
-        table_.prefetch(w.print);
+        // A value that repeats itself has a window twice.
+        if (std::any_of(windows, windows + n, [&](const Window& o) { return o.print.low == w.print.low; })) return;
+        table_.prefetch_all(w.print);
         windows[n++] = w;
     });
     if (!n) {
         count(head().weak);
         return;
     }
-    // The last window: what frameworks give to all stands before it.
-    if (!session && is_recent(table_.find(windows[n - 1].print, now))) return;
-    const bool known = std::any_of(windows, windows + n, [&](const Window& w) {
-        const Table::Entry e = table_.find(w.print, now);
-        return e && e.owner == owner.id && !(e.meta.flags & FLAG_SHARED);
-    });
+    bool known = false;
+    for (size_t i = n; i--;) {
+        const Table::Entry e = windows[i].entry = table_.find(windows[i].print, now);
+        // The last window: what frameworks give to all stands before it.
+        if (i == n - 1 && !session && is_recent(e)) return;
+        known |= e && e.owner == owner.id && !(e.meta.flags & FLAG_SHARED);
+    }
     if (!owner.entry) {
         if (!keep_owner(owner, owner.id, flags & FLAG_ISSUED, now)) return;
         owner.entry = table_.find(owner.print, now);

@@ -98,6 +98,7 @@ class Registry {
     struct Window {
         Fingerprint print;
         bool edge;
+        Table::Entry entry;  // of it, where it is stored
     };
     SegmentHead& head() const { return segment_.head(); }
     Owner owner_named(std::string_view name, uint32_t now) const;
