@@ -50,7 +50,7 @@ struct alignas(64) Bucket {
         std::atomic<uint64_t> high, meta;  // high: 32 bits of the fingerprint, then the owner's
     } rest[BUCKET];
 };
-static_assert(std::atomic<uint64_t>::is_always_lock_free && sizeof(Bucket) == 192, "an entry is 24 bytes, and a process may end anywhere");
+static_assert(std::atomic<uint64_t>::is_always_lock_free && sizeof(Bucket) == 192, "an entry is 24 bytes beside its tag, and a process may end anywhere");
 // Beside it a byte of each fingerprint, eight a word (as Swiss tables and F14 keep them): most look-ups end there, in a part of the memory
 // that is small enough for the caches.
 using Tags = std::atomic<uint64_t>;
