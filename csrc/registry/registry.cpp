@@ -151,15 +151,16 @@ void Registry::windows_of(std::string_view text, F&& found) const {
     TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
         const Block windows(*key_, b.text, b.size);
         const size_t last = windows.windows() - 1;
-        bool chosen[SECRET_BLOCK] = {};
-        windows.choose(CHOSEN_OF, [&](size_t i) { chosen[i] = true; });
-        if (b.first) chosen[0] = true;
-        if (b.last) chosen[last] = true;
-        for (size_t i = 0; i <= last; i++) {
-            if (!chosen[i] || !windows.secret(i) || n == MAX_WINDOWS) continue;
-            n++;
-            found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW))), {}});
-        }
+        uint64_t chosen[SECRET_BLOCK / 64] = {};
+        const auto choose = [&](size_t i) { chosen[i / 64] |= uint64_t(1) << (i % 64); };
+        windows.choose(CHOSEN_OF, choose);
+        if (b.first && windows.secret(0)) choose(0);
+        if (b.last && windows.secret(last)) choose(last);
+        for (size_t u = 0; u < SECRET_BLOCK / 64; u++)
+            for (uint64_t m = chosen[u]; m && n < MAX_WINDOWS; m &= m - 1, n++) {
+                const size_t i = u * 64 + size_t(__builtin_ctzll(m));
+                found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW))), {}});
+            }
     });
 }
 

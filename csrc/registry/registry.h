@@ -28,7 +28,7 @@ struct Owner {
     Fingerprint print{0, 0};
     uint32_t id = 0;       // 0: nobody's
     bool session = false;  // named by a session, or by who knows its clients: what is issued to it is its own
-    Table::Entry entry;    // of its name
+    Table::Entry entry{};  // of its name
     bool known() const { return entry && entry.meta.flags & FLAG_OWNER; }
     explicit operator bool() const { return id != 0; }
 };

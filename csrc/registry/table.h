@@ -60,10 +60,10 @@ class Table {
   public:
     // A place in the table, whose entry may change or go at any time.
     struct Entry {
-        Bucket* bucket = nullptr;
-        size_t i = 0;
-        uint32_t owner = 0;
-        Meta meta{};
+        Bucket* bucket;
+        size_t i;
+        uint32_t owner;
+        Meta meta;
         explicit operator bool() const { return bucket != nullptr; }
     };
     enum class Class : uint8_t { probation, client, issued };  // who may fill how much of it
