@@ -37,11 +37,13 @@ bench-proxies:
 	$(PYTHON) -m benchmarks.proxies.envoy
 	$(PYTHON) -m benchmarks.report
 
-# The C ABI and the Python calls beside their peers; redraws the tables and plots of docs/performance.md.
+# The C ABI and the Python calls beside their peers, and what a registry costs; redraws the tables and plots of docs/performance.md and
+# docs/foreign-secrets.md.
 bench:
 	@bash scripts/setup.sh bench
 	$(PYTHON) -m benchmarks.native
 	$(PYTHON) -m benchmarks.calls
+	$(PYTHON) -m benchmarks.registry
 	$(PYTHON) -m benchmarks.report
 	$(PYTHON) -m pytest benchmarks -q --benchmark-timer=time.thread_time --benchmark-max-time=0.1 --benchmark-json=.cache/bench/pytest.json
 

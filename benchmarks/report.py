@@ -1,4 +1,4 @@
-"""Draws docs/performance.md's tables, each with its plot, from the figures of the last run: ``python -m benchmarks.report``."""
+"""Draws the speed tables of docs/performance.md and docs/foreign-secrets.md, with plots, from the last figures: ``python -m benchmarks.report``."""
 
 from __future__ import annotations
 
@@ -266,6 +266,41 @@ def threads(machine: Mapping[str, str], of_kind: Any, many: Mapping[str, Mapping
     )
 
 
+def registry(machine: Mapping[str, str], result: Any) -> list[Table]:
+    """Beside live secrets, and holding them."""
+    rows, scanned = [], {}
+    for kernel, of_kind in result["ns a byte"].items():
+        for kind, r in of_kind.items():
+            ratio = r["without"] / r["with"]
+            rows.append([kernel, kind, f"{r['without']:.3f}", f"{r['with']:.3f}", f"{ratio:.2f}", figure(r["look-ups a KiB"])])
+            scanned[f"{kind}, {kernel}"] = {n: r[n] for n in ("without", "with")}
+    live = result["live"]
+    held = {f"{int(n):,}": {"new value": r["new ns"], "known value": r["known ns"], "look-up": r["look-up ns"]} for n, r in live.items()}
+    per_value = [r["places"] * r["bytes a place"] / int(n) for n, r in live.items()]
+    columns = [
+        [f"{int(n):,}", *map(figure, held[f"{int(n):,}"].values()), f"{r['bytes a place']:.1f}", f"{v:.0f}"]
+        for (n, r), v in zip(live.items(), per_value, strict=True)
+    ]
+    return [
+        Table(
+            "registry speed",
+            f"{machine['cpu']}; overread {machine['overread']}. {result['beside']:,} live secrets, whole files in chunks of 64 KiB, ns a byte, medians of "
+            "interleaved rounds, CPU time of one thread.",
+            ("kernel", "bodies", "without a registry", "with", "speed that is left", "look-ups a KiB"),
+            rows,
+            Plot("Clean text beside live secrets, ns a byte", scanned),
+        ),
+        Table(
+            "registry cost",
+            "The same machine; session cookies of 43 characters, issued once and sent again in an order that no cache knows; look-ups are of values nobody "
+            "has. ns and bytes:",
+            ("live secrets", "a new value", "a known value", "a look-up", "a window", "a live value"),
+            columns,
+            Plot("A registry by its live secrets, ns", held, log=True),
+        ),
+    ]
+
+
 def targets() -> Table:
     """What was aimed at, with the figure of the last run: the least of the bodies named."""
     of_kind, added, hostile, python, fed, many, milliseconds = (
@@ -339,6 +374,9 @@ def main() -> int:
     """Puts every table and plot in its place."""
     for table in tables():
         page.put(f"{table.name} table", table.text(), DOCS / "performance.md")
+        (DOCS / table.file()).write_text(svg(table.plot))
+    for table in registry(*results.read("registry")):
+        page.put(f"{table.name} table", table.text(), DOCS / "foreign-secrets.md")
         (DOCS / table.file()).write_text(svg(table.plot))
     return 0
 

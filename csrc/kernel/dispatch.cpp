@@ -10,12 +10,9 @@ const uint8_t CONTROL_LOW[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 4, 0, 2, 4, 4, 1, 9}
 const uint8_t CONTROL_UPPER[16] = {1, 3, 1, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8};
 const uint8_t TEXT_EXCEPTIONS[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, '\t', '\n', 0xff, 0xff, '\r', 0xff, 0x7f};
 
-// Bits 0 and 1: letters; 2: digits; 3: + - . /; 4: _; 5: %; 6: # & ; and 7: the backslash.
-const uint8_t TOKEN_LOW[16] = {5, 7, 7, 71, 7, 39, 71, 7, 7, 7, 3, 73, 129, 9, 9, 25};
-const uint8_t TOKEN_UPPER[16] = {0, 0, 0, 0, 96, 8, 4, 68, 2, 1, 1, 146, 2, 1, 1, 2};
-// Behind these bits 5 to 7 an escape of such a character goes on with a digit of 2 to 7, with #, and with / u x (and a few that are none).
-const uint8_t ESCAPE_LOW[16] = {0, 0, 32, 96, 32, 160, 32, 32, 128, 0, 0, 0, 0, 0, 0, 128};
-const uint8_t ESCAPE_UPPER[16] = {0, 0, 0, 0, 64, 128, 32, 0, 0, 0, 0, 0, 0, 0, 128, 128};
+// Bits 0 and 1: letters; 2: digits; 3: + - . /; 4: _; 5: # ; and 7, where escapes begin: % & and the backslash.
+const uint8_t TOKEN_LOW[16] = {5, 7, 7, 39, 7, 135, 135, 7, 7, 7, 3, 41, 129, 9, 9, 25};
+const uint8_t TOKEN_UPPER[16] = {0, 0, 0, 0, 160, 8, 4, 36, 2, 1, 1, 146, 2, 1, 1, 2};
 
 // Bits: 0 a lead without a continuation, 1 a continuation without a lead, 2, 5 and 6 a form longer than needed, 3 and 6 a code
 // point above U+10FFFF, 4 a surrogate, 7 two continuations, which are right where a lead two or three bytes before asks for it.
@@ -88,7 +85,7 @@ bool has_sse42() { return __builtin_cpu_supports("sse4.2"); }
 
 const Kernel KERNELS[] = {
 #if defined(__x86_64__)
-    {"avx512vbmi", scan_avx512vbmi, json_avx512, utf8_avx512, tokens_avx512, has_avx512vbmi},
+    {"avx512vbmi", scan_avx512vbmi, json_avx512, utf8_avx512, tokens_avx512vbmi, has_avx512vbmi},
     {"avx2", scan_avx2, json_avx2, utf8_avx2, tokens_avx2, has_avx2},
     // By name only: of the CPUs without VBMI, Skylake-X and its like lower the clock of a whole core for 512 bits (Intel's
     // optimization manual, section on Skylake server power management), and every other thread of the server would pay for it.

@@ -98,9 +98,9 @@ struct TokenRegion {
     uint16_t from, to;
     bool escaped;
 };
-// Of a tile, in ascending order: runs of a secret's characters, of 16 or more, in which 16 after each other have four odd pairs; where a
-// region has an escape of such a character, the whole region in their place, if it is as long. What stands in the region that reaches the
-// tile's end is left out.
+// Of a tile, in ascending order: runs of a secret's characters, of 16 or more, that have a digit and 16 after each other with four odd
+// pairs; where a region has an escape of such a character, the whole region in their place, if it is as long. What stands in the region
+// that reaches the tile's end is left out.
 struct TokenOutput {
     uint32_t count;
     uint16_t head;  // where the region ends that begins at the tile's first byte; 0: none does
@@ -134,11 +134,11 @@ extern const uint8_t CONTROL_UPPER[16];
 constexpr size_t MAX_TOKEN_ESCAPE = 7;
 size_t token_escape(const uint8_t* text, size_t size, uint8_t* character);
 // A byte's bits, by its lower four and its bits 3 to 6: both tables have them.
-constexpr uint8_t TOKEN_ALPHA = 3, TOKEN_DIGIT = 4, TOKEN_CHARACTER = 31;
+constexpr uint8_t TOKEN_ALPHA = 3, TOKEN_CHARACTER = 31;
+constexpr int TOKEN_DIGIT_BIT = 2;  // and 7: where an escape may begin
 extern const uint8_t TOKEN_LOW[16];
 extern const uint8_t TOKEN_UPPER[16];
-extern const uint8_t ESCAPE_LOW[16];
-extern const uint8_t ESCAPE_UPPER[16];
+inline bool token_region(uint8_t c) { return c < 0x80 && TOKEN_LOW[c & 15] & TOKEN_UPPER[c >> 3]; }
 // By their lower four bits, what bytes above 1F and below it are told apart wrongly by: TAB, LF and CR are text, DEL is none. Elsewhere a
 // byte that none has there. The rest of what CONTROL_LOW lets pass is rare.
 extern const uint8_t TEXT_EXCEPTIONS[16];
@@ -175,6 +175,7 @@ void tokens_emulated64(const uint8_t*, size_t, TokenOutput&);
 size_t json_avx512(const uint8_t*, size_t, JsonState&);
 bool utf8_avx512(const uint8_t*);
 void tokens_avx512(const uint8_t*, size_t, TokenOutput&);
+void tokens_avx512vbmi(const uint8_t*, size_t, TokenOutput&);
 size_t json_avx2(const uint8_t*, size_t, JsonState&);
 bool utf8_avx2(const uint8_t*);
 void tokens_avx2(const uint8_t*, size_t, TokenOutput&);

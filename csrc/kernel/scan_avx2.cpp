@@ -7,5 +7,5 @@ void scan_avx2(const FingerprintTable& t, const uint8_t* data, size_t size, size
 }
 size_t json_avx2(const uint8_t* data, size_t size, JsonState& state) { return json_tile<Avx2Block>(data, size, state); }
 bool utf8_avx2(const uint8_t* data) { return utf8_unit<Avx2Block>(data); }
-void tokens_avx2(const uint8_t* data, size_t size, TokenOutput& out) { token_regions<Avx2Block>(data, size, out); }
+void tokens_avx2(const uint8_t* data, size_t size, TokenOutput& out) { token_regions<NibbleClasses<Avx2Block>>(data, size, out); }
 }  // namespace overread

@@ -1,4 +1,6 @@
 // The scan with six bits of a byte looked up instead of four: VPERMB asks a table of 64 entries 64 times.
+#include <initializer_list>
+
 #include "kernel/scan_impl.h"
 #include "simd/block_avx512.h"
 
@@ -40,7 +42,52 @@ class SixBitTables {
     __m512i first_, second_, third_, pairs_, triples_, text_;
 };
 
+// By a byte, its kind and, a bit each, what it makes an odd pair with and how an escape that it begins goes on, where that stands behind it.
+struct TokenTables {
+    enum : uint8_t { LOWER = 1, UPPER = 2, DIGIT = 4, CHARACTER = 8, LETTER = 16, HEX = 32, NUMBER = 64 };
+    alignas(64) uint8_t kind[128], before[128];
+};
+constexpr TokenTables token_tables() {
+    using T = TokenTables;
+    T t{};
+    for (int c = 'a'; c <= 'z'; c++) t.kind[c] = T::CHARACTER | T::LOWER, t.before[c] = T::UPPER | T::DIGIT;
+    for (int c = 'A'; c <= 'Z'; c++) t.kind[c] = T::CHARACTER | T::UPPER, t.before[c] = T::DIGIT;
+    for (int c = '0'; c <= '9'; c++) t.kind[c] = T::CHARACTER | T::DIGIT, t.before[c] = T::LOWER | T::UPPER;
+    for (const char c : {'+', '-', '.', '/', '_'}) t.kind[uint8_t(c)] = T::CHARACTER;
+    t.before['\\'] = T::LETTER, t.before['%'] = T::HEX, t.before['&'] = T::NUMBER;
+    for (const char c : {'/', 'u', 'x'}) t.kind[uint8_t(c)] |= T::LETTER;
+    for (int c = '2'; c <= '7'; c++) t.kind[c] |= T::HEX;
+    t.kind['#'] = T::NUMBER;
+    return t;
+}
+constexpr TokenTables TOKEN_TABLES = token_tables();
+
+// As NibbleClasses, with the byte before looked up in the same way: VPERMI2B asks a table of 128 entries. Precondition: p[-1] is readable.
+class ByteClasses {
+  public:
+    TokenMasks masks(const uint8_t* p) const {
+        const __m512i kind = lookup(p, kind_), before = lookup(p - 1, before_);
+        const auto has = [](__m512i v, uint8_t bits) { return uint64_t(_mm512_test_epi8_mask(v, _mm512_set1_epi8(char(bits)))); };
+        const __m512i both = _mm512_and_si512(kind, before);
+        using T = TokenTables;
+        return {has(kind, T::CHARACTER), has(both, T::LOWER | T::UPPER | T::DIGIT), has(both, T::LETTER | T::HEX | T::NUMBER)};
+    }
+
+  private:
+    struct Table {
+        __m512i lower, upper;
+        explicit Table(const uint8_t (&t)[128]) : lower(_mm512_load_si512(t)), upper(_mm512_load_si512(t + 64)) {}
+    };
+    // What is above ASCII is taken for DEL, which is of no kind.
+    static __m512i lookup(const uint8_t* p, const Table& t) {
+        return _mm512_permutex2var_epi8(t.lower, _mm512_min_epu8(_mm512_loadu_si512(p), _mm512_set1_epi8(0x7f)), t.upper);
+    }
+    Table kind_{TOKEN_TABLES.kind}, before_{TOKEN_TABLES.before};
+};
+
 }  // namespace
+
+void tokens_avx512vbmi(const uint8_t* data, size_t size, TokenOutput& out) { token_regions<ByteClasses>(data, size, out); }
 
 void scan_avx512vbmi(const FingerprintTable& t, const uint8_t* data, size_t size, size_t readable, uint8_t wanted, KernelOutput& out) {
     scan<Avx512Block, SixBitTables>(t, data, size, readable, wanted, out);

@@ -293,223 +293,225 @@ inline size_t json_tile(const uint8_t* data, size_t size, JsonState& s) {
     return size;
 }
 
-// What a tile's bytes are of a secret, 64 of them a mask. Few units of most texts may hold one: every unit is only asked for what rules it
-// out.
+// Of a unit: a secret's characters; those that make an odd pair with the one before; and second bytes of what may be escapes.
+struct TokenMasks {
+    uint64_t token, odd, escape;
+};
+
+// A unit's masks as byte shuffles tell them, four bits each; one unit after the other.
 template <class Block>
-class TokenUnits {
+class NibbleClasses {
   public:
-    TokenUnits(const uint8_t* data, size_t size)
-        : data_(data),
-          size_(size),
-          low_(Block::table16(TOKEN_LOW)),
+    NibbleClasses()
+        : low_(Block::table16(TOKEN_LOW)),
           upper_(Block::table16(TOKEN_UPPER)),
           character_(Block::splat(TOKEN_CHARACTER)),
-          alpha_(Block::splat(TOKEN_ALPHA)),
-          digit_(Block::splat(TOKEN_DIGIT)),
-          case_bit_(Block::splat(0x20)),
-          escape_low_(Block::table16(ESCAPE_LOW)),
-          escape_upper_(Block::table16(ESCAPE_UPPER)) {
-        // The unit behind whose last byte nothing may be read.
-        const size_t inner = size ? (size - 1) / UNIT : 0;
-        std::memset(last_, 0, sizeof last_);
-        if (size) std::memcpy(last_, data + inner * UNIT, size - inner * UNIT);
-        uint32_t long_enough[TILE_UNITS + 1], longs = 0, u = 0;
-        uint64_t fours_before = 0;
-        const auto look = [&](const uint8_t* p) {
-            uint64_t region = 0;
-            for (size_t i = 0; i < UNIT; i += Block::width) region |= kind(Block::load(p + i)).nonzero_mask() << i;
-            // Of 16 bytes side by side twelve stand at multiples of four, the first of them at most twelve before the unit where they end.
-            uint64_t fours = region & region >> 2;
-            fours &= fours >> 1;
-            fours &= 0x1111111111111111u;
-            const uint64_t early = fours << 12 | fours_before >> 52;
-            long_enough[longs] = u++;
-            longs += ((fours & fours >> 4 & fours >> 8) | (early & early >> 4 & early >> 8)) != 0;
-            fours_before = fours;
-        };
-        while (u < inner) look(data + u * UNIT);
-        if (size) look(last_);
-        uint32_t known = UINT32_MAX, maybes = 0;
-        Unit before;
-        for (uint32_t i = 0; i < longs; i++) {
-            u = long_enough[i];
-            if (known + 1 != u) before = u ? masks(u - 1) : Unit();
-            const Unit here = masks(u);
-            // The odd pairs of the runs of 16 bytes and more that end in this unit; a run's last 16 bytes that stand in it begin at most 15
-            // before it.
-            const uint64_t ends = sixteen(here.token, before.token);
-            uint64_t inside = ends | ends >> 1;
-            inside |= inside >> 2;
-            inside |= inside >> 4;
-            inside |= inside >> 8;
-            constexpr uint64_t EARLY = (uint64_t(1) << (TOKEN_WINDOW - 1)) - 1;
-            const uint64_t inside_before = ends & EARLY ? ~uint64_t(0) << (UNIT - TOKEN_WINDOW + 1 + unsigned(__builtin_ctzll(ends))) : 0;
-            const uint32_t pairs = uint32_t(__builtin_popcountll(here.odd & inside) + __builtin_popcountll(before.odd & inside_before));
-            // The escapes of a region whose sixteenth byte stands in this unit.
-            const uint64_t escape = here.escape | before.escape >> (UNIT - TOKEN_WINDOW + 1);
-            maybe_[maybes] = u;
-            maybes += uint32_t(pairs >= TOKEN_ODD_PAIRS) | uint32_t(escape != 0);
-            known = u;
-            before = here;
+          letters_(Block::splat(TOKEN_ALPHA)) {}
+    TokenMasks masks(const uint8_t* p) {
+        uint64_t token = 0, alpha = 0, digit = 0, small = 0, lead = 0;
+        for (size_t i = 0; i < UNIT; i += Block::width) {
+            const Block b = Block::load(p + i), k = b.ascii_lookup16(low_) & b.upper_four().lookup16(upper_);
+            token |= (k & character_).nonzero_mask() << i;
+            alpha |= (k & letters_).nonzero_mask() << i;
+            digit |= k.template bit_mask<TOKEN_DIGIT_BIT>() << i;
+            lead |= k.sign_mask() << i;
+            small |= b.template bit_mask<5>() << i;
         }
-        maybes_ = maybes;
-    }
-    uint32_t maybes() const { return maybes_; }
-    uint32_t maybe(uint32_t i) const { return maybe_[i]; }
-    uint32_t units() const { return uint32_t((size_ + UNIT - 1) / UNIT); }
-    uint64_t region(uint32_t u) const {
-        return mask(u, [&](const Block& b) { return kind(b).nonzero_mask(); });
-    }
-    uint64_t token(uint32_t u) const { return masks(u).token; }
-    uint64_t odd(uint32_t u) const { return masks(u).odd; }
-    // Where escapes of a secret's characters begin.
-    uint64_t escapes(uint32_t u) const {
-        uint64_t escapes = 0;
-        for (uint64_t m = masks(u).escape; m; m &= m - 1) {
-            const size_t i = size_t(__builtin_ctzll(m));
-            uint8_t character;
-            if (token_escape(data_ + u * UNIT + i, size_ - u * UNIT - i, &character)) escapes |= uint64_t(1) << i;
-        }
-        return escapes;
-    }
-    // Bit i: the 16 bytes up to i are a secret's characters.
-    uint64_t sixteen(uint32_t u) const { return sixteen(token(u), u ? token(u - 1) : 0); }
-    // Where the stretch ends that holds byte `at`, or begins: of the mask that of(unit) tells.
-    template <class Of>
-    size_t end(size_t at, Of&& of) const {
-        uint32_t u = uint32_t(at / UNIT);
-        uint64_t clear = ~of(u) & ~uint64_t(0) << at % UNIT;
-        while (!clear && ++u < units()) clear = ~of(u);
-        const size_t found = clear ? u * UNIT + size_t(__builtin_ctzll(clear)) : size_;
-        return found < size_ ? found : size_;
-    }
-    template <class Of>
-    size_t begin(size_t at, Of&& of) const {
-        uint32_t u = uint32_t(at / UNIT);
-        uint64_t clear = ~of(u) & ~(~uint64_t(0) << at % UNIT);
-        while (!clear && u) clear = ~of(--u);
-        return clear ? u * UNIT + UNIT - size_t(__builtin_clzll(clear)) : 0;
+        const uint64_t lower = alpha & small;
+        const uint64_t odd = (alpha & (digit << 1 | digit_ >> 63)) | (digit & (alpha << 1 | alpha_ >> 63)) | (alpha & ~small & (lower << 1 | lower_ >> 63));
+        alpha_ = alpha, digit_ = digit, lower_ = lower;
+        const uint64_t escape = lead << 1 | lead_ >> 63;
+        alpha_ = alpha, digit_ = digit, lower_ = lower, lead_ = lead;
+        return {token, odd, escape};
     }
 
   private:
-    struct Unit {
-        uint64_t token = 0;   // a secret's characters; not what stands behind a backslash
-        uint64_t odd = 0;     // those that make an odd pair with the one before
-        uint64_t escape = 0;  // where escapes of them may begin: the next byte tells most others
-    };
-    Unit masks(uint32_t u) const {
-        uint64_t token = 0, alpha = 0, digit = 0, small = 0, backslash = 0, escape = 0;
-        const uint8_t* p = unit(u);
-        for (size_t i = 0; i < UNIT; i += Block::width) {
-            const Block b = Block::load(p + i), next = Block::load(p + i + 1), k = kind(b);
-            token |= (k & character_).nonzero_mask() << i;
-            alpha |= (k & alpha_).nonzero_mask() << i;
-            digit |= (k & digit_).nonzero_mask() << i;
-            backslash |= k.sign_mask() << i;
-            small |= (b & case_bit_).nonzero_mask() << i;
-            escape |= (k & next.ascii_lookup16(escape_low_) & next.upper_four().lookup16(escape_upper_)).nonzero_mask() << i;
+    const Block low_, upper_, character_, letters_;
+    uint64_t alpha_ = 0, digit_ = 0, lower_ = 0, lead_ = 0;  // of the unit before
+};
+
+// Bit i: the 16 bytes up to i are a secret's characters.
+inline uint64_t sixteen(uint64_t one, uint64_t before) {
+    const uint64_t two = one & (one << 1 | before >> 63), two_before = before & before << 1;
+    const uint64_t four = two & (two << 2 | two_before >> 62), four_before = two_before & two_before << 2;
+    const uint64_t eight = four & (four << 4 | four_before >> 60), eight_before = four_before & four_before << 4;
+    return eight & (eight << 8 | eight_before >> 56);
+}
+
+// Whether four bits of a mask stand in fifteen places after each other: a window's pairs end at its bytes but the first.
+inline bool has_four(uint64_t m) {
+    uint64_t fourth = m & (m - 1);
+    fourth &= fourth - 1;
+    fourth &= fourth - 1;
+    for (; fourth; fourth &= fourth - 1, m &= m - 1)
+        if (__builtin_ctzll(fourth) - __builtin_ctzll(m) < int(TOKEN_WINDOW) - 1) return true;
+    return false;
+}
+static_assert(TOKEN_ODD_PAIRS == 4, "has_four");
+
+// What a tile's bytes are of a secret, 64 of them a mask. Few units of most texts may hold one: every unit is only asked for what rules it
+// out.
+template <class Classes>
+class TokenUnits {
+  public:
+    TokenUnits(const uint8_t* data, size_t size) : data_(data), size_(size) {
+        Classes classes;
+        uint64_t odd_before = 0;
+        uint32_t u = 0;
+        const auto look = [&](const uint8_t* p) {
+            const TokenMasks m = classes.masks(p);
+            token_[u] = m.token;
+            odd_[u] = m.odd;
+            escape_[u] = m.escape;
+            constexpr unsigned EARLY = UNIT - (TOKEN_WINDOW - 1);  // what stands in a window that ends in the next unit
+            const uint32_t pairs = uint32_t(__builtin_popcountll(m.odd) + __builtin_popcountll(odd_before >> EARLY));
+            odd_before = m.odd;
+            long_[longs_] = uint8_t(u);
+            longs_ += pairs >= TOKEN_ODD_PAIRS;
+            escaping_[escaping_count_] = uint8_t(u);
+            escaping_count_ += m.escape != 0;
+            u++;
+        };
+        // Before the first byte and behind the last one nothing may be read.
+        const auto look_padded = [&] {
+            const size_t at = u * UNIT, left = size - at < UNIT ? size - at : UNIT;
+            uint8_t padded[1 + UNIT] = {};
+            if (at) padded[0] = data[at - 1];
+            std::memcpy(padded + 1, data + at, left);
+            look(padded + 1);
+        };
+        if (size) look_padded();
+        while ((u + 1) * UNIT <= size) look(data + u * UNIT);
+        if (u * UNIT < size) look_padded();
+        odd_[u] = 0;
+        // The odd pairs of the runs of 16 bytes and more that end in the unit.
+        uint32_t dense = 0;
+        for (uint32_t i = 0; i < longs_; i++) {
+            u = long_[i];
+            const Windows w = windows(u);
+            long_[dense] = uint8_t(u);
+            dense += uint32_t(__builtin_popcountll(w.pairs) + __builtin_popcountll(w.pairs_before)) >= TOKEN_ODD_PAIRS;
         }
-        const uint8_t c = u ? data_[u * UNIT - 1] : 0, bits = TOKEN_LOW[c & 15] & TOKEN_UPPER[c >> 3 & 15] & (c < 0x80 ? 0xff : 0);
-        const uint64_t lower = alpha & small, alpha_before = (bits & TOKEN_ALPHA) != 0, digit_before = (bits & TOKEN_DIGIT) != 0;
-        const uint64_t odd =
-            (alpha & (digit << 1 | digit_before)) | (digit & (alpha << 1 | alpha_before)) | (alpha & ~small & (lower << 1 | (alpha_before & uint64_t(c) >> 5)));
-        return {token & ~(backslash << 1 | uint64_t(c == '\\')), odd, escape};
+        longs_ = dense;
     }
-    static uint64_t sixteen(uint64_t one, uint64_t before) {
-        const uint64_t two = one & (one << 1 | before >> 63), two_before = before & before << 1;
-        const uint64_t four = two & (two << 2 | two_before >> 62), four_before = two_before & two_before << 2;
-        const uint64_t eight = four & (four << 4 | four_before >> 60), eight_before = four_before & four_before << 4;
-        return eight & (eight << 8 | eight_before >> 56);
+    // Calls found(at) for every escape of a secret's character, until it is told where the next one is wanted from.
+    template <class F>
+    void escapes(F&& found) const {
+        size_t from = 0;
+        for (uint32_t i = 0; i < escaping_count_; i++) {
+            for (uint64_t m = escape_[escaping_[i]]; m; m &= m - 1) {
+                const size_t at = escaping_[i] * UNIT + size_t(__builtin_ctzll(m)) - 1;
+                uint8_t character;
+                if (at >= from && may_escape(at) && token_escape(data_ + at, size_ - at, &character)) from = found(at);
+            }
+        }
     }
-    const uint8_t* unit(uint32_t u) const { return u + 1 < units() ? data_ + u * UNIT : last_; }
-    Block kind(const Block& b) const { return b.ascii_lookup16(low_) & b.upper_four().lookup16(upper_); }
-    template <class Of>
-    uint64_t mask(uint32_t u, Of&& of) const {
-        const uint8_t* p = unit(u);
-        uint64_t m = 0;
-        for (size_t i = 0; i < UNIT; i += Block::width) m |= of(Block::load(p + i)) << i;
-        return m;
+    // Calls found(from, to) for every run with a dense window.
+    template <class F>
+    void dense_runs(F&& found) const {
+        size_t done = 0;  // what lies before it is decided
+        for (uint32_t f = 0; f < longs_; f++) {
+            const uint32_t u = long_[f];
+            const Windows w = windows(u);
+            constexpr unsigned HALF = UNIT / 2;
+            if (!has_four(w.pairs) && !has_four(w.pairs << HALF | w.pairs_before >> HALF)) continue;
+            const size_t base = u * UNIT;
+            for (uint64_t m = w.ends; m;) {
+                if (done > base) m &= done - base < UNIT ? ~uint64_t(0) << (done - base) : 0;
+                if (!m) break;
+                const size_t at = base + size_t(__builtin_ctzll(m));
+                size_t from = begin(at);
+                const size_t to = done = end(at);
+                from += from && data_[from - 1] == '\\';  // that one is the escape's
+                if (to - from >= TOKEN_WINDOW && is_dense(from, to)) found(from, to);
+            }
+        }
+    }
+
+  private:
+    // What most of the backslashes and ampersands of a text end at.
+    bool may_escape(size_t at) const {
+        const uint8_t next = at + 1 < size_ ? data_[at + 1] : 0;
+        if (data_[at] == '&') return next == '#';
+        if (data_[at] == '%') return next >= '2' && next <= '7';
+        return next == '/' || next == 'x' || (next == 'u' && at + 2 < size_ && data_[at + 2] == '0');
+    }
+    // The windows that end in a unit, and the odd pairs in them: its own, and those of the unit before.
+    struct Windows {
+        uint64_t ends, pairs, pairs_before;
+    };
+    Windows windows(uint32_t u) const {
+        const uint64_t before = u ? token_[u - 1] : 0, ends = sixteen(token_[u], before);
+        uint64_t inside = ends | ends >> 1;
+        inside |= inside >> 2;
+        inside |= inside >> 4;
+        inside |= inside >> 8;
+        // The first of them begins at most 15 bytes before the unit.
+        constexpr uint64_t EARLY = (uint64_t(1) << (TOKEN_WINDOW - 1)) - 1;
+        const uint64_t inside_before = ends & EARLY ? ~uint64_t(0) << (UNIT - TOKEN_WINDOW + 1 + unsigned(__builtin_ctzll(ends | 1ull << 63))) : 0;
+        return {ends, odd_[u] & inside, u ? odd_[u - 1] & inside_before : 0};
+    }
+    bool is_dense(size_t from, size_t to) const {
+        // The first one's pair is with a byte outside.
+        bool four = false;
+        for (size_t at = from + 1; at < to && !four; at += UNIT - (TOKEN_WINDOW - 2)) {
+            const size_t u = at / UNIT, past = at % UNIT, left = to - at;
+            uint64_t m = odd_[u] >> past | (past ? odd_[u + 1] << (UNIT - past) : 0);
+            if (left < UNIT) m &= (uint64_t(1) << left) - 1;
+            four = has_four(m);
+        }
+        for (size_t i = from; four && i < to; i++)
+            if (data_[i] >= '0' && data_[i] <= '9') return true;
+        return false;
+    }
+    // Where the run ends that holds byte `at`, or begins.
+    size_t end(size_t at) const {
+        size_t u = at / UNIT;
+        uint64_t clear = ~token_[u] & ~uint64_t(0) << at % UNIT;
+        while (!clear && ++u * UNIT < size_) clear = ~token_[u];
+        const size_t found = clear ? u * UNIT + size_t(__builtin_ctzll(clear)) : size_;
+        return found < size_ ? found : size_;
+    }
+    size_t begin(size_t at) const {
+        size_t u = at / UNIT;
+        uint64_t clear = ~token_[u] & ~(~uint64_t(0) << at % UNIT);
+        while (!clear && u) clear = ~token_[--u];
+        return clear ? u * UNIT + UNIT - size_t(__builtin_clzll(clear)) : 0;
     }
 
     const uint8_t* data_;
     const size_t size_;
-    const Block low_, upper_, character_, alpha_, digit_, case_bit_, escape_low_, escape_upper_;
-    uint32_t maybes_ = 0;
-    uint32_t maybe_[TILE_UNITS + 1];  // where a run may be dense, and where escapes may begin
-    uint8_t last_[UNIT + 1];
+    uint32_t longs_ = 0, escaping_count_ = 0;
+    uint64_t token_[TILE_UNITS], odd_[TILE_UNITS + 1], escape_[TILE_UNITS];
+    uint8_t long_[TILE_UNITS + 1], escaping_[TILE_UNITS + 1];  // where a run may be dense, and where escapes may begin
 };
 
-template <class Block>
+template <class Classes>
 inline void token_regions(const uint8_t* data, size_t size, TokenOutput& out) {
-    out.count = out.head = 0;
-    out.tail = uint16_t(size);
+    size_t head = 0, tail = size;
+    while (head < size && token_region(data[head])) head++;
+    while (tail && token_region(data[tail - 1])) tail--;
+    out.count = 0;
+    out.head = uint16_t(head);
+    out.tail = uint16_t(tail);
     if (!size) return;
-    const TokenUnits<Block> units(data, size);
-    const auto region = [&](uint32_t u) { return units.region(u); };
-    const auto token = [&](uint32_t u) { return units.token(u); };
-    if (region(0) & 1) out.head = uint16_t(units.end(0, region));
-    if (region(units.units() - 1) >> (size - 1) % UNIT & 1) out.tail = uint16_t(units.begin(size - 1, region));
-
-    // Whether a region has an escape, and whether a run has 16 bytes with as many odd pairs as a secret's.
-    const auto escaped = [&](size_t from, size_t to) {
-        for (size_t u = from / UNIT; u * UNIT < to; u++) {
-            uint64_t m = units.escapes(uint32_t(u));
-            if (from > u * UNIT) m &= ~uint64_t(0) << (from - u * UNIT);
-            if (to - u * UNIT < UNIT) m &= (uint64_t(1) << (to - u * UNIT)) - 1;
-            if (m) return true;
-        }
-        return false;
-    };
-    const auto dense = [&](size_t from, size_t to) {
-        size_t last[TOKEN_ODD_PAIRS];
-        uint32_t n = 0;
-        for (size_t u = from / UNIT; u * UNIT < to; u++) {
-            const size_t base = u * UNIT;
-            uint64_t m = units.odd(uint32_t(u));
-            if (from >= base) m &= ~uint64_t(1) << (from - base);  // the first one's pair is with a byte outside
-            if (to - base < UNIT) m &= (uint64_t(1) << (to - base)) - 1;
-            for (; m; m &= m - 1) {
-                const size_t at = base + size_t(__builtin_ctzll(m));
-                last[n++ % TOKEN_ODD_PAIRS] = at;
-                // A window's pairs end at its bytes but the first: at 15 places.
-                if (n >= TOKEN_ODD_PAIRS && at - last[n % TOKEN_ODD_PAIRS] < TOKEN_WINDOW - 1) return true;
-            }
-        }
-        return false;
-    };
-    size_t done = 0;  // what lies before it is decided
-    for (uint32_t f = 0; f < units.maybes(); f++) {
-        const uint32_t unit = units.maybe(f);
-        const size_t base = unit * UNIT;
-        if (done >= base + UNIT) continue;
-        uint64_t m = units.sixteen(unit) | units.escapes(unit);
-        if (unit && units.escapes(unit - 1) >> (UNIT - TOKEN_WINDOW + 1)) m |= region(unit) & 1;
-        while (m) {
-            if (done > base) m &= done - base < UNIT ? ~uint64_t(0) << (done - base) : 0;
-            if (!m) break;
-            const size_t i = base + size_t(__builtin_ctzll(m));
-            const size_t from = units.begin(i, region), to = units.end(i, region);
-            done = to;
-            if (to == size || to - from < TOKEN_WINDOW) continue;
-            if (escaped(from, to)) {
-                out.regions[out.count++] = {uint16_t(from), uint16_t(to), true};
-                continue;
-            }
-            for (size_t run = from; run < to;) {
-                const uint32_t u = uint32_t(run / UNIT);
-                const uint64_t here = units.token(u) & ~uint64_t(0) << run % UNIT;
-                if (!here) {
-                    run = (u + 1) * UNIT;
-                    continue;
-                }
-                run = u * UNIT + size_t(__builtin_ctzll(here));
-                if (run >= to) break;
-                const size_t end = units.end(run, token);
-                if (end - run >= TOKEN_WINDOW && dense(run, end)) out.regions[out.count++] = {uint16_t(run), uint16_t(end), false};
-                run = end;
-            }
-        }
-    }
+    const TokenUnits<Classes> units(data, size);
+    TokenRegion escaped[TILE / TOKEN_WINDOW + 1];
+    uint32_t escapes = 0, told = 0;
+    size_t done = 0;
+    units.escapes([&](size_t at) {
+        size_t from = at, to = at;
+        while (from > done && token_region(data[from - 1])) from--;
+        while (to < size && token_region(data[to])) to++;
+        if (to < size && to - from >= TOKEN_WINDOW) escaped[escapes++] = {uint16_t(from), uint16_t(to), true};
+        return done = to;
+    });
+    units.dense_runs([&](size_t from, size_t to) {
+        while (told < escapes && escaped[told].to <= from) out.regions[out.count++] = escaped[told++];
+        const bool inside = told < escapes && escaped[told].from <= from;
+        if (!inside && from < tail) out.regions[out.count++] = {uint16_t(from), uint16_t(to), false};
+    });
+    while (told < escapes) out.regions[out.count++] = escaped[told++];
 }
 
 template <class Block>

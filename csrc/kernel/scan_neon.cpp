@@ -7,5 +7,5 @@ void scan_neon(const FingerprintTable& t, const uint8_t* data, size_t size, size
 }
 size_t json_neon(const uint8_t* data, size_t size, JsonState& state) { return json_tile<NeonBlock>(data, size, state); }
 bool utf8_neon(const uint8_t* data) { return utf8_unit<NeonBlock>(data); }
-void tokens_neon(const uint8_t* data, size_t size, TokenOutput& out) { token_regions<NeonBlock>(data, size, out); }
+void tokens_neon(const uint8_t* data, size_t size, TokenOutput& out) { token_regions<NibbleClasses<NeonBlock>>(data, size, out); }
 }  // namespace overread

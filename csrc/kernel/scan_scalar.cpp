@@ -82,6 +82,9 @@ bool is_odd_pair(uint8_t a, uint8_t b) {
 }
 
 bool has_dense_window(const uint8_t* run, size_t size) {
+    bool digit = false;
+    for (size_t i = 0; i < size; i++) digit |= is_digit(run[i]);
+    if (!digit) return false;
     for (size_t i = 0; i + TOKEN_WINDOW <= size; i++) {
         uint32_t pairs = 0;
         for (size_t k = i + 1; k < i + TOKEN_WINDOW; k++) pairs += is_odd_pair(run[k - 1], run[k]);

@@ -7,5 +7,5 @@ void scan_sse42(const FingerprintTable& t, const uint8_t* data, size_t size, siz
 }
 size_t json_sse42(const uint8_t* data, size_t size, JsonState& state) { return json_tile<Sse42Block>(data, size, state); }
 bool utf8_sse42(const uint8_t* data) { return utf8_unit<Sse42Block>(data); }
-void tokens_sse42(const uint8_t* data, size_t size, TokenOutput& out) { token_regions<Sse42Block>(data, size, out); }
+void tokens_sse42(const uint8_t* data, size_t size, TokenOutput& out) { token_regions<NibbleClasses<Sse42Block>>(data, size, out); }
 }  // namespace overread

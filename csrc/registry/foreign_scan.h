@@ -26,11 +26,16 @@ class ForeignScan {
     // owner: whose response it is; canary: what was planted in its request; now: seconds. What the client sent itself is not another's, nor
     // what the response sets: some cookies are the same for a user's devices, or for all.
     void reset(const Owner& owner, const ovr_response& response, const ovr_bytes& canary, uint32_t now);
-    // The body's next bytes. found(const ForeignPlace&) is called for each window that is another's, in the order of their places.
+    // The body's next bytes. found(const ForeignPlace&) is called for each window that is another's, in the order of their places, by the
+    // time that settle() is: what feed() fetches from the registry has come when it is called again.
     template <class F>
     void feed(const uint8_t* data, size_t size, uint64_t offset, F&& found) {
-        runs_.feed(registry_->kernel(), data, size, offset, [&](const RunBlock& b) { look(b, found); });
         settle(found);
+        runs_.feed(registry_->kernel(), data, size, offset, [&](const RunBlock& b) { look(b, found); });
+    }
+    template <class F>
+    void settle(F&& found) {
+        settle(waiting_count_, found);
     }
     template <class F>
     void finish(uint64_t end, F&& found) {
@@ -69,8 +74,9 @@ class ForeignScan {
     // Fetches before it asks: the table does not fit a cache.
     template <class F>
     void look(const RunBlock& b, F&& found);
+    // Asks for the first ones of what waits.
     template <class F>
-    void settle(F&& found);
+    void settle(size_t count, F&& found);
     void note(const ForeignPlace& place, const Registry::Sighting& sighting);
     void add_own(const ovr_bytes& text);
     bool is_own(const Fingerprint& f) const;
@@ -102,7 +108,7 @@ template <class F>
 void ForeignScan::look(const RunBlock& b, F&& found) {
     const Block block(registry_->keys(), b.text, b.size);
     auto wait = [&](size_t i) {
-        if (waiting_count_ == BATCH) settle(found);
+        if (waiting_count_ == BATCH) settle(BATCH / 2, found);
         Waiting& w = waiting_[waiting_count_++];
         w = {fingerprint(registry_->keys(), b.text + i), b.at(i), b.at(i + SECRET_WINDOW), b.at(0), b.at(b.size)};
         registry_->prefetch(w.print);
@@ -122,10 +128,10 @@ void ForeignScan::look(const RunBlock& b, F&& found) {
 }
 
 template <class F>
-void ForeignScan::settle(F&& found) {
-    sign_.lookups += uint32_t(waiting_count_);
-    const size_t count = waiting_count_;
-    waiting_count_ = 0;
+void ForeignScan::settle(size_t count, F&& found) {
+    if (!count) return;
+    sign_.lookups += uint32_t(count);
+    registry_->count_look_ups(count);
     for (size_t i = 0; i < count; i++) {
         const Waiting& w = waiting_[i];
         const Registry::Sighting s = registry_->look_up(w.print, owner_, now_, body_);
@@ -134,6 +140,8 @@ void ForeignScan::settle(F&& found) {
         note(place, s);
         found(place);
     }
+    waiting_count_ -= count;
+    std::memmove(waiting_, waiting_ + count, waiting_count_ * sizeof *waiting_);
 }
 
 template <class F>

@@ -57,7 +57,7 @@ Registry::Registry(const Options& options)
 
 bool Registry::open(const Options& options, std::string& why) {
     if (!segment_.open(options.segment, options.memory, key_->id, options.life, why)) return false;
-    table_.take(segment_.buckets(), (options.memory - sizeof(SegmentHead)) / sizeof(Bucket), options.life);
+    table_.take(segment_.buckets(), (options.memory - sizeof(SegmentHead)) / BUCKET_MEMORY, options.life);
     return true;
 }
 
@@ -178,21 +178,23 @@ void Registry::windows_of(std::string_view text, F&& found) const {
     TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
         const Block windows(*key_, b.text, b.size);
         const size_t last = windows.windows() - 1;
-        bool chosen[SECRET_BLOCK] = {};
-        windows.choose(CHOSEN_OF, [&](size_t i) { chosen[i] = true; });
-        if (b.first) chosen[0] = true;
-        if (b.last) chosen[last] = true;
-        for (size_t i = 0; i <= last; i++) {
-            if (!chosen[i] || !windows.secret(i)) continue;
-            found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW)))});
-        }
+        uint64_t chosen[SECRET_BLOCK / 64] = {};
+        const auto choose = [&](size_t i) { chosen[i / 64] |= uint64_t(1) << (i % 64); };
+        windows.choose(CHOSEN_OF, choose);
+        if (b.first && windows.secret(0)) choose(0);
+        if (b.last && windows.secret(last)) choose(last);
+        for (size_t u = 0; u < SECRET_BLOCK / 64; u++)
+            for (uint64_t m = chosen[u]; m; m &= m - 1) {
+                const size_t i = u * 64 + size_t(__builtin_ctzll(m));
+                found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW))), {}});
+            }
     });
 }
 
 void Registry::store_window(const Owner& owner, const Window& w, uint16_t flags, uint32_t now) {
     if (w.edge) flags |= FLAG_EDGE;
     const bool issued = flags & FLAG_ISSUED;
-    const Table::Entry e = table_.find(w.print, now);
+    const Table::Entry& e = w.entry;
     auto insert = [&](uint16_t with) {
         if (table_.insert(w.print, owner.id, {with, now, now},
                           issued                  ? Table::Class::issued
@@ -245,7 +247,9 @@ void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32
     Window windows[MAX_WINDOWS];
     size_t n = 0, last = 0;
     windows_of(text, [&](const Window& w) {
-        table_.prefetch(w.print);
+        // A value that repeats itself has a window twice.
+        if (std::any_of(windows, windows + n, [&](const Window& o) { return o.print.low == w.print.low; })) return;
+        table_.prefetch_all(w.print);
         last = n < MAX_WINDOWS ? n++ : last + 1 < MAX_WINDOWS ? last + 1 : MAX_WINDOWS - END_WINDOWS;
         windows[last] = w;
     });
@@ -253,12 +257,16 @@ void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32
         count(head().weak);
         return;
     }
+    bool known = false;
+    const auto find = [&](Window& w) {
+        const Table::Entry e = w.entry = table_.find(w.print, now);
+        known |= e && e.owner == owner.id && !(e.meta.flags & FLAG_SHARED);
+        return e;
+    };
     // The last window: what frameworks give to all stands before it.
-    if (!session && is_recent(table_.find(windows[last].print, now))) return;
-    const bool known = std::any_of(windows, windows + n, [&](const Window& w) {
-        const Table::Entry e = table_.find(w.print, now);
-        return e && e.owner == owner.id && !(e.meta.flags & FLAG_SHARED);
-    });
+    if (const Table::Entry e = find(windows[last]); !session && is_recent(e)) return;
+    for (size_t i = 0; i < n; i++)
+        if (i != last) find(windows[i]);
     if (!owner.entry) owner.entry = table_.find(owner.print, now);  // it may be new
     if (!owner.entry) {
         if (!keep_owner(owner, owner.id, flags & FLAG_ISSUED, now)) return;
@@ -380,7 +388,6 @@ void Registry::observe_tokens(Owner owner, std::string_view body, bool posted, u
 // ---- what is found ----
 
 Registry::Sighting Registry::look_up(const Fingerprint& f, const Owner& owner, uint32_t now, bool body) {
-    count(head().lookups);
     const Table::Entry e = table_.find(f, now);
     if (!e || e.meta.flags & (FLAG_OWNER | FLAG_PLACE | FLAG_SHARED | FLAG_BURNT)) return {};
     if (e.meta.flags & (FLAG_PLANTED | FLAG_POISON)) {

@@ -29,7 +29,7 @@ struct Owner {
     Fingerprint print{0, 0};
     uint32_t id = 0;       // 0: nobody's
     bool session = false;  // named by a session, or by who knows its clients: what is issued to it is its own
-    Table::Entry entry;    // of its name
+    Table::Entry entry{};  // of its name
     bool known() const { return entry && entry.meta.flags & FLAG_OWNER; }
     explicit operator bool() const { return id != 0; }
 };
@@ -71,7 +71,8 @@ class Registry {
         bool issued = false;  // to its owner, as a session; also where it is no secret any more
     };
     Sighting look_up(const Fingerprint& f, const Owner& owner, uint32_t now, bool body);
-    void prefetch(const Fingerprint& f) const { table_.prefetch(f); }
+    void count_look_ups(size_t n) { head().lookups.fetch_add(n, std::memory_order_relaxed); }
+    [[gnu::always_inline]] void prefetch(const Fingerprint& f) const { table_.prefetch(f); }
     // Values that a page listed are known to its readers.
     void expose(const Fingerprint& f, uint32_t now);
     // Whether CANARY_SIZE characters are a valid canary of another's request that was not seen before; and what to burn it by.
@@ -100,6 +101,7 @@ class Registry {
     struct Window {
         Fingerprint print;
         bool edge;
+        Table::Entry entry;  // of it, where it is stored
     };
     SegmentHead& head() const { return segment_.head(); }
     Owner owner_named(std::string_view name, uint32_t now) const;

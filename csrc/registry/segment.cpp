@@ -65,8 +65,8 @@ bool Segment::map(const char* path, size_t size, std::string& why) {
 }
 
 bool Segment::open(const char* path, size_t size, uint64_t key_id, uint32_t life, std::string& why) {
-    const size_t buckets = (size - sizeof(SegmentHead)) / sizeof(Bucket);
-    if (!map(path, sizeof(SegmentHead) + buckets * sizeof(Bucket), why)) return false;
+    const size_t buckets = (size - sizeof(SegmentHead)) / BUCKET_MEMORY;
+    if (!map(path, sizeof(SegmentHead) + buckets * BUCKET_MEMORY, why)) return false;
     SegmentHead& h = head();
     uint64_t found = 0;
     static_assert(std::atomic<uint64_t>::is_always_lock_free, "a process may end anywhere");

@@ -12,7 +12,7 @@ namespace overread {
 // What stands before the table.
 struct alignas(64) SegmentHead {
     // Of this layout; another build's memory is not used.
-    static constexpr uint64_t LAYOUT = 0x6f76722d72656701;
+    static constexpr uint64_t LAYOUT = 0x6f76722d72656702;
     std::atomic<uint64_t> layout;  // 0: fresh
     uint64_t key_id, buckets, life;
     std::atomic<uint64_t> ready;  // 1: the three above are right

@@ -8,8 +8,14 @@ uint64_t high_word(const Fingerprint& f, uint32_t owner) { return uint64_t(f.hig
 }  // namespace
 
 Table::Entry Table::find(const Fingerprint& f, uint32_t now) const {
-    for (Bucket* b : {&first(f), &second(f)}) {
-        for (size_t i = 0; i < BUCKET; i++) {
+    const Places p = places(f);
+    for (const size_t bucket : {p.first, p.second}) {
+        // A byte's upper bit: it is the tag, or stands above one that is.
+        constexpr uint64_t ONES = 0x0101010101010101u;
+        const uint64_t other = tags_[bucket].load(std::memory_order_acquire) ^ tag(f) * ONES;
+        for (uint64_t same = (other - ONES) & ~other & (ONES << 7); same; same &= same - 1) {
+            const size_t i = size_t(__builtin_ctzll(same)) / 8;
+            Bucket* const b = buckets_ + bucket;
             if (b->low[i].load(std::memory_order_relaxed) != f.low) continue;
             const uint64_t meta = b->rest[i].meta.load(std::memory_order_acquire);
             const uint64_t high = b->rest[i].high.load(std::memory_order_acquire);
@@ -31,33 +37,42 @@ bool Table::may_take(size_t bucket, size_t slot, Class cls) const {
     return cls == Class::client || (slot == 0 && takes_probation(bucket));
 }
 
-bool Table::write(Bucket& b, size_t i, uint64_t found, const Fingerprint& f, uint32_t owner, Meta meta) const {
+void Table::set_tag(size_t bucket, size_t i, const Fingerprint& f) const {
+    const size_t shift = 8 * i;
+    uint64_t word = tags_[bucket].load(std::memory_order_relaxed);
+    while (!tags_[bucket].compare_exchange_weak(word, (word & ~(uint64_t(0xff) << shift)) | tag(f) << shift, std::memory_order_release,
+                                                std::memory_order_relaxed)) {
+    }
+}
+
+bool Table::write(size_t bucket, size_t i, uint64_t found, const Fingerprint& f, uint32_t owner, Meta meta) const {
+    Bucket& b = buckets_[bucket];
     const uint64_t busy = Meta{FLAG_BUSY, meta.seen, meta.seen}.word() ^ (f.low & 0xff) << 16;  // tells one writer from another
     if (!b.rest[i].meta.compare_exchange_strong(found, busy, std::memory_order_acq_rel)) return false;
     b.low[i].store(f.low, std::memory_order_release);
     b.rest[i].high.store(high_word(f, owner), std::memory_order_release);
+    set_tag(bucket, i, f);
     uint64_t mine = busy;
     return b.rest[i].meta.compare_exchange_strong(mine, meta.word(), std::memory_order_acq_rel);
 }
 
 bool Table::insert(const Fingerprint& f, uint32_t owner, Meta meta, Class cls) {
-    Bucket* const both[] = {&first(f), &second(f)};
+    const Places places_of = places(f);
     meta.flags |= FLAG_CHANGED;
     for (int tries = 0; tries < 4; tries++) {
         // A free place, else one on probation; of two buckets the emptier one.
-        Bucket* best = nullptr;
-        size_t slot = 0, most_free = 0;
+        size_t best = count_, slot = 0, most_free = 0;  // count_: none
         uint64_t found = 0;
         bool best_free = false;
-        for (Bucket* b : both) {
+        for (const size_t bucket : {places_of.first, places_of.second}) {
             size_t free = 0, here = BUCKET, probation = BUCKET;
             uint64_t here_meta = 0, probation_meta = 0;
             // What may take any place takes the last ones first, where others may not.
             for (size_t i = 0; i < BUCKET; i++) {
-                const uint64_t word = b->rest[i].meta.load(std::memory_order_relaxed);
+                const uint64_t word = buckets_[bucket].rest[i].meta.load(std::memory_order_relaxed);
                 const Meta m = Meta::of(word);
                 const bool dead = m.flags & FLAG_BUSY ? seconds_between(m.seen, meta.seen) > STALLED : !lives(m, meta.seen);
-                if (!may_take(size_t(b - buckets_), i, cls)) continue;
+                if (!may_take(bucket, i, cls)) continue;
                 if (dead) {
                     free++;
                     here = i;
@@ -68,13 +83,13 @@ bool Table::insert(const Fingerprint& f, uint32_t owner, Meta meta, Class cls) {
                 }
             }
             if (free > most_free) {
-                best = b, slot = here, found = here_meta, most_free = free, best_free = true;
-            } else if (!best_free && !best && probation < BUCKET) {
-                best = b, slot = probation, found = probation_meta;
+                best = bucket, slot = here, found = here_meta, most_free = free, best_free = true;
+            } else if (!best_free && best == count_ && probation < BUCKET) {
+                best = bucket, slot = probation, found = probation_meta;
             }
         }
-        if (!best) return false;
-        if (write(*best, slot, found, f, owner, meta)) return true;
+        if (best == count_) return false;
+        if (write(best, slot, found, f, owner, meta)) return true;
     }
     return false;
 }

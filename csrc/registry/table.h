@@ -46,37 +46,50 @@ inline uint32_t seconds_between(uint32_t a, uint32_t b) {
     return d > 0xffffff - CLOCKS ? 0 : d;
 }
 
-constexpr size_t BUCKET = 8;  // a look-up reads one line of 64 bytes of each of two buckets
+constexpr size_t BUCKET = 8;
 struct alignas(64) Bucket {
     std::atomic<uint64_t> low[BUCKET];
     struct {
         std::atomic<uint64_t> high, meta;  // high: 32 bits of the fingerprint, then the owner's
     } rest[BUCKET];
 };
-static_assert(std::atomic<uint64_t>::is_always_lock_free && sizeof(Bucket) == 192, "an entry is 24 bytes, and a process may end anywhere");
+static_assert(std::atomic<uint64_t>::is_always_lock_free && sizeof(Bucket) == 192, "an entry is 24 bytes beside its tag, and a process may end anywhere");
+// Beside it a byte of each fingerprint, eight a word (as Swiss tables and F14 keep them): most look-ups end there, in a part of the memory
+// that is small enough for the caches.
+using Tags = std::atomic<uint64_t>;
+constexpr size_t BUCKET_MEMORY = sizeof(Bucket) + sizeof(Tags);
 
 class Table {
   public:
     // A place in the table, whose entry may change or go at any time.
     struct Entry {
-        Bucket* bucket = nullptr;
-        size_t i = 0;
-        uint32_t owner = 0;
-        Meta meta{};
+        Bucket* bucket;
+        size_t i;
+        uint32_t owner;
+        Meta meta;
         explicit operator bool() const { return bucket != nullptr; }
     };
     enum class Class : uint8_t { probation, client, issued };  // who may fill how much of it
 
-    // memory: buckets * sizeof(Bucket), zeroed or an equal table's.
-    void take(Bucket* memory, size_t buckets, uint32_t life) { buckets_ = memory, count_ = buckets, life_ = life; }
+    // memory: buckets * BUCKET_MEMORY, zeroed or an equal table's.
+    void take(Bucket* memory, size_t buckets, uint32_t life) {
+        buckets_ = memory;
+        tags_ = reinterpret_cast<Tags*>(memory + buckets);
+        count_ = buckets;
+        life_ = life;
+    }
     size_t slots() const { return count_ * BUCKET; }
-    void prefetch(const Fingerprint& f) const {
-        __builtin_prefetch(first(f).low);
-        __builtin_prefetch(second(f).low);
+    // Inlined by force: GCC takes a function that only prefetches for one without effects, and drops its calls.
+    [[gnu::always_inline]] void prefetch(const Fingerprint& f) const {
+        const Places p = places(f);
+        __builtin_prefetch(tags_ + p.first);
+        __builtin_prefetch(tags_ + p.second);
     }
     // For what is likely to be there, or will be put there.
-    void prefetch_all(const Fingerprint& f) const {
-        for (const Bucket* b : {&first(f), &second(f)}) {
+    [[gnu::always_inline]] void prefetch_all(const Fingerprint& f) const {
+        prefetch(f);
+        const Places p = places(f);
+        for (const Bucket* b : {buckets_ + p.first, buckets_ + p.second}) {
             __builtin_prefetch(b->low);
             __builtin_prefetch(b->rest);
             __builtin_prefetch(b->rest + BUCKET / 2);
@@ -107,16 +120,21 @@ class Table {
     // Every fifth bucket has no place for what is on probation; of a fingerprint's two one has.
     static bool takes_probation(size_t bucket) { return bucket % 5 != 0; }
     size_t at(uint64_t hash) const { return size_t(static_cast<Product>(hash) * count_ >> 64); }
-    Bucket& first(const Fingerprint& f) const { return buckets_[at(f.low)]; }
-    Bucket& second(const Fingerprint& f) const {
-        const size_t i = at((f.low << 32 | f.low >> 32) * 0x9E3779B97F4A7C15u);
-        if (takes_probation(i) || takes_probation(at(f.low))) return buckets_[i];
-        return buckets_[i ? i - 1 : i + 1];
+    struct Places {
+        size_t first, second;
+    };
+    Places places(const Fingerprint& f) const {
+        const size_t first = at(f.low), second = at((f.low << 32 | f.low >> 32) * 0x9E3779B97F4A7C15u);
+        if (takes_probation(first) || takes_probation(second)) return {first, second};
+        return {first, second ? second - 1 : second + 1};
     }
+    static uint64_t tag(const Fingerprint& f) { return f.high & 0xff; }
+    void set_tag(size_t bucket, size_t i, const Fingerprint& f) const;
     bool may_take(size_t bucket, size_t slot, Class cls) const;
-    bool write(Bucket& b, size_t i, uint64_t found, const Fingerprint& f, uint32_t owner, Meta meta) const;
+    bool write(size_t bucket, size_t i, uint64_t found, const Fingerprint& f, uint32_t owner, Meta meta) const;
 
     Bucket* buckets_ = nullptr;
+    Tags* tags_ = nullptr;
     size_t count_ = 0;
     uint32_t life_ = 0;
 };

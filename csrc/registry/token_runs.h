@@ -65,8 +65,9 @@ void windows_to_look_up(const RunBlock& b, const Block& block, F&& look) {
     const size_t count = block.windows();
     if (!count) return;
     uint64_t wanted[SECRET_BLOCK / 64] = {};
+    auto chosen = [&](size_t i) { wanted[i / 64] |= uint64_t(1) << (i % 64); };
     auto want = [&](size_t i) {
-        if (block.secret(i)) wanted[i / 64] |= uint64_t(1) << (i % 64);
+        if (block.secret(i)) chosen(i);
     };
     if (b.first) want(0);
     if (b.last) want(count - 1);
@@ -75,7 +76,7 @@ void windows_to_look_up(const RunBlock& b, const Block& block, F&& look) {
         if (i + 1 < count) want(i + 1);
         if (i >= SECRET_WINDOW) want(i - SECRET_WINDOW);
     }
-    block.choose(CHOSEN_OF, want);
+    block.choose(CHOSEN_OF, chosen);
     for (size_t u = 0; u < SECRET_BLOCK / 64; u++)
         for (uint64_t m = wanted[u]; m; m &= m - 1) look(u * 64 + size_t(__builtin_ctzll(m)));
 }

@@ -21,7 +21,7 @@ constexpr size_t SECRET_BLOCK = 256;
 constexpr size_t BLOCK_OVERLAP = GUARANTEED - 1;
 
 // The characters of secrets: base64 of both alphabets, hexadecimal digits, UUIDs, JWTs and what signs them.
-enum CharKind : uint8_t { CHAR_NONE, CHAR_MARK, CHAR_DIGIT, CHAR_UPPER, CHAR_LOWER };
+enum CharKind : uint8_t { CHAR_NONE, CHAR_MARK, CHAR_DIGIT, CHAR_UPPER, CHAR_LOWER, CHAR_KIND_COUNT };
 struct CharKinds {
     CharKind of[256];
 };
@@ -38,7 +38,7 @@ inline CharKind char_kind(uint8_t c) { return CHAR_KINDS.of[c]; }
 // A window is a secret's if it has as many odd pairs (kernel.h), a digit, seven different characters and at most three marks, as a UUID's
 // has: with two kinds of characters or more that are 64 bits.
 constexpr uint32_t MIN_ODD_PAIRS = TOKEN_ODD_PAIRS, MIN_DIFFERENT = 7, MAX_MARKS = 3;
-inline bool is_odd_pair(CharKind a, CharKind b) {
+constexpr bool is_odd_pair(CharKind a, CharKind b) {
     const bool letter_a = a >= CHAR_UPPER, letter_b = b >= CHAR_UPPER;
     return (letter_a && b == CHAR_DIGIT) || (a == CHAR_DIGIT && letter_b) || (a == CHAR_LOWER && b == CHAR_UPPER);
 }

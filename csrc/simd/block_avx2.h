@@ -39,6 +39,11 @@ struct Avx2Block {
         return {_mm256_xor_si256(_mm256_cmpgt_epi8(v, _mm256_set1_epi8(0x1f)), _mm256_cmpeq_epi8(_mm256_shuffle_epi8(exceptions.v, v), v))};
     }
     uint64_t nonzero_mask() const { return uint32_t(~_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, _mm256_setzero_si256()))); }
+    // Bit N of each byte.
+    template <int N>
+    uint64_t bit_mask() const {
+        return Avx2Block{_mm256_slli_epi16(v, 7 - N)}.sign_mask();
+    }
     uint64_t sign_mask() const { return uint32_t(_mm256_movemask_epi8(v)); }
 };
 

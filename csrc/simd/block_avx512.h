@@ -38,6 +38,11 @@ struct Avx512Block {
         return {_mm512_movm_epi8(_mm512_cmpgt_epi8_mask(v, _mm512_set1_epi8(0x1f)) ^ _mm512_cmpeq_epi8_mask(_mm512_shuffle_epi8(exceptions.v, v), v))};
     }
     uint64_t nonzero_mask() const { return _mm512_test_epi8_mask(v, v); }
+    // Bit N of each byte.
+    template <int N>
+    uint64_t bit_mask() const {
+        return _mm512_test_epi8_mask(v, _mm512_set1_epi8(char(1 << N)));
+    }
     uint64_t sign_mask() const { return _mm512_movepi8_mask(v); }
 };
 

@@ -91,6 +91,11 @@ struct EmulatedBlock {
         for (size_t i = 0; i < W; i++) m |= uint64_t(b[i] != 0) << i;
         return m;
     }
+    // Bit N of each byte.
+    template <int N>
+    uint64_t bit_mask() const {
+        return (*this & splat(1 << N)).nonzero_mask();
+    }
     uint64_t sign_mask() const {
         uint64_t m = 0;
         for (size_t i = 0; i < W; i++) m |= uint64_t(b[i] >> 7) << i;

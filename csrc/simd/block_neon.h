@@ -37,6 +37,11 @@ struct NeonBlock {
         return {veorq_u8(vcgtq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8(0x1f)), vceqq_u8(ascii_lookup16(exceptions).v, v))};
     }
     uint64_t nonzero_mask() const { return bits(vtstq_u8(v, v)); }
+    // Bit N of each byte.
+    template <int N>
+    uint64_t bit_mask() const {
+        return bits(vtstq_u8(v, vdupq_n_u8(1 << N)));
+    }
     uint64_t sign_mask() const { return bits(vreinterpretq_u8_s8(vshrq_n_s8(vreinterpretq_s8_u8(v), 7))); }
 
   private:

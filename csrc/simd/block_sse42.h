@@ -40,6 +40,11 @@ struct Sse42Block {
         return {_mm_xor_si128(_mm_cmpgt_epi8(v, _mm_set1_epi8(0x1f)), _mm_cmpeq_epi8(_mm_shuffle_epi8(exceptions.v, v), v))};
     }
     uint64_t nonzero_mask() const { return uint16_t(~_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_setzero_si128()))); }
+    // Bit N of each byte.
+    template <int N>
+    uint64_t bit_mask() const {
+        return Sse42Block{_mm_slli_epi16(v, 7 - N)}.sign_mask();
+    }
     uint64_t sign_mask() const { return uint16_t(_mm_movemask_epi8(v)); }
 };
 

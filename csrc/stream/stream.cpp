@@ -359,6 +359,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
             if (window >= resume_) open = !resolve(window < seam_until ? at_seam() : view, int64_t(window));
         }
     }
+    if (looks_foreign_) foreign_->settle([&](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); });
     if (looks_foreign_ && final) {
         foreign_->finish(end, [&](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); });
         tell_foreign(OVR_PART_BODY, nullptr);

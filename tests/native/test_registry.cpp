@@ -334,9 +334,10 @@ void privacy() {
 // Every window that is dense in a text, by the definition, and the least of each 32.
 void parts() {
     suite.run("a place that is being written is another's after a minute only, for clocks differ", [] {
-        static overread::Bucket buckets[2];
-        for (overread::Bucket& b : buckets)
-            for (auto& e : b.rest) e.meta = overread::Meta{overread::FLAG_ISSUED, 1000, 1000}.word();
+        alignas(overread::Bucket) static uint8_t memory[2 * overread::BUCKET_MEMORY];
+        auto* const buckets = reinterpret_cast<overread::Bucket*>(memory);
+        for (int b = 0; b < 2; b++)
+            for (auto& e : buckets[b].rest) e.meta = overread::Meta{overread::FLAG_ISSUED, 1000, 1000}.word();
         buckets[1].rest[7].meta = overread::Meta{overread::FLAG_BUSY, 1000, 1000}.word();
         overread::Table table;
         table.take(buckets, 2, 900);

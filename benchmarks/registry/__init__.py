@@ -1,0 +1,1 @@
+"""What a registry of live secrets costs: scanning beside it, observing, looking up."""
