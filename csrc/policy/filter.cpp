@@ -47,14 +47,15 @@ void Filter::observe(const ovr_response& response) {
     const uint32_t now = stream_.foreign()->now();
     if (response.request) registry.observe_request(view_of(response.owner), *response.request, now);
     registry.observe_response(response, {}, now);
-    place_ = is_fresh(response) ? where(shared_.key.get(), response.request).path : 0;
+    fresh_ = is_fresh(response);
+    place_ = std::max<uint64_t>(1, where(shared_.key.get(), response.request).path);  // without a host one place is as good as another
 }
 
 bool Filter::is_published() {
     ForeignScan* foreign = stream_.foreign();
     if (asked_published_ || !foreign || !place_ || !foreign->issued()) return published_;
     asked_published_ = true;
-    const bool published = foreign->registry().shown_to(*foreign->issued(), place_, foreign->owner(), foreign->now());
+    const bool published = foreign->registry().shown_to(*foreign->issued(), place_, foreign->owner(), fresh_, foreign->now());
     if (published) foreign->expose();
     return published;
 }

@@ -77,7 +77,8 @@ class Filter {
     bool same_ = false, noted_ = false;
     // A secret that a place shows to one client after the other is published there.
     bool published_ = false, asked_published_ = false;
-    uint64_t place_ = 0;  // 0: unknown, or not fresh
+    bool fresh_ = false;
+    uint64_t place_ = 0;  // 0: nothing is observed
     ovr_policy policy_;
     Plan plan_;
     int mode_ = OVR_MODE_OFF;  // of this response: the policy's, or less where the control file says so

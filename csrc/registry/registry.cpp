@@ -415,8 +415,8 @@ void Registry::expose(const Fingerprint& f, uint32_t now) {
     table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_EXPOSED | FLAG_CHANGED), m.first, m.seen}; });
 }
 
-bool Registry::shown_to(const Fingerprint& f, uint64_t place, const Owner& owner, uint32_t now) {
-    constexpr uint32_t READERS = 3;
+bool Registry::shown_to(const Fingerprint& f, uint64_t place, const Owner& owner, bool fresh, uint32_t now) {
+    const uint32_t enough = fresh ? 3 : 8;
     struct {
         uint64_t low, high, place, reader;
     } shown{f.low, f.high, place, 0};
@@ -426,13 +426,13 @@ bool Registry::shown_to(const Fingerprint& f, uint64_t place, const Owner& owner
     const Fingerprint reader = print();
     const Table::Entry e = table_.find(here, now);
     const uint32_t readers = e ? e.meta.first : 0;
-    if (table_.find(reader, now)) return readers >= READERS;
+    if (table_.find(reader, now)) return readers >= enough;
     table_.insert(reader, 0, {FLAG_PLACE, 0, now}, Table::Class::issued);
     if (!e)
         table_.insert(here, 0, {FLAG_PLACE, 1, now}, Table::Class::issued);
     else
         table_.update(e, [&](Meta m) { return Meta{m.flags, m.first + 1, now}; });
-    return readers + 1 >= READERS;
+    return readers + 1 >= enough;
 }
 
 // ---- canaries ----

@@ -79,8 +79,8 @@ class Registry {
     bool is_canary(const uint8_t* text, const Owner& owner, uint32_t now, Fingerprint* print) const;
     // Seen again it is content.
     void burn(const Fingerprint& canary, uint32_t now);
-    // Whether `owner` is the third to whom a value was shown at a place, so that it is published there.
-    bool shown_to(const Fingerprint& f, uint64_t place, const Owner& owner, uint32_t now);
+    // Whether a value was shown at a place to as many as publish it there: three, or eight where a cache shows it.
+    bool shown_to(const Fingerprint& f, uint64_t place, const Owner& owner, bool fresh, uint32_t now);
 
     bool plant(std::string_view token, uint32_t now);
     bool retire(std::string_view token);

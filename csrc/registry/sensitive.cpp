@@ -61,12 +61,11 @@ constexpr Pattern COMMON[] = {"affinity", "sticky",    "route",      "backend", 
                               "tracking", "analytics", "experiment", "user_id", "userid", "user-id", "username", "redirect", "return"};
 constexpr Pattern PASSWORDS[] = {"passw", "passphrase", "pwd", "cardnumber", "card_number", "card-number", "cvv", "cvc"},
                   PASSWORD_WORDS[] = {"pin", "otp", "pass"};
-constexpr Pattern SESSIONS[] = {"sess",   "auth",       "jwt",          "login",         "logged_in", "remember",    "identity",     "ticket",
-                                "bearer", "aspnetcore", "access_token", "refresh_token", "id_token",  "accesstoken", "refreshtoken", "idtoken"},
+constexpr Pattern SESSIONS[] = {"sess",   "auth",   "jwt",        "login",        "logged_in",     "remember",    "identity",
+                                "ticket", "bearer", "aspnetcore", "access_token", "refresh_token", "accesstoken", "refreshtoken"},
                   SESSION_WORDS[] = {"sid", "token", "sso"};
 constexpr Pattern CREDENTIAL_FIELDS[] = {"token", "api-key", "apikey", "secret", "session", "csrf", "xsrf"};
-constexpr Pattern TOKENS[] = {"access_token", "refresh_token", "id_token", "session_token", "auth_token",
-                              "accesstoken",  "refreshtoken",  "idtoken",  "sessiontoken",  "authtoken"};
+constexpr Pattern TOKENS[] = {"access_token", "refresh_token", "session_token", "auth_token", "accesstoken", "refreshtoken", "sessiontoken", "authtoken"};
 constexpr Pattern SECRETS[] = {"token", "secret", "key", "session", "credential", "auth", "assertion"};
 
 }  // namespace

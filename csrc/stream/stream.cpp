@@ -130,6 +130,9 @@ static_assert(uint8_t(ForeignLevel::sent) == FOREIGN_SENT && uint8_t(ForeignLeve
 
 void Stream::open_foreign(const ovr_response* r) {
     levels_.foreign = {};
+    foreign_level_ = FOREIGN_NONE;
+    foreign_first_ = UINT64_MAX;
+    foreign_due_ = 0;
     observes_reply_ = false;
     foreign_place_.level = ForeignLevel::none;
     const bool timed = r && r->struct_size > offsetof(ovr_response, unix_ms) && r->unix_ms;
@@ -159,7 +162,8 @@ void Stream::add_foreign(const ForeignPlace& place, ovr_part part, const ovr_byt
         foreign_place_ = place;
     }
     if (spans_ && part == OVR_PART_BODY) spans_->add(place.from, place.to, Rest::none);
-    levels_.foreign.level = std::max(levels_.foreign.level, uint8_t(place.level));
+    foreign_level_ = std::max(foreign_level_, uint8_t(place.level));
+    foreign_first_ = part == OVR_PART_BODY && place.level < ForeignLevel::canary ? std::min(foreign_first_, place.from) : 0;
     if (part == OVR_PART_BODY) last_sign_ = std::max(last_sign_, place.end);
     dirty_ = true;
 }
@@ -170,6 +174,12 @@ void Stream::tell_foreign(ovr_part part, const ovr_bytes* name) {
     add_finding(builtin(foreign_rule(p.level)), part, p.start, uint32_t(p.end - p.start), {reinterpret_cast<const uint8_t*>(&p.print.low), sizeof p.print.low},
                 name, GROUP_FOREIGN, uint8_t(p.level));
     foreign_place_.level = ForeignLevel::none;
+}
+
+// So far: while all of it waits in the delay line, a session is worth what any value is.
+uint8_t Stream::foreign_level() const {
+    const bool waits = !concluded_ && foreign_first_ >= foreign_due_ && total_ - std::min(total_, foreign_first_) < hold_;
+    return waits ? std::min<uint8_t>(foreign_level_, FOREIGN_SENT) : foreign_level_;
 }
 
 void Stream::count_foreign() {
@@ -294,7 +304,12 @@ void Stream::scan(const uint8_t* data, size_t size) {
     if (size) ingest(data, size, false);
 }
 
-void Stream::flush() { release(true); }
+void Stream::flush() {
+    // What waits leaves now.
+    foreign_due_ = total_ + 1;
+    reassess();
+    release(true);
+}
 
 // Behind a complete container the bytes are judged as those behind text are.
 void Stream::feed_tail(const uint8_t* data, uint64_t offset, size_t size, const KernelOutput& out) {
@@ -363,7 +378,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     if (looks_foreign_ && final) {
         foreign_->finish(end, [&](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); });
         tell_foreign(OVR_PART_BODY, nullptr);
-        dirty_ |= levels_.foreign.level != FOREIGN_NONE;  // the number of look-ups is known now
+        dirty_ |= foreign_level_ != FOREIGN_NONE;  // the number of look-ups is known now
     }
     if (!open) {
         // The last three bytes start windows that are not complete.
@@ -701,8 +716,11 @@ void Stream::reassess() {
     const bool embedded = raw.open || raw.file;
     if (raw.level != levels_.raw || place != levels_.place) dirty_ = true;
     if (raw.level && (typed != levels_.typed || embedded != levels_.embedded)) dirty_ = true;
+    const uint8_t foreign = foreign_level();
+    if (foreign != levels_.foreign.level) dirty_ = true;
     if (!dirty_) return;
     dirty_ = false;
+    levels_.foreign.level = foreign;
     if (looks_foreign_) count_foreign();
     levels_.raw = raw.level;
     levels_.typed = typed;
@@ -830,8 +848,7 @@ void Stream::finish(ovr_verdict* out) {
         }
         if (!concluded_) conclude();
         if (looks_foreign_ && foreign_->is_login_reply()) {
-            levels_.foreign.level = std::min<uint8_t>(levels_.foreign.level, FOREIGN_SENT);
-            dirty_ = true;
+            foreign_level_ = std::min<uint8_t>(foreign_level_, FOREIGN_SENT);
         }
         reassess();
         release(false);

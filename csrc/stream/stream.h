@@ -131,6 +131,7 @@ class Stream {
     void scan_foreign(const ovr_header& field, ovr_part part);
     void add_foreign(const ForeignPlace& place, ovr_part part, const ovr_bytes* name);
     void tell_foreign(ovr_part part, const ovr_bytes* name);
+    uint8_t foreign_level() const;
     void count_foreign();
     struct Scan;  // hands decoded bytes to scan()
     void open_codings(const Codings& codings);
@@ -218,6 +219,10 @@ class Stream {
     OwnRequest own_;
     Foreign foreign_;
     bool looks_foreign_ = false, observes_reply_ = false;
+    // What was found of others' secrets, and where the first one's run begins: a list shows more of them, so that nothing is decided before
+    // the first may leave.
+    uint8_t foreign_level_ = FOREIGN_NONE;
+    uint64_t foreign_first_ = UINT64_MAX, foreign_due_ = 0;
     // Another's secret in the body that is not told yet: its windows come one after the other.
     ForeignPlace foreign_place_{ForeignLevel::none, 0, 0, 0, 0, {0, 0}};
     Ignoring ignoring_;

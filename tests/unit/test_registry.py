@@ -440,6 +440,53 @@ def test_who_publishes_its_own_session_gets_nobody_blocked(how: str) -> None:
     assert site.bits(page_with(value), "bob") == 12
 
 
+@pytest.mark.parametrize("chunk", [16, 100, 1000, 4096, 100_000])
+def test_a_list_is_one_however_it_comes(chunk: int) -> None:
+    site = Site()
+    for seed in range(20):
+        site.login(f"user{seed}", token(seed))
+    body = PAGE * 13 + b"".join(b"<tr><td>user%d</td><td>%s</td></tr>" % (i, token(i).encode()) for i in range(20)) + b"</body></html>"
+    f = site.scanner.filter(overread.Policy("enforce"), "text/html", owner="admin", unix_ms=NOW)
+    out = b"".join(f.body(body[i : i + chunk]) for i in range(0, len(body), chunk)) + f.end()
+    assert (f.verb, f.verdict().bits, out) == ("pass", 12, body)
+
+
+@pytest.mark.parametrize("chunk", [16, 100, 1000, 4096, 100_000])
+@pytest.mark.parametrize("behind", [10, 50_000])
+def test_nothing_of_a_secret_leaves_before_it_is_judged(chunk: int, behind: int) -> None:
+    site = Site()
+    site.login("alice", token(1))
+    body = PAGE * 100 + token(1).encode() + b" more of the page" * (behind // 17 + 1)
+    f = site.scanner.filter(overread.Policy("enforce"), "text/html", owner="bob", unix_ms=NOW)
+    out = b""
+    for i in range(0, len(body), chunk):
+        out += f.body(body[i : i + chunk])
+        if f.verb != "pass":
+            break
+    else:
+        out += f.end()
+    assert f.verb in ("block", "cut")
+    assert token(1)[:8].encode() not in out
+    # Nor when the delay line's time is up.
+    f = site.scanner.filter(overread.Policy("enforce"), "text/html", owner="bob", unix_ms=NOW)
+    out = f.body(PAGE * 2 + token(1).encode() + b" and") + f.flush()
+    assert f.verb in ("block", "cut")
+    assert token(1)[:8].encode() not in out
+
+
+def test_a_cache_that_shows_a_published_session_blocks_at_most_seven() -> None:
+    site = Site()
+    site.login("mallory", token(1))
+    done = []
+    for reader in range(10):
+        request = overread.Request("GET", "/post/7", [("Host", "shop.example")])
+        f = site.scanner.filter(overread.Policy("enforce"), "text/html", headers=[("Age", "5")], request=request, owner=f"reader{reader}", unix_ms=NOW)
+        f.body(page_with(token(1)))
+        f.end()
+        done.append(f.verb)
+    assert done == ["block"] * 7 + ["pass"] * 3
+
+
 def test_published_in_one_place_it_blocks_at_most_two_there_and_nobody_elsewhere() -> None:
     site = Site()
     site.login("mallory", token(1))
