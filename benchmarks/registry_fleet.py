@@ -122,7 +122,7 @@ def on_paper(f: Figures) -> dict[str, float]:
         "MB a second to each node": records * f.wire_out / f.records / 1e6,
         "MB a second out of Redis, to all nodes": NODES * records * f.wire_out / f.records / 1e6,
         "GB in Redis": records * LIFE * f.redis_bytes / f.records / 1e9,
-        "GB of table on each node": live * f.slots_used / f.live * 24 / 0.8 / 1e9,
+        "GB of table on each node": live * f.slots_used / f.live * 25 / 0.8 / 1e9,
         "cores of each node's agent": records * f.import_seconds / f.records + records / NODES * f.export_seconds / f.records,
     }
 
