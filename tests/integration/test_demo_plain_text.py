@@ -41,9 +41,10 @@ def test_the_origin_really_spills_plain_text(demo: Demo) -> None:
 
 def test_with_the_registry_it_is_blocked(demo: Demo) -> None:
     path = '"path":"/hello"'
-    for _ in range(5):
-        assert asked(demo, demo.filtered)[0] == 502
-    assert until(lambda: demo.events.read_text().count(path) >= 5, 5)
+    # Behind a name one session of hexadecimal digits in 87 has no piece that the registry keeps and the page shows.
+    blocked = [asked(demo, demo.filtered)[0] for _ in range(20)].count(502)
+    assert blocked >= 16
+    assert until(lambda: demo.events.read_text().count(path) >= blocked, 5)
     for event in (json.loads(line) for line in demo.events.read_text().splitlines() if path in line):
         assert (event["tier"], event["action"]) == ("certain", "block")
         assert {finding["rule"] for finding in event["findings"]} == {"foreign.session"}
