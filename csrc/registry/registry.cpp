@@ -283,6 +283,7 @@ void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32
 
 // The owner's values in a text that is no credential are content; another's are known to two.
 void Registry::expose_in(std::string_view text, const Owner& owner, uint32_t now) {
+    if (text.size() > MAX_EXPOSING) return;
     const auto block = [&](const RunBlock& b) {
         const Block windows(*key_, b.text, b.size);
         auto look = [&](size_t i) {

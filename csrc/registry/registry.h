@@ -15,11 +15,12 @@ namespace overread {
 // What a window of a response is of another client, weakest first.
 enum class ForeignLevel : uint8_t { none, sent, issued, http_only, canary };
 
-constexpr size_t MAX_SECRET = 8192;    // bytes of a value; a longer one is no token
-constexpr size_t MAX_WINDOWS = 48;     // of a value; a longer one's beginning and its end
-constexpr size_t END_WINDOWS = 32;     // of these, of its end: more than an RSA signature of 2,048 bits has, which takes 342 characters
-constexpr uint32_t CLIENT_QUOTA = 16;  // values an owner in a life that only clients sent
-constexpr uint32_t ISSUED_QUOTA = 64;  // and that servers issued: some issue one with every response
+constexpr size_t MAX_SECRET = 8192;        // bytes of a value; a longer one is no token
+constexpr size_t MAX_WINDOWS = 48;         // of a value; a longer one's beginning and its end
+constexpr size_t END_WINDOWS = 32;         // of these, of its end: more than an RSA signature of 2,048 bits has, which takes 342 characters
+constexpr size_t MAX_EXPOSING = 64 << 10;  // bytes of a text that is read for what it publishes; base64 takes 190 ns a byte
+constexpr uint32_t CLIENT_QUOTA = 16;      // values an owner in a life that only clients sent
+constexpr uint32_t ISSUED_QUOTA = 64;      // and that servers issued: some issue one with every response
 constexpr uint32_t DEFAULT_LIFE = 15 * 60;
 constexpr uint32_t REFRESHES = 8;  // times in its life that a value which is seen all the time is written
 

@@ -54,11 +54,12 @@ bool has_word(const Name& name, const Pattern (&words)[N]) {
     return false;
 }
 
-constexpr Pattern FORGERY[] = {"csrf", "xsrf", "forgery", "authenticity", "nonce", "state"};
+constexpr Pattern FORGERY[] = {"csrf", "xsrf", "forgery", "authenticity"}, FORGERY_WORDS[] = {"nonce", "state"};
 // What load balancers and settings give to many clients alike, whatever else the name says: Azure's ARRAffinity is HttpOnly. And what is
 // public: whose account it is, and where a login goes on.
-constexpr Pattern COMMON[] = {"affinity", "sticky",    "route",      "backend", "balanc", "server",  "consent",  "lang",     "locale", "theme",
-                              "tracking", "analytics", "experiment", "user_id", "userid", "user-id", "username", "redirect", "return"};
+constexpr Pattern COMMON[] = {"affinity",   "sticky",  "balanc", "consent", "locale",   "analytics", "tracking",
+                              "experiment", "user_id", "userid", "user-id", "username", "redirect"},
+                  COMMON_WORDS[] = {"route", "routeid", "backend", "server", "serverid", "lang", "language", "theme", "return", "returnurl"};
 constexpr Pattern PASSWORDS[] = {"passw", "passphrase", "pwd", "cardnumber", "card_number", "card-number", "cvv", "cvc"},
                   PASSWORD_WORDS[] = {"pin", "otp", "pass"};
 constexpr Pattern SESSIONS[] = {"sess",   "auth",   "jwt",        "login",        "logged_in",     "remember",    "identity",
@@ -67,6 +68,8 @@ constexpr Pattern SESSIONS[] = {"sess",   "auth",   "jwt",        "login",      
 constexpr Pattern CREDENTIAL_FIELDS[] = {"token", "api-key", "apikey", "secret", "session", "csrf", "xsrf"};
 constexpr Pattern TOKENS[] = {"access_token", "refresh_token", "session_token", "auth_token", "accesstoken", "refreshtoken", "sessiontoken", "authtoken"};
 constexpr Pattern SECRETS[] = {"token", "secret", "key", "session", "credential", "auth", "assertion"};
+
+bool is_forgery_token(const Name& name) { return holds_any(name, FORGERY) || has_word(name, FORGERY_WORDS); }
 
 }  // namespace
 
@@ -94,7 +97,7 @@ bool SensitiveNames::is_operators(std::string_view name) const {
 NameKind SensitiveNames::cookie(std::string_view cookie) const {
     if (is_operators(cookie)) return NameKind::session;
     const Name name(cookie);
-    if (holds_any(name, FORGERY) || holds_any(name, COMMON)) return NameKind::secret;
+    if (is_forgery_token(name) || holds_any(name, COMMON) || has_word(name, COMMON_WORDS)) return NameKind::secret;
     return holds_any(name, SESSIONS) || has_word(name, SESSION_WORDS) ? NameKind::session : NameKind::none;
 }
 
@@ -107,7 +110,7 @@ NameKind SensitiveNames::field(std::string_view field) const {
     if (is_operators(field)) return NameKind::session;
     const Name name(field);
     if (holds_any(name, PASSWORDS) || has_word(name, PASSWORD_WORDS)) return NameKind::password;
-    if (holds_any(name, FORGERY)) return NameKind::secret;
+    if (is_forgery_token(name)) return NameKind::secret;
     if (holds_any(name, TOKENS)) return NameKind::session;
     return holds_any(name, SECRETS) ? NameKind::secret : NameKind::none;
 }

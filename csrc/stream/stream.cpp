@@ -135,7 +135,7 @@ void Stream::open_foreign(const ovr_response* r) {
     foreign_due_ = 0;
     observes_reply_ = false;
     foreign_place_.level = ForeignLevel::none;
-    const bool timed = r && r->struct_size > offsetof(ovr_response, unix_ms) && r->unix_ms;
+    const bool timed = r && r->struct_size >= offsetof(ovr_response, owner) && r->unix_ms;
     looks_foreign_ = foreign_ && timed;
     if (!looks_foreign_) return;
     const uint32_t now = uint32_t(r->unix_ms / 1000);

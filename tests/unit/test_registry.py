@@ -111,6 +111,15 @@ def test_what_balancers_and_settings_give_to_all_accuses_nobody() -> None:
     assert site.bits(page_with(token(10)), None, request=later) == 0
 
 
+@pytest.mark.parametrize(
+    "name", ["_realestate_session", "golang_session", "routerlogin_session", "connect.sid", ".AspNetCore.Cookies", "PHPSESSID", "laravel_session"]
+)
+def test_sessions_are_known_by_their_names(name: str) -> None:
+    site = Site()
+    site.login("alice", token(1), name=name)
+    assert site.bits(page_with(token(1)), "bob") == 30
+
+
 def test_one_password_for_a_whole_site_makes_its_clients_not_one() -> None:
     site = Site()
     shared = {"Authorization": "Basic " + base64.b64encode(f"staging:{token(9, 20)}".encode()).decode()}
