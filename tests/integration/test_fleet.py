@@ -100,7 +100,9 @@ def running_agent(folder: Path, name: str, *words: str) -> Iterator[subprocess.P
     try:
         yield process
     finally:
+        killed = process.poll() is not None  # by the test
         end(process, signal.SIGTERM, 15)
+    assert killed or process.returncode == 0, "the agent did not end when it was asked to"
 
 
 def metrics_of(path: Path) -> dict[str, float]:
