@@ -203,10 +203,10 @@ def test_a_canary_in_the_answer_to_its_own_request_is_silent(shop: Shop, tmp_pat
                     shop.shown = match[0].decode()
             shop.release.set()
 
-        helper = threading.Thread(target=put)
-        helper.start()
+        putter = threading.Thread(target=put)
+        putter.start()
         status, body = curl("-H", f"Cookie: session={new_session()}", envoy.url("/hold-and-show"))
-        helper.join(20)
+        putter.join(20)
         assert status == 200
         assert CANARY.search(body)
         assert events(envoy) == []

@@ -394,11 +394,11 @@ def test_a_canary_in_the_answer_to_its_own_request_is_silent(shop: Shop, tmp_pat
                         shop.shown = match[0].decode()
             shop.release.set()
 
-        helper = threading.Thread(target=put)
-        helper.start()
+        putter = threading.Thread(target=put)
+        putter.start()
         shop.release.clear()
         code, status, body = curl(nginx.url("/canary/hold-and-show"), "-H", f"Cookie: {mine}")
-        helper.join(20)
+        putter.join(20)
         assert (code, status) == (0, 200)
         assert CANARY.search(body)
         assert nginx.events == []
