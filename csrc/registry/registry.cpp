@@ -142,8 +142,7 @@ Owner Registry::owner_of(std::string_view name, const ovr_response& response, ui
 bool Registry::keep_owner(const Owner& named, uint32_t id, uint16_t flags, uint32_t now) {
     const bool issued = flags & FLAG_ISSUED;
     const auto insert = [&](uint16_t with, uint32_t values) {
-        const Table::Class cls = issued ? Table::Class::issued : with & FLAG_PROBATION ? Table::Class::probation : Table::Class::client;
-        if (table_.insert(named.print, id, {with, values, now}, cls)) return true;
+        if (table_.insert(named.print, id, {with, values, now})) return true;
         count(head().full);
         return false;
     };
@@ -177,17 +176,9 @@ template <class F>
 void Registry::windows_of(std::string_view text, F&& found) const {
     TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
         const Block windows(*key_, b.text, b.size);
-        const size_t last = windows.windows() - 1;
-        uint64_t chosen[SECRET_BLOCK / 64] = {};
-        const auto choose = [&](size_t i) { chosen[i / 64] |= uint64_t(1) << (i % 64); };
-        windows.choose(CHOSEN_OF, choose);
-        if (b.first && windows.secret(0)) choose(0);
-        if (b.last && windows.secret(last)) choose(last);
-        for (size_t u = 0; u < SECRET_BLOCK / 64; u++)
-            for (uint64_t m = chosen[u]; m; m &= m - 1) {
-                const size_t i = u * 64 + size_t(__builtin_ctzll(m));
-                found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW))), {}});
-            }
+        WindowSet(b, windows).each([&](size_t i) {
+            found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW))), {}});
+        });
     });
 }
 
@@ -195,20 +186,12 @@ void Registry::store_window(const Owner& owner, const Window& w, uint16_t flags,
     if (w.edge) flags |= FLAG_EDGE;
     const bool issued = flags & FLAG_ISSUED;
     const Table::Entry& e = w.entry;
-    auto insert = [&](uint16_t with) {
-        if (table_.insert(w.print, owner.id, {with, now, now},
-                          issued                  ? Table::Class::issued
-                          : with & FLAG_PROBATION ? Table::Class::probation
-                                                  : Table::Class::client))
-            count(head().stored);
-        else
-            count(head().full);
-    };
+    auto insert = [&](uint16_t with) { count(table_.insert(w.print, owner.id, {with, now, now}) ? head().stored : head().full); };
     if (!e) {
         insert(issued ? flags : uint16_t(flags | FLAG_PROBATION));
         return;
     }
-    if (e.meta.flags & (FLAG_PLANTED | FLAG_POISON | FLAG_OWNER | FLAG_PLACE)) return;
+    if (e.meta.flags & FLAGS_OURS) return;
     if (e.owner != owner.id) {
         if (!(e.meta.flags & FLAG_SHARED)) count(head().shared);
         table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_SHARED | FLAG_CHANGED), m.first, now}; });
@@ -288,7 +271,7 @@ void Registry::expose_in(std::string_view text, const Owner& owner, uint32_t now
         const Block windows(*key_, b.text, b.size);
         auto look = [&](size_t i) {
             const Table::Entry e = table_.find(fingerprint(*key_, b.text + i), now);
-            if (!e || e.meta.flags & (FLAG_PLANTED | FLAG_POISON | FLAG_OWNER | FLAG_PLACE)) return;
+            if (!e || e.meta.flags & FLAGS_OURS) return;
             const uint16_t flag = e.owner == owner.id ? FLAG_EXPOSED : FLAG_SHARED;
             if (e.meta.flags & flag) return;
             count(flag == FLAG_EXPOSED ? head().exposed : head().shared);
@@ -397,10 +380,7 @@ Registry::Sighting Registry::look_up(const Fingerprint& f, const Owner& owner, u
         return {ForeignLevel::canary, 0};
     }
     if (e.owner == owner.id) {
-        if (body && !(e.meta.flags & FLAG_EXPOSED)) {
-            count(head().exposed);
-            table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_EXPOSED | FLAG_CHANGED), m.first, m.seen}; });
-        }
+        if (body && !(e.meta.flags & FLAG_EXPOSED)) expose(e);
         return {};
     }
     count(head().foreign);
@@ -411,9 +391,12 @@ Registry::Sighting Registry::look_up(const Fingerprint& f, const Owner& owner, u
 
 void Registry::expose(const Fingerprint& f, uint32_t now) {
     const Table::Entry e = table_.find(f, now);
-    if (!e || e.meta.flags & (FLAG_PLANTED | FLAG_POISON | FLAG_OWNER | FLAG_PLACE)) return;
+    if (e && !(e.meta.flags & FLAGS_OURS)) expose(e);
+}
+
+void Registry::expose(const Table::Entry& e) {
     count(head().exposed);
-    table_.update(e, [&](Meta m) { return Meta{uint16_t(m.flags | FLAG_EXPOSED | FLAG_CHANGED), m.first, m.seen}; });
+    table_.update(e, [](Meta m) { return Meta{uint16_t(m.flags | FLAG_EXPOSED | FLAG_CHANGED), m.first, m.seen}; });
 }
 
 bool Registry::shown_to(const Fingerprint& f, uint64_t place, const Owner& owner, bool fresh, uint32_t now) {
@@ -428,9 +411,9 @@ bool Registry::shown_to(const Fingerprint& f, uint64_t place, const Owner& owner
     const Table::Entry e = table_.find(here, now);
     const uint32_t readers = e ? e.meta.first : 0;
     if (table_.find(reader, now)) return readers >= enough;
-    table_.insert(reader, 0, {FLAG_PLACE, 0, now}, Table::Class::issued);
+    table_.insert(reader, 0, {FLAG_PLACE, 0, now});
     if (!e)
-        table_.insert(here, 0, {FLAG_PLACE, 1, now}, Table::Class::issued);
+        table_.insert(here, 0, {FLAG_PLACE, 1, now});
     else
         table_.update(e, [&](Meta m) { return Meta{m.flags, m.first + 1, now}; });
     return readers + 1 >= enough;
@@ -445,7 +428,7 @@ bool Registry::is_canary(const uint8_t* text, const Owner& owner, uint32_t now, 
     return !table_.find(*print, now);
 }
 
-void Registry::burn(const Fingerprint& canary, uint32_t now) { table_.insert(canary, 0, {FLAG_BURNT, now, now}, Table::Class::issued); }
+void Registry::burn(const Fingerprint& canary, uint32_t now) { table_.insert(canary, 0, {FLAG_BURNT, now, now}); }
 
 bool Registry::plant(std::string_view token, uint32_t now) {
     bool all = true, any = false;
@@ -455,7 +438,7 @@ bool Registry::plant(std::string_view token, uint32_t now) {
             if (e.meta.flags & FLAG_PLANTED) return;
             table_.remove(e);
         }
-        all &= table_.insert(w.print, 0, {FLAG_PLANTED, 0, now}, Table::Class::issued);
+        all &= table_.insert(w.print, 0, {FLAG_PLANTED, 0, now});
     });
     return any && all;
 }
@@ -493,7 +476,7 @@ void Registry::add_poison(const uint8_t key[16], uint32_t now) {
         // First the filter: a window that it lets through and that is not there yet is none.
         const uint64_t order = block.order(i);
         head().poison_order[order >> 6 & 15].fetch_or(uint64_t(1) << (order & 63), std::memory_order_relaxed);
-        table_.insert(print, 0, {FLAG_POISON, now, now}, Table::Class::issued);
+        table_.insert(print, 0, {FLAG_POISON, now, now});
     }
 }
 
@@ -555,8 +538,7 @@ bool Registry::import(const uint8_t* records, size_t size, uint32_t now) {
             flags |= told | (e.meta.flags & FLAGS_MERGED);
             table_.remove(e);
         }
-        const Table::Class cls = flags & FLAG_ISSUED ? Table::Class::issued : Table::Class::client;
-        if (!table_.insert(f, owner, {flags, flags & FLAG_OWNER ? 0 : seen, seen}, cls)) count(head().full);
+        if (!table_.insert(f, owner, {flags, flags & FLAG_OWNER ? 0 : seen, seen})) count(head().full);
         // It came from elsewhere, and does not go there again.
         if (const Table::Entry e = table_.find(f, now)) table_.update(e, [](Meta m) { return Meta{uint16_t(m.flags & ~FLAG_CHANGED), m.first, m.seen}; });
     }

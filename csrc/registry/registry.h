@@ -114,6 +114,7 @@ class Registry {
     void store_window(const Owner& owner, const Window& w, uint16_t flags, uint32_t now);
     bool within_quota(const Owner& owner, bool issued, uint32_t now);
     bool keep_owner(const Owner& named, uint32_t id, uint16_t flags, uint32_t now);
+    void expose(const Table::Entry& e);
     void expose_in(std::string_view text, const Owner& owner, uint32_t now);
     void observe_field(Owner& owner, const ovr_header& field, uint32_t now);
     void own(Owner& owner, bool session, std::string_view issued, uint32_t now) const;

@@ -36,7 +36,6 @@ class SensitiveNames {
 struct SensitiveValue {
     std::string_view text;
     NameKind kind;
-    bool credential;  // it stood in Cookie or Authorization
 };
 
 // Calls found(SensitiveValue) for every secret of a Cookie field; crumbs (RFC 9113, section 8.2.3) come as fields of their own.
@@ -53,7 +52,7 @@ void cookie_values(const SensitiveNames& names, std::string_view field, F&& foun
         if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
         // Of a cookie that is no session's the value is a secret still, or may be: it is never worth much.
         const NameKind kind = names.cookie(pair.substr(0, equals));
-        found(SensitiveValue{value, kind == NameKind::none ? NameKind::secret : kind, true});
+        found(SensitiveValue{value, kind == NameKind::none ? NameKind::secret : kind});
     }
 }
 

@@ -56,7 +56,8 @@ bool Table::write(size_t bucket, size_t i, uint64_t found, const Fingerprint& f,
     return b.rest[i].meta.compare_exchange_strong(mine, meta.word(), std::memory_order_acq_rel);
 }
 
-bool Table::insert(const Fingerprint& f, uint32_t owner, Meta meta, Class cls) {
+bool Table::insert(const Fingerprint& f, uint32_t owner, Meta meta) {
+    const Class cls = class_of(meta.flags);
     const Places places_of = places(f);
     meta.flags |= FLAG_CHANGED;
     for (int tries = 0; tries < 4; tries++) {

@@ -29,6 +29,8 @@ enum Flag : uint16_t {
     FLAG_CHANGED = 1 << 14,  // since the last export
     FLAG_BUSY = 1 << 15,     // being written
 };
+// What is no client's value: nothing that is observed changes it.
+constexpr uint16_t FLAGS_OURS = FLAG_PLANTED | FLAG_POISON | FLAG_OWNER | FLAG_PLACE;
 // Of two copies of an entry, from two machines, what either says.
 constexpr uint16_t FLAGS_MERGED = FLAG_ISSUED | FLAG_HTTP_ONLY | FLAG_SESSION | FLAG_EXPOSED | FLAG_SHARED | FLAG_BURNT;
 
@@ -98,7 +100,7 @@ class Table {
     // What lives at `now`; none when there is none.
     Entry find(const Fingerprint& f, uint32_t now) const;
     // Puts a fingerprint that find() did not find. False: no place, as what lives longer than the newcomer's class may push out.
-    bool insert(const Fingerprint& f, uint32_t owner, Meta meta, Class cls);
+    bool insert(const Fingerprint& f, uint32_t owner, Meta meta);
     // Changes an entry to what change(meta) says, unless another was quicker or it has gone.
     template <class F>
     bool update(const Entry& e, F&& change) const;
@@ -117,6 +119,10 @@ class Table {
     // Seconds after which who writes an entry is taken for dead: far more than clocks of workers differ by (one that waited for a disk has
     // its event loop's old time), for of two that write at once neither would know what it left.
     static constexpr uint32_t STALLED = 60;
+    static Class class_of(uint16_t flags) {
+        if (flags & (FLAG_ISSUED | FLAG_PLANTED | FLAG_POISON | FLAG_BURNT | FLAG_PLACE)) return Class::issued;
+        return flags & FLAG_PROBATION ? Class::probation : Class::client;
+    }
     // Every fifth bucket has no place for what is on probation; of a fingerprint's two one has.
     static bool takes_probation(size_t bucket) { return bucket % 5 != 0; }
     size_t at(uint64_t hash) const { return size_t(static_cast<Product>(hash) * count_ >> 64); }

@@ -58,27 +58,42 @@ class TokenRuns {
     uint32_t offset_[SECRET_BLOCK + 1];
 };
 
-// Calls look(i) for the windows of a block by which a secret in it is found: where its run begins and ends, what stands beside the marks
-// that join values, and the chosen ones; ascending, each once.
+// Windows of a block, ascending, each once.
+class WindowSet {
+  public:
+    // Those by which a value is known: where its run begins and ends, and the chosen ones.
+    WindowSet(const RunBlock& b, const Block& block) : block_(block) {
+        if (!block.windows()) return;
+        if (b.first) want(0);
+        if (b.last) want(block.windows() - 1);
+        block.choose(CHOSEN_OF, [this](size_t i) { add(i); });
+    }
+    // If it tells a secret.
+    void want(size_t i) {
+        if (block_.secret(i)) add(i);
+    }
+    template <class F>
+    void each(F&& look) const {
+        for (size_t u = 0; u < SECRET_BLOCK / 64; u++)
+            for (uint64_t m = bits_[u]; m; m &= m - 1) look(u * 64 + size_t(__builtin_ctzll(m)));
+    }
+
+  private:
+    void add(size_t i) { bits_[i / 64] |= uint64_t(1) << (i % 64); }
+    const Block& block_;
+    uint64_t bits_[SECRET_BLOCK / 64] = {};
+};
+
+// Calls look(i) for the windows of a block by which a secret in it is found: besides, what stands beside the marks that join values.
 template <class F>
 void windows_to_look_up(const RunBlock& b, const Block& block, F&& look) {
-    const size_t count = block.windows();
-    if (!count) return;
-    uint64_t wanted[SECRET_BLOCK / 64] = {};
-    auto chosen = [&](size_t i) { wanted[i / 64] |= uint64_t(1) << (i % 64); };
-    auto want = [&](size_t i) {
-        if (block.secret(i)) chosen(i);
-    };
-    if (b.first) want(0);
-    if (b.last) want(count - 1);
+    WindowSet set(b, block);
     for (size_t i = 0; i < b.size; i++) {
         if (b.text[i] != '.' && b.text[i] != '/') continue;
-        if (i + 1 < count) want(i + 1);
-        if (i >= SECRET_WINDOW) want(i - SECRET_WINDOW);
+        if (i + 1 < block.windows()) set.want(i + 1);
+        if (i >= SECRET_WINDOW) set.want(i - SECRET_WINDOW);
     }
-    block.choose(CHOSEN_OF, chosen);
-    for (size_t u = 0; u < SECRET_BLOCK / 64; u++)
-        for (uint64_t m = wanted[u]; m; m &= m - 1) look(u * 64 + size_t(__builtin_ctzll(m)));
+    set.each(look);
 }
 
 template <class Sink>

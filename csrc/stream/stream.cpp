@@ -359,13 +359,14 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
 
     const View view{data, start, size, false};
     if (start == 0 && !open && !resolve_start(view)) open = true;
+    const auto found_foreign = [&](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); };
     for (size_t at = 0; at < size; at += TILE) {
         KernelOutput out;
         const size_t n = std::min(TILE, size - at);
         const uint8_t wanted = high_windows() | (raw || place_.tail_start() < start + at ? WANT_CLASSES : 0);
         scanner_->kernel->scan(scanner_->rules->fingerprint, data + at, n, std::min(size - at, n + WINDOW - 1), wanted, out);
         place_.feed(data + at, n);
-        if (looks_foreign_) foreign_->feed(data + at, n, start + at, [&](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); });
+        if (looks_foreign_) foreign_->feed(data + at, n, start + at, found_foreign);
         raw_.document_end(place_.document_end());
         if (raw) raw_.feed(data + at, n, out.classes, out.class_units);
         if (place_.tail_start() < start + at + n) feed_tail(data + at, start + at, n, out);
@@ -374,9 +375,9 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
             if (window >= resume_) open = !resolve(window < seam_until ? at_seam() : view, int64_t(window));
         }
     }
-    if (looks_foreign_) foreign_->settle([&](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); });
+    if (looks_foreign_ && !final) foreign_->settle(found_foreign);
     if (looks_foreign_ && final) {
-        foreign_->finish(end, [&](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); });
+        foreign_->finish(end, found_foreign);
         tell_foreign(OVR_PART_BODY, nullptr);
         dirty_ |= foreign_level_ != FOREIGN_NONE;  // the number of look-ups is known now
     }
@@ -847,9 +848,7 @@ void Stream::finish(ovr_verdict* out) {
             stop_decoding();
         }
         if (!concluded_) conclude();
-        if (looks_foreign_ && foreign_->is_login_reply()) {
-            foreign_level_ = std::min<uint8_t>(foreign_level_, FOREIGN_SENT);
-        }
+        if (looks_foreign_ && foreign_->is_login_reply()) foreign_level_ = std::min<uint8_t>(foreign_level_, FOREIGN_SENT);
         reassess();
         release(false);
         finished_ = true;

@@ -96,9 +96,9 @@ class Stream {
     Text text() const;
     bool coded() const { return counts_coded_ || encoded_; }
     bool head_shows() const { return levels_.head != PLACE_NONE; }
-    // Other clients' secrets, where there is a registry and somebody knows the time; else nullptr.
     // Before finish(): what the body issues is to be observed.
     void observe_reply() { observes_reply_ = true; }
+    // Other clients' secrets, where there is a registry and somebody knows the time; else nullptr.
     ForeignScan* foreign() { return looks_foreign_ ? foreign_.get() : nullptr; }
     // Where a complete document ends behind which bytes were found that are no part of it; UINT64_MAX: none.
     uint64_t document_end() const;

@@ -344,7 +344,7 @@ void parts() {
         table.take(buckets, 2, 900);
         const auto taken = [&](uint32_t now) {
             int n = 0;
-            for (uint64_t i = 0; i < 16; i++) n += table.insert({i << 60, 1}, 1, {overread::FLAG_ISSUED, now, now}, overread::Table::Class::issued);
+            for (uint64_t i = 0; i < 16; i++) n += table.insert({i << 60, 1}, 1, {overread::FLAG_ISSUED, now, now});
             return n;
         };
         EXPECT(suite, taken(1003) == 0);
