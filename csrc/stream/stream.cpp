@@ -163,7 +163,9 @@ void Stream::add_foreign(const ForeignPlace& place, ovr_part part, const ovr_byt
     }
     if (spans_ && part == OVR_PART_BODY) spans_->add(place.from, place.to, Rest::none);
     foreign_level_ = std::max(foreign_level_, uint8_t(place.level));
-    foreign_first_ = part == OVR_PART_BODY && place.level < ForeignLevel::canary ? std::min(foreign_first_, place.from) : 0;
+    const bool waits = part == OVR_PART_BODY && place.level < ForeignLevel::canary;
+    foreign_first_ = waits ? std::min(foreign_first_, place.from) : 0;
+    if (!waits) foreign_due_ = std::max<uint64_t>(foreign_due_, 1);  // a head does not lie in the delay line, and a canary is in no list
     if (part == OVR_PART_BODY) last_sign_ = std::max(last_sign_, place.end);
     dirty_ = true;
 }
@@ -306,7 +308,7 @@ void Stream::scan(const uint8_t* data, size_t size) {
 
 void Stream::flush() {
     // What waits leaves now.
-    foreign_due_ = total_ + 1;
+    foreign_due_ = std::max(foreign_due_, total_ + 1);
     reassess();
     release(true);
 }

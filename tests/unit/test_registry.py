@@ -483,6 +483,16 @@ def test_nothing_of_a_secret_leaves_before_it_is_judged(chunk: int, behind: int)
     assert token(1)[:8].encode() not in out
 
 
+def test_what_a_head_or_a_canary_shows_is_judged_at_once() -> None:
+    site = Site()
+    site.login("alice", token(1))
+    f = site.scanner.filter(overread.Policy("enforce"), "text/html", headers=[("X-Debug", token(1))], owner="bob", unix_ms=NOW)
+    assert f.verb == "block"
+    f = site.scanner.filter(overread.Policy("enforce"), "text/html", owner="bob", unix_ms=NOW)
+    f.body(PAGE + site.registry.canary("alice", unix_ms=NOW).encode() + b" ")
+    assert f.verb == "block"
+
+
 def test_a_cache_that_shows_a_published_session_blocks_at_most_seven() -> None:
     site = Site()
     site.login("mallory", token(1))
