@@ -234,7 +234,6 @@ def test_a_segment_outlives_nginx(shop: Shop, tmp_path: Path) -> None:
     assert bytes.fromhex(key.read_text()) not in text
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="who is not root can start no worker of another user")
 def test_workers_of_another_user_need_no_right_to_segment_and_key(shop: Shop, tmp_path: Path) -> None:
     key = key_file(tmp_path)
     site = SITE.replace("memory=4m", f"memory=4m segment={{folder}}/segment key={key}")
