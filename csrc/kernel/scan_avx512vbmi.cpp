@@ -65,24 +65,33 @@ constexpr TokenTables TOKEN_TABLES = token_tables();
 // As NibbleClasses, with the byte before looked up in the same way: VPERMI2B asks a table of 128 entries. Precondition: p[-1] is readable.
 class ByteClasses {
   public:
-    TokenMasks masks(const uint8_t* p) const {
-        const __m512i kind = lookup(p, kind_), before = lookup(p - 1, before_);
-        const auto has = [](__m512i v, uint8_t bits) { return uint64_t(_mm512_test_epi8_mask(v, _mm512_set1_epi8(char(bits)))); };
-        const __m512i both = _mm512_and_si512(kind, before);
-        using T = TokenTables;
-        return {has(kind, T::CHARACTER), has(both, T::LOWER | T::UPPER | T::DIGIT), has(both, T::LETTER | T::HEX | T::NUMBER)};
+    uint64_t odd(const uint8_t* p) {
+        const __m512i found = both(p);
+        escapes_ = _mm512_or_si512(escapes_, found);
+        return has(found, T::LOWER | T::UPPER | T::DIGIT);
     }
+    bool may_escape(const uint8_t*) {
+        const bool may = has(escapes_, T::LETTER | T::HEX | T::NUMBER);
+        escapes_ = _mm512_setzero_si512();
+        return may;
+    }
+    uint64_t token(const uint8_t* p) const { return has(lookup(p, kind_), T::CHARACTER); }
+    uint64_t escape(const uint8_t* p) const { return has(both(p), T::LETTER | T::HEX | T::NUMBER); }
 
   private:
+    using T = TokenTables;
     struct Table {
         __m512i lower, upper;
         explicit Table(const uint8_t (&t)[128]) : lower(_mm512_load_si512(t)), upper(_mm512_load_si512(t + 64)) {}
     };
+    static uint64_t has(__m512i v, uint8_t bits) { return _mm512_test_epi8_mask(v, _mm512_set1_epi8(char(bits))); }
     // What is above ASCII is taken for DEL, which is of no kind.
     static __m512i lookup(const uint8_t* p, const Table& t) {
         return _mm512_permutex2var_epi8(t.lower, _mm512_min_epu8(_mm512_loadu_si512(p), _mm512_set1_epi8(0x7f)), t.upper);
     }
-    Table kind_{TOKEN_TABLES.kind}, before_{TOKEN_TABLES.before};
+    __m512i both(const uint8_t* p) const { return _mm512_and_si512(lookup(p, kind_), lookup(p - 1, before_)); }
+    const Table kind_{TOKEN_TABLES.kind}, before_{TOKEN_TABLES.before};
+    __m512i escapes_ = _mm512_setzero_si512();
 };
 
 }  // namespace

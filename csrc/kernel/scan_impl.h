@@ -293,12 +293,7 @@ inline size_t json_tile(const uint8_t* data, size_t size, JsonState& s) {
     return size;
 }
 
-// Of a unit: a secret's characters; those that make an odd pair with the one before; and second bytes of what may be escapes.
-struct TokenMasks {
-    uint64_t token, odd, escape;
-};
-
-// A unit's masks as byte shuffles tell them, four bits each; one unit after the other.
+// What a unit's bytes are of a secret, as byte shuffles tell it, four bits each.
 template <class Block>
 class NibbleClasses {
   public:
@@ -306,28 +301,48 @@ class NibbleClasses {
         : low_(Block::table16(TOKEN_LOW)),
           upper_(Block::table16(TOKEN_UPPER)),
           character_(Block::splat(TOKEN_CHARACTER)),
-          letters_(Block::splat(TOKEN_ALPHA)) {}
-    TokenMasks masks(const uint8_t* p) {
-        uint64_t token = 0, alpha = 0, digit = 0, small = 0, lead = 0;
+          letters_(Block::splat(TOKEN_ALPHA)),
+          leads_(Block::splat(0)) {}
+    // Bytes that make an odd pair with the one before. The units are asked for one after the other.
+    uint64_t odd(const uint8_t* p) {
+        uint64_t alpha = 0, digit = 0, small = 0;
         for (size_t i = 0; i < UNIT; i += Block::width) {
-            const Block b = Block::load(p + i), k = b.ascii_lookup16(low_) & b.upper_four().lookup16(upper_);
-            token |= (k & character_).nonzero_mask() << i;
+            const Block b = Block::load(p + i), k = kinds(b);
             alpha |= (k & letters_).nonzero_mask() << i;
             digit |= k.template bit_mask<TOKEN_DIGIT_BIT>() << i;
-            lead |= k.sign_mask() << i;
             small |= b.template bit_mask<5>() << i;
+            leads_ = leads_ | k;
         }
         const uint64_t lower = alpha & small;
         const uint64_t odd = (alpha & (digit << 1 | digit_ >> 63)) | (digit & (alpha << 1 | alpha_ >> 63)) | (alpha & ~small & (lower << 1 | lower_ >> 63));
         alpha_ = alpha, digit_ = digit, lower_ = lower;
-        const uint64_t escape = lead << 1 | lead_ >> 63;
-        alpha_ = alpha, digit_ = digit, lower_ = lower, lead_ = lead;
-        return {token, odd, escape};
+        return odd;
+    }
+    // Whether an escape may begin in the units that odd() was asked for since this was, or in the byte before.
+    bool may_escape(const uint8_t* p) {
+        const bool may = leads_.sign_mask() != 0 || is_lead(p[-1]);
+        leads_ = Block::splat(0);
+        return may;
+    }
+    // A secret's characters.
+    uint64_t token(const uint8_t* p) const {
+        uint64_t token = 0;
+        for (size_t i = 0; i < UNIT; i += Block::width) token |= (kinds(Block::load(p + i)) & character_).nonzero_mask() << i;
+        return token;
+    }
+    // Bytes behind one that may begin an escape.
+    uint64_t escape(const uint8_t* p) const {
+        uint64_t lead = 0;
+        for (size_t i = 0; i < UNIT; i += Block::width) lead |= kinds(Block::load(p + i)).sign_mask() << i;
+        return lead << 1 | uint64_t(is_lead(p[-1]));
     }
 
   private:
+    static bool is_lead(uint8_t c) { return c == '%' || c == '&' || c == '\\'; }
+    Block kinds(const Block& b) const { return b.ascii_lookup16(low_) & b.upper_four().lookup16(upper_); }
     const Block low_, upper_, character_, letters_;
-    uint64_t alpha_ = 0, digit_ = 0, lower_ = 0, lead_ = 0;  // of the unit before
+    Block leads_;
+    uint64_t alpha_ = 0, digit_ = 0, lower_ = 0;  // of the unit before
 };
 
 // Bit i: the 16 bytes up to i are a secret's characters.
@@ -349,58 +364,38 @@ inline bool has_four(uint64_t m) {
 }
 static_assert(TOKEN_ODD_PAIRS == 4, "has_four");
 
-// What a tile's bytes are of a secret, 64 of them a mask. Few units of most texts may hold one: every unit is only asked for what rules it
-// out.
+// What a tile's bytes are of a secret, 64 of them a mask. Few units of most texts may hold one: every unit is only asked for its odd pairs,
+// four after each other whether one may begin an escape.
 template <class Classes>
 class TokenUnits {
   public:
     TokenUnits(const uint8_t* data, size_t size) : data_(data), size_(size) {
+        pad(first_, 0);
+        if (size > UNIT) pad(last_, (size - 1) / UNIT * UNIT);
         Classes classes;
-        uint64_t odd_before = 0;
         uint32_t u = 0;
-        const auto look = [&](const uint8_t* p) {
-            const TokenMasks m = classes.masks(p);
-            token_[u] = m.token;
-            odd_[u] = m.odd;
-            escape_[u] = m.escape;
-            constexpr unsigned EARLY = UNIT - (TOKEN_WINDOW - 1);  // what stands in a window that ends in the next unit
-            const uint32_t pairs = uint32_t(__builtin_popcountll(m.odd) + __builtin_popcountll(odd_before >> EARLY));
-            odd_before = m.odd;
-            long_[longs_] = uint8_t(u);
-            longs_ += pairs >= TOKEN_ODD_PAIRS;
-            escaping_[escaping_count_] = uint8_t(u);
-            escaping_count_ += m.escape != 0;
-            u++;
-        };
-        // Before the first byte and behind the last one nothing may be read.
-        const auto look_padded = [&] {
-            const size_t at = u * UNIT, left = size - at < UNIT ? size - at : UNIT;
-            uint8_t padded[1 + UNIT] = {};
-            if (at) padded[0] = data[at - 1];
-            std::memcpy(padded + 1, data + at, left);
-            look(padded + 1);
-        };
-        if (size) look_padded();
-        while ((u + 1) * UNIT <= size) look(data + u * UNIT);
-        if (u * UNIT < size) look_padded();
-        odd_[u] = 0;
-        // The odd pairs of the runs of 16 bytes and more that end in the unit.
-        uint32_t dense = 0;
-        for (uint32_t i = 0; i < longs_; i++) {
-            u = long_[i];
-            const Windows w = windows(u);
-            long_[dense] = uint8_t(u);
-            dense += uint32_t(__builtin_popcountll(w.pairs) + __builtin_popcountll(w.pairs_before)) >= TOKEN_ODD_PAIRS;
+        while (u * UNIT < size) {
+            const uint32_t from = u;
+            if (u && (u + GROUP) * UNIT <= size) {
+                for (; u < from + GROUP; u++) odd_[u] = classes.odd(data + u * UNIT);
+            } else {
+                odd_[u] = classes.odd(unit(u));
+                u++;
+            }
+            if (!classes.may_escape(unit(from))) continue;
+            for (uint32_t k = from; k < u; k++) escaping_[escaping_count_++] = uint8_t(k);
         }
-        longs_ = dense;
+        odd_[u] = 0;
+        find_crowded(u);
     }
     // Calls found(at) for every escape of a secret's character, until it is told where the next one is wanted from.
     template <class F>
     void escapes(F&& found) const {
         size_t from = 0;
         for (uint32_t i = 0; i < escaping_count_; i++) {
-            for (uint64_t m = escape_[escaping_[i]]; m; m &= m - 1) {
-                const size_t at = escaping_[i] * UNIT + size_t(__builtin_ctzll(m)) - 1;
+            const size_t base = escaping_[i] * UNIT;
+            for (uint64_t m = classes_.escape(unit(escaping_[i])); m; m &= m - 1) {
+                const size_t at = base + size_t(__builtin_ctzll(m)) - 1;
                 uint8_t character;
                 if (at >= from && may_escape(at) && token_escape(data_ + at, size_ - at, &character)) from = found(at);
             }
@@ -410,13 +405,9 @@ class TokenUnits {
     template <class F>
     void dense_runs(F&& found) const {
         size_t done = 0;  // what lies before it is decided
-        for (uint32_t f = 0; f < longs_; f++) {
-            const uint32_t u = long_[f];
-            const Windows w = windows(u);
-            constexpr unsigned HALF = UNIT / 2;
-            if (!has_four(w.pairs) && !has_four(w.pairs << HALF | w.pairs_before >> HALF)) continue;
-            const size_t base = u * UNIT;
-            for (uint64_t m = w.ends; m;) {
+        for (uint32_t i = 0; i < crowded_count_; i++) {
+            const size_t base = crowded_[i] * UNIT;
+            for (uint64_t m = ends_[i]; m;) {
                 if (done > base) m &= done - base < UNIT ? ~uint64_t(0) << (done - base) : 0;
                 if (!m) break;
                 const size_t at = base + size_t(__builtin_ctzll(m));
@@ -429,27 +420,51 @@ class TokenUnits {
     }
 
   private:
+    static constexpr uint32_t GROUP = 4;
+    // The windows that end in 8 bytes, counted from the tile's start, which with the 16 before hold as many odd pairs as a window wants.
+    void find_crowded(uint32_t units) {
+        constexpr uint64_t ONES = 0x0101010101010101u;
+        uint64_t counts[1 + TILE_UNITS], crowded[TILE_UNITS];
+        counts[0] = 0;
+        for (uint32_t u = 0; u < units; u++) {
+            uint64_t bits = odd_[u] - (odd_[u] >> 1 & 0x55 * ONES);
+            bits = (bits & 0x33 * ONES) + (bits >> 2 & 0x33 * ONES);
+            counts[1 + u] = (bits + (bits >> 4)) & 0x0f * ONES;
+        }
+        const auto* bytes = reinterpret_cast<const uint8_t*>(counts + 1);
+        for (uint32_t u = 0; u < units; u++) {
+            uint64_t one, two;
+            std::memcpy(&one, bytes + 8 * u - 1, 8);
+            std::memcpy(&two, bytes + 8 * u - 2, 8);
+            crowded[u] = (counts[1 + u] + one + two + (0x80 - TOKEN_ODD_PAIRS) * ONES) & 0x80 * ONES;
+        }
+        uint32_t count = 0;
+        for (uint32_t u = 0; u < units; u++) {
+            crowded_[count] = uint8_t(u);
+            count += crowded[u] != 0;
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            const uint32_t u = crowded_[i];
+            ends_[crowded_count_] = sixteen(token(u), u ? token(u - 1) : 0) & (crowded[u] >> 7) * 0xff;
+            crowded_[crowded_count_] = uint8_t(u);
+            crowded_count_ += ends_[crowded_count_] != 0;
+        }
+    }
+    // Before the first byte and behind the last one nothing may be read.
+    void pad(uint8_t (&padded)[1 + UNIT], size_t at) const {
+        const size_t left = size_ - at < UNIT ? size_ - at : UNIT;
+        padded[0] = at ? data_[at - 1] : 0;
+        std::memset(padded + 1, 0, UNIT);
+        std::memcpy(padded + 1, data_ + at, left);
+    }
+    const uint8_t* unit(size_t u) const { return !u ? first_ + 1 : (u + 1) * UNIT <= size_ ? data_ + u * UNIT : last_ + 1; }
+    uint64_t token(size_t u) const { return classes_.token(unit(u)); }
     // What most of the backslashes and ampersands of a text end at.
     bool may_escape(size_t at) const {
         const uint8_t next = at + 1 < size_ ? data_[at + 1] : 0;
         if (data_[at] == '&') return next == '#';
         if (data_[at] == '%') return next >= '2' && next <= '7';
         return next == '/' || next == 'x' || (next == 'u' && at + 2 < size_ && data_[at + 2] == '0');
-    }
-    // The windows that end in a unit, and the odd pairs in them: its own, and those of the unit before.
-    struct Windows {
-        uint64_t ends, pairs, pairs_before;
-    };
-    Windows windows(uint32_t u) const {
-        const uint64_t before = u ? token_[u - 1] : 0, ends = sixteen(token_[u], before);
-        uint64_t inside = ends | ends >> 1;
-        inside |= inside >> 2;
-        inside |= inside >> 4;
-        inside |= inside >> 8;
-        // The first of them begins at most 15 bytes before the unit.
-        constexpr uint64_t EARLY = (uint64_t(1) << (TOKEN_WINDOW - 1)) - 1;
-        const uint64_t inside_before = ends & EARLY ? ~uint64_t(0) << (UNIT - TOKEN_WINDOW + 1 + unsigned(__builtin_ctzll(ends | 1ull << 63))) : 0;
-        return {ends, odd_[u] & inside, u ? odd_[u - 1] & inside_before : 0};
     }
     bool is_dense(size_t from, size_t to) const {
         // The first one's pair is with a byte outside.
@@ -467,23 +482,26 @@ class TokenUnits {
     // Where the run ends that holds byte `at`, or begins.
     size_t end(size_t at) const {
         size_t u = at / UNIT;
-        uint64_t clear = ~token_[u] & ~uint64_t(0) << at % UNIT;
-        while (!clear && ++u * UNIT < size_) clear = ~token_[u];
+        uint64_t clear = ~token(u) & ~uint64_t(0) << at % UNIT;
+        while (!clear && ++u * UNIT < size_) clear = ~token(u);
         const size_t found = clear ? u * UNIT + size_t(__builtin_ctzll(clear)) : size_;
         return found < size_ ? found : size_;
     }
     size_t begin(size_t at) const {
         size_t u = at / UNIT;
-        uint64_t clear = ~token_[u] & ~(~uint64_t(0) << at % UNIT);
-        while (!clear && u) clear = ~token_[--u];
+        uint64_t clear = ~token(u) & ~(~uint64_t(0) << at % UNIT);
+        while (!clear && u) clear = ~token(--u);
         return clear ? u * UNIT + UNIT - size_t(__builtin_clzll(clear)) : 0;
     }
 
     const uint8_t* data_;
     const size_t size_;
-    uint32_t longs_ = 0, escaping_count_ = 0;
-    uint64_t token_[TILE_UNITS], odd_[TILE_UNITS + 1], escape_[TILE_UNITS];
-    uint8_t long_[TILE_UNITS + 1], escaping_[TILE_UNITS + 1];  // where a run may be dense, and where escapes may begin
+    uint32_t crowded_count_ = 0, escaping_count_ = 0;
+    Classes classes_;
+    uint8_t first_[1 + UNIT], last_[1 + UNIT];
+    uint64_t odd_[TILE_UNITS + 1];
+    uint64_t ends_[TILE_UNITS + 1];                               // of the windows in each crowded unit
+    uint8_t crowded_[TILE_UNITS + 1], escaping_[TILE_UNITS + 1];  // where a run may be dense, and where escapes may begin
 };
 
 template <class Classes>

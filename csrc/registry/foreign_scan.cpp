@@ -32,7 +32,8 @@ void ForeignScan::add_own(const ovr_bytes& text) {
     constexpr size_t MOST = 65536;  // as OwnRequest looks at
     if (text.size < SECRET_WINDOW || text.size > MOST) return;
     TokenRuns::whole(registry_->kernel(), text.data, text.size, [&](const RunBlock& b) {
-        windows_to_look_up(b, Block(registry_->keys(), b.text, b.size), [&](size_t i) {
+        Block block(registry_->keys(), b.text, b.size);
+        windows_to_look_up(b, block, [&](size_t i) {
             if (own_count_ < OWN) own_[own_count_++] = fingerprint(registry_->keys(), b.text + i).low;
         });
     });

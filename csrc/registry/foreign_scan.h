@@ -31,6 +31,7 @@ class ForeignScan {
     template <class F>
     void feed(const uint8_t* data, size_t size, uint64_t offset, F&& found) {
         settle(found);
+        poisoned_ = registry_->has_poison();
         runs_.feed(registry_->kernel(), data, size, offset, [&](const RunBlock& b) { look(b, found); });
     }
     template <class F>
@@ -86,6 +87,7 @@ class ForeignScan {
     Owner owner_;
     uint32_t now_ = 0;
     bool body_ = true, posted_ = false, logs_in_ = false;
+    bool poisoned_ = true;  // some window's order may be a poison's
     TokenRuns runs_;
     ForeignSign sign_;
     uint32_t owners_[3];
@@ -106,7 +108,7 @@ class ForeignScan {
 
 template <class F>
 void ForeignScan::look(const RunBlock& b, F&& found) {
-    const Block block(registry_->keys(), b.text, b.size);
+    Block block(registry_->keys(), b.text, b.size);
     auto wait = [&](size_t i) {
         if (waiting_count_ == BATCH) settle(BATCH / 2, found);
         Waiting& w = waiting_[waiting_count_++];
@@ -114,8 +116,8 @@ void ForeignScan::look(const RunBlock& b, F&& found) {
         registry_->prefetch(w.print);
     };
     windows_to_look_up(b, block, wait);
-    for (size_t i = 0; i < block.windows(); i++)
-        if (block.dense(i) && registry_->maybe_poison(block.order(i))) wait(i);
+    for (size_t i = 0; poisoned_ && i < block.windows(); i++)
+        if (registry_->maybe_poison(block.order(i)) && block.secret(i)) wait(i);
     for (size_t i = 0; i + CANARY_SIZE <= b.size; i++) {
         Fingerprint canary;
         if (b.text[i] != 'o' || !registry_->is_canary(b.text + i, owner_, now_, &canary) || is_own_canary(b.text + i)) continue;

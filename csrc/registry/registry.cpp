@@ -82,7 +82,7 @@ bool Registry::has_secret(std::string_view text) const {
     if (text.size() > MAX_SECRET) return false;
     bool any = false;
     TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
-        const Block windows(*key_, b.text, b.size);
+        Block windows(*key_, b.text, b.size);
         for (size_t i = 0; i < windows.windows() && !any; i++) any = windows.secret(i);
     });
     return any;
@@ -175,7 +175,7 @@ bool Registry::within_quota(const Owner& owner, bool issued, uint32_t now) {
 template <class F>
 void Registry::windows_of(std::string_view text, F&& found) const {
     TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
-        const Block windows(*key_, b.text, b.size);
+        Block windows(*key_, b.text, b.size);
         WindowSet(b, windows).each([&](size_t i) {
             found(Window{fingerprint(*key_, b.text + i), may_be_frameworks(text, size_t(b.at(i)), size_t(b.at(i + SECRET_WINDOW))), {}});
         });
@@ -268,7 +268,7 @@ void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32
 void Registry::expose_in(std::string_view text, const Owner& owner, uint32_t now) {
     if (text.size() > MAX_EXPOSING) return;
     const auto block = [&](const RunBlock& b) {
-        const Block windows(*key_, b.text, b.size);
+        Block windows(*key_, b.text, b.size);
         auto look = [&](size_t i) {
             const Table::Entry e = table_.find(fingerprint(*key_, b.text + i), now);
             if (!e || e.meta.flags & FLAGS_OURS) return;

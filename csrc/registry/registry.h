@@ -1,6 +1,8 @@
 // Whose bytes these are: fingerprints of the secrets that clients and servers exchange, and of canaries, with their owners
 // (docs/foreign-secrets.md).
 #pragma once
+#include <algorithm>
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -87,6 +89,10 @@ class Registry {
     bool retire(std::string_view token);
     void make_canary(const Owner& owner, uint32_t now, char* out) const { overread::make_canary(*key_, owner.id, now, out); }
     void poison_key(uint32_t now, uint8_t key[16]);
+    bool has_poison() const {
+        const auto& words = head().poison_order;
+        return std::any_of(std::begin(words), std::end(words), [](const auto& word) { return word.load(std::memory_order_relaxed) != 0; });
+    }
     bool maybe_poison(uint64_t order) const { return head().poison_order[order >> 6 & 15].load(std::memory_order_relaxed) >> (order & 63) & 1; }
 
     size_t export_changed(uint32_t now, uint8_t* records, size_t capacity);

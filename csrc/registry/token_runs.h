@@ -34,9 +34,7 @@ class TokenRuns {
     template <class Sink>
     static void run(const uint8_t* data, size_t size, uint64_t offset, Sink&& sink);
     template <class Sink>
-    void region(const uint8_t* data, size_t size, uint64_t offset, Sink&& sink) {
-        for (size_t i = 0; i < size; i++) step(data[i], offset + i, sink);
-    }
+    void region(const uint8_t* data, size_t size, uint64_t offset, Sink&& sink);
     template <class Sink>
     void step(uint8_t c, uint64_t at, Sink&& sink);
     template <class Sink>
@@ -45,6 +43,10 @@ class TokenRuns {
     void end_region(uint64_t end, Sink&& sink);
     template <class Sink>
     void push(uint8_t c, uint64_t from, uint64_t to, Sink&& sink);
+    template <class Sink>
+    void push_plain(const uint8_t* data, size_t size, uint64_t from, Sink&& sink);
+    template <class Sink>
+    void make_room(Sink&& sink);
     template <class Sink>
     void end_run(Sink&& sink);
 
@@ -62,11 +64,11 @@ class TokenRuns {
 class WindowSet {
   public:
     // Those by which a value is known: where its run begins and ends, and the chosen ones.
-    WindowSet(const RunBlock& b, const Block& block) : block_(block) {
+    WindowSet(const RunBlock& b, Block& block) : block_(block) {
         if (!block.windows()) return;
         if (b.first) want(0);
         if (b.last) want(block.windows() - 1);
-        block.choose(CHOSEN_OF, [this](size_t i) { add(i); });
+        block.choose([this](size_t i) { add(i); });
     }
     // If it tells a secret.
     void want(size_t i) {
@@ -86,9 +88,9 @@ class WindowSet {
 
 // Calls look(i) for the windows of a block by which a secret in it is found: besides, what stands beside the marks that join values.
 template <class F>
-void windows_to_look_up(const RunBlock& b, const Block& block, F&& look) {
+void windows_to_look_up(const RunBlock& b, Block& block, F&& look) {
     WindowSet set(b, block);
-    for (size_t i = 0; i < b.size; i++) {
+    for (size_t i = 0; i < b.size && block.marks(); i++) {
         if (b.text[i] != '.' && b.text[i] != '/') continue;
         if (i + 1 < block.windows()) set.want(i + 1);
         if (i >= SECRET_WINDOW) set.want(i - SECRET_WINDOW);
@@ -96,22 +98,55 @@ void windows_to_look_up(const RunBlock& b, const Block& block, F&& look) {
     set.each(look);
 }
 
+// A block that is full is told, and what the next one shares with it stays.
+template <class Sink>
+void TokenRuns::make_room(Sink&& sink) {
+    if (size_ < SECRET_BLOCK) return;
+    sink(RunBlock{text_, size_, first_, false, base_, offset_});
+    constexpr size_t GOES = SECRET_BLOCK - BLOCK_OVERLAP;
+    const uint32_t shift = offset_[GOES];
+    std::memmove(text_, text_ + GOES, BLOCK_OVERLAP);
+    for (size_t i = 0; i < BLOCK_OVERLAP; i++) offset_[i] = offset_[GOES + i] - shift;
+    base_ += shift;
+    size_ = BLOCK_OVERLAP;
+    first_ = false;
+}
+
 template <class Sink>
 void TokenRuns::push(uint8_t c, uint64_t from, uint64_t to, Sink&& sink) {
-    if (size_ == SECRET_BLOCK) {
-        sink(RunBlock{text_, size_, first_, false, base_, offset_});
-        constexpr size_t GOES = SECRET_BLOCK - BLOCK_OVERLAP;
-        const uint32_t shift = offset_[GOES];
-        std::memmove(text_, text_ + GOES, BLOCK_OVERLAP);
-        for (size_t i = 0; i < BLOCK_OVERLAP; i++) offset_[i] = offset_[GOES + i] - shift;
-        base_ += shift;
-        size_ = BLOCK_OVERLAP;
-        first_ = false;
-    }
+    make_room(sink);
     if (size_ == 0) base_ = from;
     text_[size_] = c;
     offset_[size_++] = uint32_t(from - base_);
     offset_[size_] = uint32_t(to - base_);
+}
+
+// Characters that stand side by side.
+template <class Sink>
+void TokenRuns::push_plain(const uint8_t* data, size_t size, uint64_t from, Sink&& sink) {
+    while (size) {
+        make_room(sink);
+        if (size_ == 0) base_ = from;
+        const size_t n = std::min<size_t>(size, SECRET_BLOCK - size_);
+        const uint32_t at = uint32_t(from - base_);
+        std::memcpy(text_ + size_, data, n);
+        for (size_t i = 0; i <= n; i++) offset_[size_ + i] = at + uint32_t(i);
+        size_ = uint16_t(size_ + n);
+        data += n;
+        from += n;
+        size -= n;
+    }
+}
+
+template <class Sink>
+void TokenRuns::region(const uint8_t* data, size_t size, uint64_t offset, Sink&& sink) {
+    for (size_t i = 0; i < size;) {
+        size_t plain = i;
+        while (!escape_size_ && plain < size && char_kind(data[plain]) != CHAR_NONE) plain++;
+        push_plain(data + i, plain - i, offset + i, sink);
+        i = plain;
+        if (i < size) step(data[i], offset + i, sink), i++;
+    }
 }
 
 template <class Sink>

@@ -1,5 +1,7 @@
 #include "registry/window.h"
 
+#include <algorithm>
+
 namespace overread {
 
 Fingerprint fingerprint(const RegistryKeys& keys, const uint8_t* window) {
@@ -7,61 +9,105 @@ Fingerprint fingerprint(const RegistryKeys& keys, const uint8_t* window) {
     return {d.first, uint32_t(d.second)};
 }
 
-bool Block::has_different(const uint8_t* window) {
-    // Letters stand in the upper half of ASCII, the rest in the lower one. No branch hangs on a byte.
-    uint64_t letters = 0, others = 0;
-    for (size_t i = 0; i < SECRET_WINDOW; i++) {
-        const uint64_t bit = uint64_t(1) << (window[i] & 63), letter = -uint64_t(window[i] >> 6 & 1);
-        letters |= bit & letter;
-        others |= bit & ~letter;
-    }
-    return uint32_t(__builtin_popcountll(letters) + __builtin_popcountll(others)) >= MIN_DIFFERENT;
-}
-
 namespace {
 
-// What a character adds to its windows, by its kind and the one before's: an odd pair, a mark, a digit, 16 bits each.
-constexpr uint64_t PAIR = 0xffff;
-constexpr int MARKS = 16, DIGITS = 32;
+struct CharBits {
+    uint64_t of[128];  // a bit each, one for all marks
+};
+constexpr CharBits char_bits() {
+    CharBits b{};
+    uint64_t next = 1;
+    for (int c = 0; c < 128; c++) {
+        const CharKind kind = CHAR_KINDS.of[c];
+        if (kind == CHAR_MARK) b.of[c] = uint64_t(1) << 63;
+        if (kind >= CHAR_DIGIT) b.of[c] = next, next <<= 1;
+    }
+    return b;
+}
+constexpr CharBits CHAR_BITS = char_bits();
+
+// What stands before a character in its block: odd pairs, the first one's with what is before the block; marks; digits. Ten bits each.
+constexpr uint32_t SUM = 0x3ff;
+constexpr int MARKS = 10, DIGITS = 20;
 struct Adds {
-    uint64_t of[CHAR_KIND_COUNT][CHAR_KIND_COUNT];
+    uint32_t of[CHAR_KIND_COUNT][CHAR_KIND_COUNT];  // by the kind of the character before, and its own
 };
 constexpr Adds adds_of_kinds() {
     Adds a{};
     for (int before = 0; before < CHAR_KIND_COUNT; before++)
         for (int here = 0; here < CHAR_KIND_COUNT; here++)
             a.of[before][here] =
-                uint64_t(is_odd_pair(CharKind(before), CharKind(here))) | uint64_t(here == CHAR_MARK) << MARKS | uint64_t(here == CHAR_DIGIT) << DIGITS;
+                uint32_t(is_odd_pair(CharKind(before), CharKind(here))) | uint32_t(here == CHAR_MARK) << MARKS | uint32_t(here == CHAR_DIGIT) << DIGITS;
     return a;
 }
 constexpr Adds ADDS = adds_of_kinds();
 
 }  // namespace
 
+bool Block::has_different(const uint8_t* window) {
+    uint64_t seen = 0;
+    for (size_t i = 0; i < SECRET_WINDOW; i++) seen |= CHAR_BITS.of[window[i] & 127];
+    for (uint32_t more = 1; more < MIN_DIFFERENT; more++) seen &= seen - 1;
+    return seen != 0;
+}
+
+// No branch hangs on a character.
 Block::Block(const RegistryKeys& keys, const uint8_t* text, size_t size) : text_(text) {
     if (size < SECRET_WINDOW) return;
     count_ = size - SECRET_WINDOW + 1;
-    uint64_t adds[SECRET_BLOCK];
+    uint32_t sums[SECRET_BLOCK + 1], sum = sums[0] = 0;
     CharKind before = CHAR_NONE;
     for (size_t i = 0; i < size; i++) {
         const CharKind here = char_kind(text[i]);
-        adds[i] = ADDS.of[before][here];
+        sums[i + 1] = sum += ADDS.of[before][here];
         before = here;
     }
-    uint64_t sum = adds[0] & ~PAIR;
-    for (size_t i = 1; i + 1 < SECRET_WINDOW; i++) sum += adds[i];
+    marks_ = sum >> MARKS & SUM;
     for (size_t i = 0; i < count_; i++) {
-        sum += adds[i + SECRET_WINDOW - 1];
-        // wyhash's mixing (Wang Yi): one multiplication, and neither half of the product alone. No branch hangs on a character.
+        // wyhash's mixing (Wang Yi): one multiplication, and neither half of the product alone.
         uint64_t a, b;
         std::memcpy(&a, text + i, 8);
         std::memcpy(&b, text + i + 8, 8);
         const auto product = static_cast<Product>(a ^ keys.order[0]) * (b ^ keys.order[1]);
-        const uint64_t order = (uint64_t(product) ^ uint64_t(product >> 64)) >> 1;
-        const bool dense = ((sum & PAIR) >= MIN_ODD_PAIRS) & ((sum >> MARKS & PAIR) <= MAX_MARKS) & (sum >> DIGITS != 0);
-        order_[i] = order | -uint64_t(!dense);
-        sum -= (adds[i] & ~PAIR) + (adds[i + 1] & PAIR);
+        order_[i] = (uint64_t(product) ^ uint64_t(product >> 64)) >> PLACE_BITS << PLACE_BITS | (LAST_PLACE - i);
     }
+    for (size_t i = 0; i < count_; i++) {
+        const uint32_t inside = sums[i + SECRET_WINDOW] - sums[i], pairs = (sums[i + SECRET_WINDOW] - sums[i + 1]) & SUM;
+        const bool dense = (pairs >= MIN_ODD_PAIRS) & ((inside >> MARKS & SUM) <= MAX_MARKS) & (inside >> DIGITS != 0);
+        order_[i] |= -uint64_t(!dense);
+    }
+}
+
+size_t Block::least_windows(uint8_t* places) const {
+    const size_t span = std::min(CHOSEN_OF, count_);
+    size_t n = 0;
+    uint64_t least = NEVER;
+    const auto tell = [&] {
+        if (least != NEVER) places[n++] = uint8_t(place(least));
+    };
+    const auto look = [&](size_t from, size_t to) {
+        least = NEVER;
+        for (; from < to; from++) least = std::min(least, order_[from]);
+        tell();
+    };
+    look(0, span);
+    for (size_t end = span; end < count_; end++) {
+        if (order_[end] < least) {
+            least = order_[end];
+            tell();
+        } else if (least != NEVER && place(least) + span <= end) {
+            look(end + 1 - span, end + 1);
+        }
+    }
+    return n;
+}
+
+size_t Block::least_secrets(uint8_t* places) {
+    const size_t n = least_windows(places);
+    if (std::all_of(places, places + n, [this](uint8_t i) { return has_different(text_ + i); })) return n;
+    for (size_t i = 0; i < count_; i++)
+        if (!has_different(text_ + i)) order_[i] = NEVER;
+    return least_windows(places);
 }
 
 }  // namespace overread

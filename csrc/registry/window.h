@@ -36,7 +36,7 @@ inline constexpr CharKinds CHAR_KINDS = char_kinds();
 inline CharKind char_kind(uint8_t c) { return CHAR_KINDS.of[c]; }
 
 // A window is a secret's if it has as many odd pairs (kernel.h), a digit, seven different characters and at most three marks, as a UUID's
-// has: with two kinds of characters or more that are 64 bits.
+// has, which count as one: with two kinds of characters or more that are 64 bits.
 constexpr uint32_t MIN_ODD_PAIRS = TOKEN_ODD_PAIRS, MIN_DIFFERENT = 7, MAX_MARKS = 3;
 constexpr bool is_odd_pair(CharKind a, CharKind b) {
     const bool letter_a = a >= CHAR_UPPER, letter_b = b >= CHAR_UPPER;
@@ -49,45 +49,38 @@ struct Fingerprint {
 };
 Fingerprint fingerprint(const RegistryKeys& keys, const uint8_t* window);
 
-// A block of a text, with which of its windows are dense enough, and their order.
+// A block of a text: the order of its windows, and which of them may tell a secret.
 class Block {
   public:
-    // Precondition: size <= SECRET_BLOCK.
+    // Precondition: size <= SECRET_BLOCK, and all characters are a secret's.
     Block(const RegistryKeys& keys, const uint8_t* text, size_t size);
     size_t windows() const { return count_; }
-    // Whether window i may be chosen, and whether it then tells a secret.
-    bool dense(size_t i) const { return order_[i] != NEVER; }
-    bool secret(size_t i) const { return dense(i) && has_different(text_ + i); }
-    uint64_t order(size_t i) const { return order_[i]; }
-    // Calls chosen(i) for every window that is the least of `span` after each other, or of all where there are fewer.
+    size_t marks() const { return marks_; }
+    // Whether window i may tell a secret.
+    bool secret(size_t i) const { return order_[i] != NEVER && has_different(text_ + i); }
+    uint64_t order(size_t i) const { return order_[i] >> PLACE_BITS; }
+    // Calls chosen(i), in ascending order, for every window that is the least of CHOSEN_OF after each other, or of all where there are fewer.
     template <class F>
-    void choose(size_t span, F&& chosen) const;
+    void choose(F&& chosen) {
+        uint8_t least[SECRET_BLOCK];
+        const size_t n = least_secrets(least);
+        for (size_t i = 0; i < n; i++) chosen(size_t(least[i]));
+    }
 
   private:
+    // An order ends in its window's place, so that the least one tells where it stands; of equal ones the last is the least.
+    static constexpr int PLACE_BITS = 8;
+    static constexpr size_t LAST_PLACE = 254;  // NEVER has none
+    static size_t place(uint64_t order) { return LAST_PLACE - (order & 0xff); }
     static constexpr uint64_t NEVER = UINT64_MAX;
     static bool has_different(const uint8_t* window);
+    size_t least_secrets(uint8_t* places);
+    size_t least_windows(uint8_t* places) const;
     const uint8_t* text_;
     size_t count_ = 0;
+    size_t marks_ = 0;
     uint64_t order_[SECRET_BLOCK - SECRET_WINDOW + 1];
+    static_assert(SECRET_BLOCK - SECRET_WINDOW <= LAST_PLACE, "a place is a byte");
 };
-
-template <class F>
-void Block::choose(size_t span, F&& chosen) const {
-    if (span > count_) span = count_;
-    if (!span) return;
-    size_t least = count_, told = count_;  // count_: none
-    const auto is_less = [&](size_t i) { return dense(i) && (least == count_ || order_[i] <= order_[least]) && has_different(text_ + i); };
-    for (size_t end = 0; end < count_; end++) {
-        if (least != count_ && least + span <= end) {
-            // It left the span: the next one is looked for in what is in it.
-            least = count_;
-            for (size_t i = end + 1 - span; i <= end; i++)
-                if (is_less(i)) least = i;
-        } else if (is_less(end)) {
-            least = end;
-        }
-        if (end + 1 >= span && least != count_ && least != told) chosen(told = least);
-    }
-}
 
 }  // namespace overread
