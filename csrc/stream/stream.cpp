@@ -137,6 +137,7 @@ void Stream::open_foreign(const ovr_response* r) {
     foreign_place_.level = ForeignLevel::none;
     const bool timed = r && r->struct_size >= offsetof(ovr_response, owner) && r->unix_ms;
     looks_foreign_ = foreign_ && timed;
+    forget_reply();  // of the response before
     if (!looks_foreign_) return;
     const uint32_t now = uint32_t(r->unix_ms / 1000);
     const ovr_bytes none{nullptr, 0}, owner = r->struct_size >= offsetof(ovr_response, canary) ? r->owner : none;
