@@ -78,11 +78,10 @@ Owner Registry::owner_named(std::string_view name, uint32_t now) const {
     return owner;
 }
 
-bool Registry::has_secret(std::string_view text) const {
-    if (text.size() > MAX_SECRET) return false;
+bool may_hold_secret(const Kernel& kernel, const RegistryKeys& keys, std::string_view text) {
     bool any = false;
-    TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
-        const Block windows(*key_, b.text, b.size);
+    TokenRuns::whole(kernel, bytes_of(text), text.size(), [&](const RunBlock& b) {
+        const Block windows(keys, b.text, b.size);
         for (size_t i = 0; i < windows.windows() && !any; i++) any = windows.secret(i);
     });
     return any;
@@ -101,7 +100,7 @@ std::string_view Registry::strongest(const ovr_header* headers, size_t count, bo
         const std::string_view name = view_of(headers[i].name), value = view_of(headers[i].value);
         if (same_name(name, "cookie"))
             cookie_values(names_, value, [&](const SensitiveValue& v) {
-                if (v.kind == NameKind::session && rank < 3) offer(v.text, has_secret(v.text) ? 3 : 0);
+                if (v.kind == NameKind::session && rank < 3) offer(v.text, v.text.size() <= MAX_SECRET && may_hold_secret(*kernel_, *key_, v.text) ? 3 : 0);
             });
         else if (same_name(name, "authorization"))
             offer(credential(value), 2);

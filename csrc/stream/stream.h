@@ -132,7 +132,8 @@ class Stream {
         }
     };
     void open_foreign(const ovr_response* response);
-    void scan_foreign(const ovr_header& field, ovr_part part);
+    bool scan_foreign(const ovr_bytes& text, ovr_part part, const ovr_bytes* name);
+    const ovr_bytes* scan_name(const ovr_bytes& name, ovr_part part);
     void add_foreign(const ForeignPlace& place, ovr_part part, const ovr_bytes* name);
     void tell_foreign(ovr_part part, const ovr_bytes* name);
     uint8_t foreign_level() const;

@@ -275,6 +275,61 @@ def test_in_a_header() -> None:
     assert verdict.bits == 30
 
 
+def pieces_of(secret: str) -> list[str]:
+    return [secret[i : i + 8] for i in range(len(secret) - 7)]
+
+
+def test_in_a_reason_phrase() -> None:
+    """JetLeak (CVE-2015-2080) spilled the buffer there, in part as \\xNN."""
+    site = Site()
+    site.login("alice", token(1))
+    request = overread.Request("GET", "/page", [("Host", "shop.example")])
+    for reason in (f"Illegal character 0x7 in >>>Cookie: session={token(1)}", "Bad \\x" + "\\x".join(f"{ord(c):02x}" for c in token(1))):
+        f = site.scanner.filter(overread.Policy("enforce"), "text/html", status=400, reason=reason, request=request, owner="bob", unix_ms=NOW)
+        assert (f.body(PAGE), f.verb) == (b"", "block")
+        event = f.event("test", "GET", "shop.example", "/page")
+        (finding,) = (row for row in json.loads(event)["findings"] if row["rule"] == "foreign.session")
+        assert (finding["part"], finding.get("name"), finding["length"] >= 43) == ("status", None, True)
+        assert not any(piece in event for piece in pieces_of(token(1)))
+    assert site.scanner.scan(PAGE, "text/html", reason=token(1), owner="alice", unix_ms=NOW).bits == 0
+
+
+def test_a_fields_name_that_is_a_secret_is_found_and_told_nowhere() -> None:
+    site = Site()
+    secret = token(1, 32, HEX)  # Envoy and HTTP/2 write names in small letters
+    site.login("alice", secret)
+    # Beside it a sign of another kind, and another secret: these findings are the field's as well.
+    site.login("carol", token(2))
+    request = overread.Request("GET", "/page", [("Host", "shop.example")])
+    for part in ("header", "trailer"):
+        field = [(f"X-{secret}", f"\x01 {token(2)}")]
+        f = site.scanner.filter(overread.Policy("monitor"), "text/html", headers=field if part == "header" else [], request=request, owner="bob", unix_ms=NOW)
+        f.body(PAGE)
+        if part == "trailer":
+            f.trailers(field)
+        f.end()
+        event = f.event("test", "GET", "shop.example", "/page")
+        rows = [row for row in json.loads(event)["findings"] if row["part"] == part]
+        assert sorted(row["rule"] for row in rows) == ["foreign.session", "foreign.session", "place.head-control"]
+        assert not any("name" in row for row in rows)
+        assert not any(piece in event for piece in pieces_of(secret) + pieces_of(token(2)))
+
+
+def test_no_finding_tells_a_name_that_may_be_a_secret() -> None:
+    """Nor one's own, one that is ignored, or one that no registry knows."""
+    site = Site()
+    site.login("alice", token(1, 32, HEX))
+    field = {f"X-{token(1, 32, HEX)}": "\x01"}
+    for verdict in (
+        overread.Scanner().scan(PAGE, "text/html", headers=field),
+        site.scanner.scan(PAGE, "text/html", headers=field, owner="alice", unix_ms=NOW),
+    ):
+        assert [(f.rule, f.name) for f in verdict.findings] == [("place.head-control", "")]
+    for name in ("Content-Security-Policy-Report-Only", "x-ms-blob-content-md5", "X-Amz-Meta-S3cmd-Attrs"):
+        (finding,) = overread.Scanner().scan(PAGE, "text/html", headers={name: "\x01"}).findings
+        assert finding.name == name[:31]
+
+
 ESCAPES: dict[str, Callable[[str], str]] = {
     "percent": lambda t: urllib.parse.quote(t, safe=""),
     "lower-case percent": lambda t: "".join(f"%{ord(c):02x}" if c in "+/=" else c for c in t),
