@@ -82,6 +82,21 @@ def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
         said = capsys.readouterr().err
         assert "expected redis://" in said
         assert "hunter2" not in said
+    (tmp_path / "no.pem").write_text("no certificate")
+    for option, file, why in (
+        ("ssl_ca_certs", "absent.pem", "No such file"),
+        ("ssl_ca_certs", "no.pem", "no certificate in PEM form"),
+        ("ssl_ca_path", "no.pem", "not a folder"),
+        ("ssl_certfile", "absent.pem", "No such file"),
+        ("ssl_certfile", "no.pem", "not a certificate with its key"),
+    ):
+        (tmp_path / "urls").write_text(f"rediss://:hunter2@localhost/0?{option}={tmp_path / file}\n")
+        assert main(["agent", *both, "--redis-file", str(tmp_path / "urls")]) == 2
+        said = capsys.readouterr().err
+        assert f"{option}={tmp_path / file}" in said
+        assert why in said
+        assert "expected" in said
+        assert "hunter2" not in said
     assert main(["agent", *both, "--redis-file", str(tmp_path / "none")]) == 2
     (tmp_path / "urls").write_text("redis://a\nredis://b\nredis://c\n")
     assert main(["agent", *both, "--redis-file", str(tmp_path / "urls")]) == 2
