@@ -338,7 +338,7 @@ void parts() {
         alignas(overread::Bucket) static uint8_t memory[2 * overread::BUCKET_MEMORY];
         auto* const buckets = reinterpret_cast<overread::Bucket*>(memory);
         for (int b = 0; b < 2; b++)
-            for (auto& e : buckets[b].rest) e.meta = overread::Meta{overread::FLAG_ISSUED, 1000, 1000}.word();
+            for (auto& e : buckets[b].rest) e.meta = overread::Meta{overread::FLAG_ISSUED | overread::FLAG_PRESENTED, 1000, 1000}.word();
         buckets[1].rest[7].meta = overread::Meta{overread::FLAG_BUSY, 1000, 1000}.word();
         overread::Table table;
         table.take(buckets, 2, 900);
@@ -349,6 +349,34 @@ void parts() {
         };
         EXPECT(suite, taken(1003) == 0);
         EXPECT(suite, taken(1061) == 1);
+    });
+    suite.run("what is issued takes the place of the oldest that was issued and never sent, and of nothing else", [] {
+        alignas(overread::Bucket) static uint8_t memory[2 * overread::BUCKET_MEMORY];
+        auto* const buckets = reinterpret_cast<overread::Bucket*>(memory);
+        for (const uint16_t stays : {overread::FLAG_PRESENTED, overread::FLAG_SHARED, overread::FLAG_BURNT, overread::FLAG_PLANTED, overread::FLAG_PLACE})
+            for (const uint16_t newcomer : {overread::FLAG_ISSUED, overread::FLAG_PRESENTED, overread::FLAG_PROBATION}) {
+                const uint16_t in_use = overread::FLAG_ISSUED | stays;
+                for (int b = 0; b < 2; b++)
+                    for (auto& e : buckets[b].rest) e.meta = overread::Meta{in_use, 1000, 1000}.word();
+                // Two are in the part that a client's values may have as well.
+                buckets[0].rest[1].meta = overread::Meta{overread::FLAG_ISSUED, 1000, 1020}.word();
+                buckets[1].rest[2].meta = overread::Meta{overread::FLAG_ISSUED | overread::FLAG_OWNER, 3, 1010}.word();
+                buckets[1].rest[6].meta = overread::Meta{overread::FLAG_ISSUED | overread::FLAG_EXPOSED, 1000, 1030}.word();
+                overread::Table table;
+                table.take(buckets, 2, 900);
+                const auto seen = [&](int b, int i) { return overread::Meta::of(buckets[b].rest[i].meta).seen; };
+                int taken = 0;
+                for (uint64_t i = 0; i < 8; i++) taken += table.insert({i << 60, 1}, 1, {newcomer, 1030, 1030});
+                // In their own second none goes.
+                const int wanted = newcomer == overread::FLAG_ISSUED ? 2 : 0;
+                EXPECT_SEED(suite, taken == wanted && seen(1, 6) == 1030, stays);
+                EXPECT_SEED(suite, (seen(0, 1) == 1030) == (wanted > 0) && (seen(1, 2) == 1030) == (wanted > 0), stays);
+                // The oldest first.
+                buckets[0].rest[1].meta = overread::Meta{overread::FLAG_ISSUED, 1000, 1020}.word();
+                buckets[1].rest[2].meta = overread::Meta{overread::FLAG_ISSUED, 1000, 1010}.word();
+                EXPECT_SEED(suite, table.insert({uint64_t(9) << 60, 1}, 1, {newcomer, 1030, 1030}) == (wanted > 0), stays);
+                EXPECT_SEED(suite, seen(0, 1) == 1020 && seen(1, 2) == (wanted ? 1030u : 1010u), stays);
+            }
     });
     suite.run("chosen windows are the least of each 32 after each other, and any 47 bytes hold one", [] {
         const overread::SecretKey key(reinterpret_cast<const uint8_t*>(KEY.data()));

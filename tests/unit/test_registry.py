@@ -446,6 +446,70 @@ def test_invented_values_cannot_push_out_issued_ones() -> None:
     assert all(site.bits(page_with(s), "bob") == 30 for s in sessions)
 
 
+def test_a_bot_without_cookies_pushes_out_what_nobody_uses_oldest_first() -> None:
+    """Each of its requests is issued a session that never comes back: in a life three times as many as the table has slots."""
+    site = Site(memory=1 << 17)
+    slots, life = site.registry.metrics()["slots"], 900
+    users = [token(i) for i in range(slots // 40)]  # about a tenth of the slots: windows, and the name
+    fresh: list[tuple[int, str]] = []
+    for i, session in enumerate(users):
+        # Half of them are named by an operator, who tells owners apart by something else.
+        site.login(f"user{i}" if i % 2 else "", session)
+        site.visit(f"user{i}" if i % 2 else None, f"session={session}", NOW + 1000)
+    before = site.registry.metrics()["full"]
+    steps = 90
+    for step in range(1, steps + 1):
+        now = NOW + 1000 + step * life * 1000 // steps
+        for i in range(3 * slots // steps):
+            site.login("", token(1_000_000 + step * 10_000 + i), now=now)
+        fresh.append((now, token(2_000_000 + step)))
+        site.login(f"fresh{step}", fresh[-1][1], now=now)
+        # A new session is known at once, and is used a moment later.
+        assert site.bits(page_with(fresh[-1][1]), "bob", now) == 30
+        site.visit(f"fresh{step}", f"session={fresh[-1][1]}", now + 1000)
+        # Who is there comes back every few minutes.
+        if step % 25 == 0:
+            for i, session in enumerate(users):
+                site.visit(f"user{i}" if i % 2 else None, f"session={session}", now)
+    assert site.registry.metrics()["full"] == before
+    end = NOW + 1000 + life * 1000
+    in_use = [*users, *(session for seen, session in fresh if end - seen < life * 1000)]
+    assert all(site.bits(page_with(session), "bob", end) == 30 for session in in_use)
+    assert not any(site.bits(page_with(session), f"user{i}" if i % 2 else None, end, request=own(session)) for i, session in enumerate(users))
+
+
+def own(session: str) -> overread.Request:
+    return overread.Request("GET", "/page", [("Cookie", f"session={session}")])
+
+
+def test_in_one_second_nothing_that_was_issued_is_pushed_out() -> None:
+    site = Site(memory=1 << 17)
+    site.login("alice", token(1))
+    for i in range(site.registry.metrics()["slots"]):
+        site.login("", token(1000 + i))
+    assert site.registry.metrics()["full"] > 0
+    assert site.bits(page_with(token(1)), "bob") == 30
+    # A second later the oldest makes room.
+    site.login("carol", token(2), now=NOW + 1000)
+    assert site.bits(page_with(token(2)), "bob", NOW + 1000) == 30
+
+
+def test_what_is_used_on_one_node_is_used_on_all() -> None:
+    site, other = (Site(memory=1 << 17, key=b"0123456789abcdef") for _ in range(2))
+    site.login("alice", token(1))
+    other.registry.import_changed(site.registry.export_changed(unix_ms=NOW), unix_ms=NOW)
+    site.visit("alice", f"session={token(1)}", NOW + 1000)
+    told = site.registry.export_changed(unix_ms=NOW + 1000)
+    assert told
+    # Sent again it is no news.
+    site.visit("alice", f"session={token(1)}", NOW + 2000)
+    assert not site.registry.export_changed(unix_ms=NOW + 2000)
+    other.registry.import_changed(told, unix_ms=NOW + 1000)
+    for i in range(2 * other.registry.metrics()["slots"]):
+        other.login("", token(1000 + i), now=NOW + 2000 + i)
+    assert other.bits(page_with(token(1)), "bob", NOW + 60_000) == 30
+
+
 def test_an_owner_has_a_quota_of_values_that_only_it_sent() -> None:
     site = Site(memory=32 << 20)  # so large that no two values want the same place
     for second in range(2):
