@@ -7,6 +7,7 @@
 #include <new>
 #include <string>
 
+#include "abi.h"
 #include "check.h"
 #include "overread.h"
 
@@ -23,7 +24,6 @@ void look_and_free(void* p) {
     std::free(p);
 }
 
-ovr_bytes bytes_of(const std::string& s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
 }  // namespace
 
 void* operator new(std::size_t size) {
@@ -56,8 +56,7 @@ int main() {
         // A coded response for whose decoder there is none is scanned as one that cannot be decoded.
         const uint8_t name[] = "content-encoding", coding[] = "gzip";
         const ovr_header field{{name, sizeof name - 1}, {coding, sizeof coding - 1}};
-        ovr_response response{};
-        response.struct_size = sizeof response;
+        auto response = sized<ovr_response>();
         response.headers = &field;
         response.header_count = 1;
         ovr_progress progress{};
@@ -70,13 +69,11 @@ int main() {
         ovr_scanner_free(s);
     });
     suite.run("a reply that is given up leaves no token in memory", [&] {
-        ovr_registry_options ro{};
-        ro.struct_size = sizeof ro;
+        auto ro = sized<ovr_registry_options>();
         ro.memory = 1 << 20;
         ovr_registry* registry = nullptr;
         EXPECT(suite, ovr_registry_open(&ro, &registry, nullptr) == OVR_OK);
-        ovr_scanner_options so{};
-        so.struct_size = sizeof so;
+        auto so = sized<ovr_scanner_options>();
         so.registry = registry;
         ovr_scanner* s = nullptr;
         EXPECT(suite, ovr_scanner_new(nullptr, &so, &s, nullptr) == OVR_OK);
@@ -100,8 +97,7 @@ int main() {
         EXPECT(suite, ovr_stream_feed(stream, body.data(), body.size(), nullptr) == OVR_OK);
         closed([&] { ovr_stream_close(stream); });
         // A filter that may redact goes back to a copy of its stream.
-        ovr_policy policy{};
-        policy.struct_size = sizeof policy;
+        auto policy = sized<ovr_policy>();
         policy.mode = OVR_MODE_ENFORCE;
         policy.action[OVR_TIER_STRONG] = OVR_DO_REDACT;
         ovr_filter* filter = nullptr;

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "abi.h"
 #include "check.h"
 #include "overread.h"
 #include "registry/table.h"
@@ -27,8 +28,6 @@ namespace {
 Suite suite;
 constexpr uint64_t NOW = 1'700'000'000'000;
 const std::string KEY = "0123456789abcdef";
-
-ovr_bytes bytes_of(const std::string& s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
 
 std::string token(uint64_t seed, size_t size = 43) {
     static const char ABC[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -57,8 +56,7 @@ ovr_registry* open_registry(const Options& options, std::string* why = nullptr) 
 void issue(ovr_registry* registry, const std::string& owner, const std::string& session, uint64_t ms = NOW) {
     const std::string name = "Set-Cookie", field = "sid=" + session + "; HttpOnly; Path=/";
     const ovr_header h{bytes_of(name), bytes_of(field)};
-    ovr_response r{};
-    r.struct_size = sizeof r;
+    auto r = sized<ovr_response>();
     r.headers = &h;
     r.header_count = 1;
     r.owner = bytes_of(owner);
@@ -67,13 +65,11 @@ void issue(ovr_registry* registry, const std::string& owner, const std::string& 
 }
 
 double bits_for(ovr_registry* registry, const std::string& owner, const std::string& text, uint64_t ms = NOW) {
-    ovr_scanner_options o{};
-    o.struct_size = sizeof o;
+    auto o = sized<ovr_scanner_options>();
     o.registry = registry;
     ovr_scanner* scanner = nullptr;
     EXPECT(suite, ovr_scanner_new(nullptr, &o, &scanner, nullptr) == OVR_OK);
-    ovr_response r{};
-    r.struct_size = sizeof r;
+    auto r = sized<ovr_response>();
     const std::string type = "text/html", body = "<p>words of a page " + text + " and more of them</p>";
     r.content_type = bytes_of(type);
     r.owner = bytes_of(owner);
@@ -89,8 +85,7 @@ double bits_for(ovr_registry* registry, const std::string& owner, const std::str
 }
 
 ovr_registry_state state_of(const ovr_registry* r) {
-    ovr_registry_state s{};
-    s.struct_size = sizeof s;
+    auto s = sized<ovr_registry_state>();
     EXPECT(suite, ovr_registry_state_of(r, NOW, &s) == OVR_OK);
     return s;
 }
@@ -464,8 +459,7 @@ void arguments() {
         o.name_count = 1;
         EXPECT(suite, !open_registry(o, &why) && why.find("names") != why.npos);
         ovr_registry* r = open_registry(Options());
-        ovr_request q{};
-        q.struct_size = sizeof q;
+        auto q = sized<ovr_request>();
         EXPECT(suite, ovr_registry_observe_request(r, {nullptr, 0}, &q, 0) == OVR_E_ARGUMENT);
         EXPECT(suite, ovr_registry_observe_request(r, {nullptr, 3}, &q, NOW) == OVR_E_ARGUMENT);
         EXPECT(suite, ovr_registry_observe_request(nullptr, {nullptr, 0}, &q, NOW) == OVR_E_ARGUMENT);
