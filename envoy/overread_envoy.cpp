@@ -15,6 +15,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -544,6 +545,16 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
         out = static_cast<uint32_t>(n);
         return true;
     };
+    auto size = [&error](const std::string& key, const std::string& value, uint64_t& out) {
+        char* end = nullptr;
+        out = std::strtoull(value.c_str(), &end, 10);
+        if (value.empty() || value[0] < '0' || value[0] > '9' || *end) error = key + ": expected bytes, found '" + value + "'";
+    };
+    auto decimal = [&error](const std::string& key, const std::string& value, double& out, double least, double most, const char* expected) {
+        char* end = nullptr;
+        out = std::strtod(value.c_str(), &end);
+        if (value.empty() || *end || !(out >= least && out <= most)) error = key + ": expected " + expected + ", found '" + value + "'";
+    };
     while (!text.empty()) {
         const size_t eol = std::min(text.find('\n'), text.size());
         const std::string_view line = text.substr(0, eol);
@@ -575,23 +586,15 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
             else
                 config.policy.action[tier] = action;
         } else if (key == "block_bits") {
-            char* end = nullptr;
-            config.policy.block_bits = std::strtod(value.c_str(), &end);
-            if (value.empty() || *end || !(config.policy.block_bits > 0 && config.policy.block_bits <= 1000))
-                error = "block_bits: expected bits above 0, at most 1000, found '" + value + "'";
+            decimal(key, value, config.policy.block_bits, std::numeric_limits<double>::min(), 1000, "bits above 0, at most 1000");
         } else if (key == "threshold") {
-            char* end = nullptr;
-            config.policy.threshold = std::strtod(value.c_str(), &end);
-            if (value.empty() || *end || !(config.policy.threshold >= 14 && config.policy.threshold <= 1000))
-                error = "threshold: expected bits from 14 to 1000, found '" + value + "'";
+            decimal(key, value, config.policy.threshold, 14, 1000, "bits from 14 to 1000");
         } else if (key == "ignore") {
             config.ignore_lines.push_back(value);
         } else if (key == "max_ratio") {
             number(key, value, config.max_ratio);
         } else if (key == "max_decoded") {
-            char* end = nullptr;
-            config.max_decoded = std::strtoull(value.c_str(), &end, 10);
-            if (value.empty() || value[0] < '0' || value[0] > '9' || *end) error = "max_decoded: expected bytes, found '" + value + "'";
+            size(key, value, config.max_decoded);
         } else if (key == "feature") {
             config.feature = value;
         } else if (key == "feature_header") {
@@ -623,10 +626,7 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
             else
                 error = "on_error: expected pass or block, found '" + value + "'";
         } else if (key == "most_blocked") {
-            char* end = nullptr;
-            config.policy.most_blocked = std::strtod(value.c_str(), &end);
-            if (value.empty() || *end || !(config.policy.most_blocked >= 0 && config.policy.most_blocked <= 1))
-                error = "most_blocked: expected a share, 0 to 1, found '" + value + "'";
+            decimal(key, value, config.policy.most_blocked, 0, 1, "a share, 0 to 1");
         } else if (key == "hold") {
             number(key, value, config.policy.hold);
         } else if (key == "hold_ms") {
@@ -666,9 +666,7 @@ bool parse_config(std::string_view text, Config& config, std::string& error) {
             // A route that inherits settings takes those of the registry back with one line.
             if (key == "registry" && value == "off") config.registry_options = {}, config.canary = false;
         } else if (key == "registry_memory") {
-            char* end = nullptr;
-            config.registry_options.memory = std::strtoull(value.c_str(), &end, 10);
-            if (value.empty() || value[0] < '0' || value[0] > '9' || *end) error = "registry_memory: expected bytes, found '" + value + "'";
+            size(key, value, config.registry_options.memory);
         } else if (key == "registry_life_ms") {
             number(key, value, config.registry_options.life_ms);
         } else if (key == "registry_segment") {

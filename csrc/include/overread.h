@@ -151,11 +151,11 @@ typedef struct ovr_progress {
 typedef struct ovr_finding {
     const char* rule; /* rule id; lives as long as the ruleset */
     uint8_t family, part;
-    uint64_t offset; /* bytes from the start of that part; in a coded body, of what it decodes to */
+    uint64_t offset; /* bytes from the start of that part, which of a field is its value, or its name; in a coded body, of what it decodes to */
     uint32_t length; /* bytes */
     float bits;      /* what this finding's level is worth alone */
     uint64_t digest; /* under options.key, else the scanner's random key: equal bytes give equal digests under one key */
-    char name[32];   /* field name when part is OVR_PART_HEADER or OVR_PART_TRAILER, else "" */
+    char name[32];   /* field name when part is OVR_PART_HEADER or OVR_PART_TRAILER, else ""; "" also of a name that may itself be a secret */
 } ovr_finding;
 
 /* One term of the sum, as shown by explain. */

@@ -96,6 +96,7 @@ void Filter::head(const ovr_response& response, ovr_action* action) {
     stream_.ignore(ignores_ ? ignores_->of(response.request ? response.request->target : ovr_bytes{}, unix_ms_) : Ignoring());
     const uint32_t hold = policy_.hold == OVR_HOLD_DEFAULT ? DEFAULT_HOLD : policy_.hold;
     redaction_.reset();
+    if (before_) before_->forget_reply();
     stream_.collect(redacts_ && enforces() ? &redaction_.spans : nullptr);
     stream_.reset(&response, enforces() ? hold : 0, enforces() ? plan_.from(OVR_DO_TRIM) : std::numeric_limits<double>::infinity());
     if (mode_ != OVR_MODE_OFF && stream_.foreign()) observe(response);
@@ -209,6 +210,7 @@ void Filter::end(ovr_action* action) {
         // Where responses are stopped, what they would have shown is not counted: the rest must not pass for all.
         if (mode_ == OVR_MODE_MONITOR) stream_.count_in(shared_.site, has_fields_, unix_ms_ / 1000);
     }
+    if (before_) before_->forget_reply();
     ended_ = true;
     act(action, true);
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "registry/wipe.h"
+
 namespace overread {
 
 void ForeignScan::reset(const Owner& owner, const ovr_response& response, const ovr_bytes& canary, uint32_t now) {
@@ -68,7 +70,7 @@ bool ForeignScan::is_login_reply() const {
 void ForeignScan::end_reply(bool observe) {
     if (observe && kept_size_) registry_->observe_tokens(owner_, reply(), posted_, now_);
     // Streams are used again, and lie in the memory of a proxy.
-    std::memset(kept_, 0, kept_size_);
+    wipe(kept_, kept_size_);
     kept_size_ = 0;
 }
 

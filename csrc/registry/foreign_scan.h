@@ -23,6 +23,10 @@ struct ForeignPlace {
 class ForeignScan {
   public:
     explicit ForeignScan(Registry& registry) : registry_(&registry) {}
+    ForeignScan(const ForeignScan&) = default;
+    ForeignScan& operator=(const ForeignScan&) = default;
+    // A response may be given up before its end.
+    ~ForeignScan() { end_reply(false); }
     // owner: whose response it is; canary: what was planted in its request; now: seconds. What the client sent itself is not another's, nor
     // what the response sets: some cookies are the same for a user's devices, or for all.
     void reset(const Owner& owner, const ovr_response& response, const ovr_bytes& canary, uint32_t now);

@@ -78,11 +78,10 @@ Owner Registry::owner_named(std::string_view name, uint32_t now) const {
     return owner;
 }
 
-bool Registry::has_secret(std::string_view text) const {
-    if (text.size() > MAX_SECRET) return false;
+bool may_hold_secret(const Kernel& kernel, const RegistryKeys& keys, std::string_view text) {
     bool any = false;
-    TokenRuns::whole(*kernel_, bytes_of(text), text.size(), [&](const RunBlock& b) {
-        Block windows(*key_, b.text, b.size);
+    TokenRuns::whole(kernel, bytes_of(text), text.size(), [&](const RunBlock& b) {
+        const Block windows(keys, b.text, b.size);
         for (size_t i = 0; i < windows.windows() && !any; i++) any = windows.secret(i);
     });
     return any;
@@ -101,7 +100,7 @@ std::string_view Registry::strongest(const ovr_header* headers, size_t count, bo
         const std::string_view name = view_of(headers[i].name), value = view_of(headers[i].value);
         if (same_name(name, "cookie"))
             cookie_values(names_, value, [&](const SensitiveValue& v) {
-                if (v.kind == NameKind::session && rank < 3) offer(v.text, has_secret(v.text) ? 3 : 0);
+                if (v.kind == NameKind::session && rank < 3) offer(v.text, v.text.size() <= MAX_SECRET && may_hold_secret(*kernel_, *key_, v.text) ? 3 : 0);
             });
         else if (same_name(name, "authorization"))
             offer(credential(value), 2);
@@ -252,8 +251,11 @@ void Registry::store(Owner& owner, std::string_view text, uint16_t flags, uint32
         if (i != last) find(windows[i]);
     if (!owner.entry) owner.entry = table_.find(owner.print, now);  // it may be new
     if (!owner.entry) {
-        if (!keep_owner(owner, owner.id, flags & FLAG_ISSUED, now)) return;
+        if (!keep_owner(owner, owner.id, flags & (FLAG_ISSUED | FLAG_PRESENTED), now)) return;
         owner.entry = table_.find(owner.print, now);
+    } else if (flags & ~owner.entry.meta.flags & FLAG_PRESENTED && owner.known()) {
+        // Its name may be none of its values, which is sent all the same.
+        table_.update(owner.entry, [](Meta m) { return Meta{uint16_t(m.flags | FLAG_PRESENTED | FLAG_CHANGED), m.first, m.seen}; });
     }
     if (!known && !within_quota(owner, flags & FLAG_ISSUED, now)) return;
     for (size_t i = 0; i < n; i++) store_window(owner, windows[i], flags, now);
@@ -285,7 +287,8 @@ void Registry::expose_in(std::string_view text, const Owner& owner, uint32_t now
 void Registry::observe_field(Owner& owner, const ovr_header& field, uint32_t now) {
     const std::string_view name = view_of(field.name), value = view_of(field.value);
     if (same_name(name, "cookie")) {
-        cookie_values(names_, value, [&](const SensitiveValue& v) { store(owner, v.text, v.kind == NameKind::session ? FLAG_SESSION : 0, now); });
+        cookie_values(names_, value,
+                      [&](const SensitiveValue& v) { store(owner, v.text, uint16_t(FLAG_PRESENTED | (v.kind == NameKind::session ? FLAG_SESSION : 0)), now); });
     } else if (same_name(name, "authorization") || same_name(name, "proxy-authorization")) {
         const std::string_view secret = credential(value);
         if (value.size() > 6 && same_name(value.substr(0, 6), "basic ")) {
@@ -296,11 +299,11 @@ void Registry::observe_field(Owner& owner, const ovr_header& field, uint32_t now
             bool dense = false;
             windows_of(decoded, [&](const Window&) { dense = true; });
             if (!dense) return;
-            store(owner, decoded, FLAG_SESSION, now);
+            store(owner, decoded, FLAG_PRESENTED | FLAG_SESSION, now);
         }
-        store(owner, secret, FLAG_SESSION, now);
+        store(owner, secret, FLAG_PRESENTED | FLAG_SESSION, now);
     } else if (const NameKind kind = names_.header(name); kind != NameKind::none) {
-        store(owner, value, kind == NameKind::session ? FLAG_SESSION : 0, now);
+        store(owner, value, uint16_t(FLAG_PRESENTED | (kind == NameKind::session ? FLAG_SESSION : 0)), now);
     }
 }
 
@@ -334,7 +337,7 @@ void Registry::observe_request(std::string_view name, const ovr_request& request
     for (size_t i = 0; i < request.header_count; i++) observe_field(owner, request.headers[i], now);
     auto pair = [&](std::string_view field, std::string_view value) {
         const NameKind kind = names_.field(field);
-        if (kind == NameKind::secret || kind == NameKind::session) store(owner, value, FLAG_EXPOSED, now);
+        if (kind == NameKind::secret || kind == NameKind::session) store(owner, value, FLAG_PRESENTED | FLAG_EXPOSED, now);
     };
     const std::string_view type = header_value(request.headers, request.header_count, "content-type");
     if (type.find("json") != type.npos)

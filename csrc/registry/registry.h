@@ -40,6 +40,9 @@ struct Owner {
 // Whether a request may have asked for tokens: one that is unknown may.
 inline bool may_ask_for_tokens(const ovr_request* request) { return !request || same_name(view_of(request->method), "post"); }
 
+// Whether a text has a window that may be a secret's; which keys says nothing.
+bool may_hold_secret(const Kernel& kernel, const RegistryKeys& keys, std::string_view text);
+
 class Registry {
   public:
     struct Options {
@@ -112,7 +115,6 @@ class Registry {
     };
     SegmentHead& head() const { return segment_.head(); }
     Owner owner_named(std::string_view name, uint32_t now) const;
-    bool has_secret(std::string_view text) const;
     std::string_view strongest(const ovr_header* headers, size_t count, bool* session) const;
     template <class F>
     void windows_of(std::string_view text, F&& found) const;

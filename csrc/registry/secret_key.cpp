@@ -6,16 +6,9 @@
 #include <cstring>
 #include <new>
 
+#include "registry/wipe.h"
+
 namespace overread {
-namespace {
-
-// Stores that the compiler may not leave out.
-void wipe(void* p, size_t size) {
-    auto* b = static_cast<volatile uint8_t*>(p);
-    while (size--) *b++ = 0;
-}
-
-}  // namespace
 
 SecretKey::SecretKey(const uint8_t* key) : size_(size_t(sysconf(_SC_PAGESIZE))) {
     void* page = mmap(nullptr, size_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

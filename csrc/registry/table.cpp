@@ -61,10 +61,13 @@ bool Table::insert(const Fingerprint& f, uint32_t owner, Meta meta) {
     const Places places_of = places(f);
     meta.flags |= FLAG_CHANGED;
     for (int tries = 0; tries < 4; tries++) {
-        // A free place, else one on probation; of two buckets the emptier one.
+        // A free place, else one on probation, of two buckets the emptier one's; else, for what is issued, the oldest that nobody uses.
         size_t best = count_, slot = 0, most_free = 0;  // count_: none
         uint64_t found = 0;
         bool best_free = false;
+        size_t unused = count_, unused_slot = 0;
+        uint64_t unused_meta = 0;
+        uint32_t oldest = 0;  // of the same second none goes: a value's windows would push out each other, and update() tells entries by seconds
         for (const size_t bucket : {places_of.first, places_of.second}) {
             size_t free = 0, here = BUCKET, probation = BUCKET;
             uint64_t here_meta = 0, probation_meta = 0;
@@ -81,6 +84,8 @@ bool Table::insert(const Fingerprint& f, uint32_t owner, Meta meta) {
                 } else if (m.flags & FLAG_PROBATION && !(m.flags & FLAG_BUSY)) {
                     probation = i;
                     probation_meta = word;
+                } else if (cls == Class::issued && is_unused(m.flags) && seconds_between(m.seen, meta.seen) > oldest) {
+                    unused = bucket, unused_slot = i, unused_meta = word, oldest = seconds_between(m.seen, meta.seen);
                 }
             }
             if (free > most_free) {
@@ -89,6 +94,7 @@ bool Table::insert(const Fingerprint& f, uint32_t owner, Meta meta) {
                 best = bucket, slot = probation, found = probation_meta;
             }
         }
+        if (best == count_) best = unused, slot = unused_slot, found = unused_meta;
         if (best == count_) return false;
         if (write(best, slot, found, f, owner, meta)) return true;
     }

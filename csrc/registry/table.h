@@ -26,13 +26,14 @@ enum Flag : uint16_t {
     FLAG_POISON = 512,       // a buffer's poison
     FLAG_BURNT = 1024,       // a canary that was sighted
     FLAG_PLACE = 2048,       // no secret: where one was shown
+    FLAG_PRESENTED = 4096,   // its owner sent it: somebody uses it
     FLAG_CHANGED = 1 << 14,  // since the last export
     FLAG_BUSY = 1 << 15,     // being written
 };
 // What is no client's value: nothing that is observed changes it.
 constexpr uint16_t FLAGS_OURS = FLAG_PLANTED | FLAG_POISON | FLAG_OWNER | FLAG_PLACE;
 // Of two copies of an entry, from two machines, what either says.
-constexpr uint16_t FLAGS_MERGED = FLAG_ISSUED | FLAG_HTTP_ONLY | FLAG_SESSION | FLAG_EXPOSED | FLAG_SHARED | FLAG_BURNT;
+constexpr uint16_t FLAGS_MERGED = FLAG_ISSUED | FLAG_HTTP_ONLY | FLAG_SESSION | FLAG_EXPOSED | FLAG_SHARED | FLAG_BURNT | FLAG_PRESENTED;
 
 struct Meta {
     uint16_t flags;
@@ -99,7 +100,7 @@ class Table {
     }
     // What lives at `now`; none when there is none.
     Entry find(const Fingerprint& f, uint32_t now) const;
-    // Puts a fingerprint that find() did not find. False: no place, as what lives longer than the newcomer's class may push out.
+    // Puts a fingerprint that find() did not find. False: no place, as what lives there is none that the newcomer's class may push out.
     bool insert(const Fingerprint& f, uint32_t owner, Meta meta);
     // Changes an entry to what change(meta) says, unless another was quicker or it has gone.
     template <class F>
@@ -122,6 +123,12 @@ class Table {
     static Class class_of(uint16_t flags) {
         if (flags & (FLAG_ISSUED | FLAG_PLANTED | FLAG_POISON | FLAG_BURNT | FLAG_PLACE)) return Class::issued;
         return flags & FLAG_PROBATION ? Class::probation : Class::client;
+    }
+    // What servers issued and no client ever sent. It may be a bot's, which keeps no cookie: where there is no other place, the oldest makes
+    // room for what is issued now. What is shared stays, for it keeps others from being accused.
+    static bool is_unused(uint16_t flags) {
+        constexpr uint16_t STAYS = FLAG_PRESENTED | FLAG_SHARED | FLAG_PLANTED | FLAG_POISON | FLAG_BURNT | FLAG_PLACE | FLAG_BUSY;
+        return (flags & (FLAG_ISSUED | STAYS)) == FLAG_ISSUED;
     }
     // Every fifth bucket has no place for what is on probation; of a fingerprint's two one has.
     static bool takes_probation(size_t bucket) { return bucket % 5 != 0; }

@@ -114,13 +114,14 @@ void Stream::scan_fields(const ovr_header* fields, size_t count, ovr_part part) 
     size_t at = 0;
     for (size_t i = 0; i < count; i++) {
         const ovr_header& h = fields[i];
-        if (looks_foreign_) scan_foreign(h, part);
+        const ovr_bytes* const name = scan_name(h.name, part);
+        if (looks_foreign_) scan_foreign(h.value, part, name);
         const Builtin sign = check_header(h.name.data, h.name.size, h.value.data, h.value.size, &at);
         if (sign == Builtin::none) continue;
         if (own_.holds(h.value.data, h.value.size))
             exempt_++;
         else
-            add_head_finding(sign, part, h.value, at, &h.name);
+            add_head_finding(sign, part, h.value, at, name);
     }
     reassess();
 }
@@ -137,16 +138,31 @@ void Stream::open_foreign(const ovr_response* r) {
     foreign_place_.level = ForeignLevel::none;
     const bool timed = r && r->struct_size >= offsetof(ovr_response, owner) && r->unix_ms;
     looks_foreign_ = foreign_ && timed;
+    forget_reply();  // of the response before
     if (!looks_foreign_) return;
     const uint32_t now = uint32_t(r->unix_ms / 1000);
     const ovr_bytes none{nullptr, 0}, owner = r->struct_size >= offsetof(ovr_response, canary) ? r->owner : none;
     foreign_->reset(scanner_->registry->owner_of(view_of(owner), *r, now), *r, r->struct_size >= sizeof *r ? r->canary : none, now);
 }
 
-void Stream::scan_foreign(const ovr_header& field, ovr_part part) {
+bool Stream::scan_foreign(const ovr_bytes& text, ovr_part part, const ovr_bytes* name) {
+    bool found = false;
     tell_foreign(OVR_PART_BODY, nullptr);  // of the body, where this is a trailer
-    foreign_->text(field.value.data, field.value.size, [&](const ForeignPlace& p) { add_foreign(p, part, &field.name); });
-    tell_foreign(part, &field.name);
+    foreign_->text(text.data, text.size, [&](const ForeignPlace& p) {
+        found = true;
+        add_foreign(p, part, name);
+    });
+    tell_foreign(part, name);
+    return found;
+}
+
+// Looks a field's name up, and gives it back if findings may tell it: they and events repeat what it is, and a name that is a secret, of
+// whomever, must not stand in a log.
+const ovr_bytes* Stream::scan_name(const ovr_bytes& name, ovr_part part) {
+    // Of nearly all names this is all: a secret's window has a digit, and so has a canary.
+    if (name.size < SECRET_WINDOW || std::none_of(name.data, name.data + name.size, [](uint8_t c) { return char_kind(c) == CHAR_DIGIT; })) return &name;
+    const bool foreign = looks_foreign_ && scan_foreign(name, part, nullptr);
+    return foreign || may_hold_secret(*scanner_->kernel, RegistryKeys{}, view_of(name)) ? nullptr : &name;
 }
 
 // A secret's windows, one after the other, are one finding.
@@ -193,6 +209,7 @@ void Stream::count_foreign() {
 
 void Stream::scan_head(const ovr_response& r) {
     size_t at = 0;
+    if (looks_foreign_) scan_foreign(r.reason, OVR_PART_STATUS, nullptr);
     const Builtin reason = check_reason(r.reason.data, r.reason.size, &at);
     if (reason != Builtin::none) add_head_finding(reason, OVR_PART_STATUS, r.reason, at, nullptr);
     scan_fields(r.headers, r.header_count, OVR_PART_HEADER);

@@ -98,6 +98,10 @@ class Stream {
     bool head_shows() const { return levels_.head != PLACE_NONE; }
     // Before finish(): what the body issues is to be observed.
     void observe_reply() { observes_reply_ = true; }
+    // Wipes what is kept of a body that may issue tokens, for a stream that is not finished.
+    void forget_reply() {
+        if (foreign_) foreign_->end_reply(false);
+    }
     // Other clients' secrets, where there is a registry and somebody knows the time; else nullptr.
     ForeignScan* foreign() { return looks_foreign_ ? foreign_.get() : nullptr; }
     // Where a complete document ends behind which bytes were found that are no part of it; UINT64_MAX: none.
@@ -128,7 +132,8 @@ class Stream {
         }
     };
     void open_foreign(const ovr_response* response);
-    void scan_foreign(const ovr_header& field, ovr_part part);
+    bool scan_foreign(const ovr_bytes& text, ovr_part part, const ovr_bytes* name);
+    const ovr_bytes* scan_name(const ovr_bytes& name, ovr_part part);
     void add_foreign(const ForeignPlace& place, ovr_part part, const ovr_bytes* name);
     void tell_foreign(ovr_part part, const ovr_bytes* name);
     uint8_t foreign_level() const;

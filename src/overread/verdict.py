@@ -22,9 +22,10 @@ class Finding:
     part
         ``body``, ``header``, ``status`` (the reason phrase) or ``trailer``.
     name
-        The field, when part is ``header`` or ``trailer``: at most its first 31 bytes; else empty.
+        The field, when part is ``header`` or ``trailer``: at most its first 31 bytes; else empty, and so for a field whose name may itself
+        be a secret.
     offset, length
-        Bytes, from the start of that part (of a header: of its value).
+        Bytes, from the start of that part (of a header: of its value, or of its name where that is the secret).
     bits
         What the sign's level is worth alone. The verdict is not the sum over findings: signs of one group count once.
     digest

@@ -79,7 +79,10 @@ def free_ports(count: int) -> list[int]:
 def make_certificate(folder: Path) -> None:
     """cert.pem and key.pem."""
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=demo", "-keyout", "key.pem", "-out", "cert.pem"],
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=demo", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", "key.pem", "-out", "cert.pem"),
+        ],
         cwd=folder,
         check=True,
         capture_output=True,

@@ -6,7 +6,7 @@ import random
 import re
 import string
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
@@ -144,6 +144,37 @@ def writable_memory(pid: int | str) -> Iterator[bytes]:
                 yield memory.read(end - start)
             except (OSError, ValueError):
                 continue
+
+
+def held_canaries(shop: Shop, ask: Callable[[], object], processes: Iterable[int | str]) -> tuple[set[bytes], bytes]:
+    """What the memory of processes holds while a request that the shop holds is under way, and the memory around its canaries."""
+    shop.held.clear()
+    shop.release.clear()
+    client = threading.Thread(target=ask)
+    client.start()
+    try:
+        assert shop.held.wait(10)
+        found: set[bytes] = set()
+        around = b""
+        for process in processes:
+            for piece in writable_memory(process):
+                for match in CANARY.finditer(piece):
+                    found.add(match[0])
+                    around += piece[max(0, match.start() - 64) : match.end() + 200] + b"\n"
+        return found, around
+    finally:
+        shop.release.set()
+        client.join(20)
+
+
+def the_canary_of(shop: Shop, cookie: str, held: tuple[set[bytes], bytes]) -> str:
+    """The one of a request with that cookie. Its memory has it before and behind the Cookie's value, as a server's own; the shop got none."""
+    (canary,), around = held
+    assert b"cookie: overread-canary=" + canary + b"; " + cookie.encode() + b"\0overread-canary: " + canary + b"\r\n\0" in around
+    assert cookie.encode() in shop.seen
+    assert canary not in shop.seen
+    assert b"overread" not in shop.seen.lower()
+    return canary.decode()
 
 
 def documented_metrics() -> set[str]:

@@ -25,7 +25,7 @@ from overread.canaries import CanaryFile
 from overread.cli import main
 
 from .nginx_site import started
-from .processes import command, end, ready, until
+from .processes import command, end, free_ports, make_certificate, ready, until
 from .redis_site import RedisSite, running_redis
 from .shop import Shop
 from .test_nginx_registry import SITE, login, rules, show
@@ -315,6 +315,38 @@ def test_the_registry_goes_on_while_the_store_refuses(how: str, store: RedisSite
             client.delete(a.fleet.stream)
         assert until(lambda: a.turn() is None and b.turn() is None and b.sees("bob", secret) >= 30, SECONDS)
         assert a.fleet.counts.dropped == 0
+
+
+def test_where_tls_fails_the_reason_is_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "other").mkdir()
+    make_certificate(tmp_path / "server")
+    make_certificate(tmp_path / "other")
+    (port,) = free_ports(1)
+    options = ["--tls-port", str(port), "--tls-auth-clients", "no", "--requirepass", "hunter2"]
+    for name, file in (("cert", "cert"), ("key", "key"), ("ca-cert", "cert")):
+        options += [f"--tls-{name}-file", f"{tmp_path}/server/{file}.pem"]
+    with running_redis(tmp_path / "redis", *options):
+        ca = tmp_path / "ca.pem"
+        ca.write_bytes((tmp_path / "other/cert.pem").read_bytes())
+        url = f"rediss://:hunter2@127.0.0.1:{port}/0?ssl_ca_certs={ca}"
+        with nodes(tmp_path, url, secrets.token_bytes(16)) as (node,):
+
+            def said_at(tries: int) -> str:
+                assert until(lambda: node.turn() is None and node.fleet.counts.tls >= tries, SECONDS)
+                assert (node.fleet.counts.away, node.fleet.counts.rejected) == (0, 0)
+                said = capfd.readouterr().err
+                assert said.count("overread agent: ") == 1
+                assert "hunter2" not in said
+                return said
+
+            assert f"Redis at 127.0.0.1:{port}: TLS failed: the certificate does not verify against {ca}: " in said_at(3)
+            assert 'overread_redis_errors_total{reason="tls"} ' in node.agent.text()
+            ca.unlink()
+            assert f"ssl_ca_certs={ca}: No such file" in said_at(node.fleet.counts.tls + 3)
+            ca.write_bytes((tmp_path / "server/cert.pem").read_bytes())
+            assert until(lambda: node.turn() is None and node.fleet.counts.up, SECONDS)
+        assert "overread agent" not in capfd.readouterr().err
 
 
 def test_what_cannot_be_sent_is_bounded(store: RedisSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

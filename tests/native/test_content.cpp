@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "abi.h"
 #include "check.h"
 #include "encode.h"
 #include "examples.h"
@@ -19,8 +20,6 @@ bool quick = false;
 
 const char* const WAYS[] = {"gzip", "deflate", "raw deflate", "br", "zstd"};
 std::string field_of(const std::string& way) { return way == "raw deflate" ? "deflate" : way; }
-
-ovr_bytes bytes_of(const std::string& s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
 
 std::string page(size_t size, uint64_t seed) {
     static const char* const WORDS[] = {"<p>", "basket", "</p>\n", "delivery", " of ", "the", " order ", "<b>", "42", "</b>", "caf\xc3\xa9", " and "};
@@ -43,8 +42,7 @@ struct Stream {
     ovr_scanner* scanner = nullptr;
     ovr_stream* stream = nullptr;
     explicit Stream(uint32_t hold = OVR_HOLD_DEFAULT, uint64_t max_decoded = 0, uint32_t max_ratio = 0) {
-        ovr_scanner_options o{};
-        o.struct_size = sizeof o;
+        auto o = sized<ovr_scanner_options>();
         o.hold = hold;
         o.max_decoded = max_decoded;
         o.max_ratio = max_ratio;
@@ -57,8 +55,7 @@ struct Stream {
     void begin(const std::string& codings, const std::string& type = "text/html; charset=utf-8") {
         const std::string name = "Content-Encoding";
         const ovr_header h{bytes_of(name), bytes_of(codings)};
-        ovr_response r{};
-        r.struct_size = sizeof r;
+        auto r = sized<ovr_response>();
         r.status = 200;
         r.content_type = bytes_of(type);
         r.headers = &h;
@@ -332,16 +329,14 @@ void on_error() {
     for (const Case& c : cases)
         for (const int mode : {OVR_MODE_MONITOR, OVR_MODE_ENFORCE})
             for (const int on : {OVR_ON_ERROR_PASS, OVR_ON_ERROR_BLOCK}) {
-                ovr_policy p{};
-                p.struct_size = sizeof p;
+                auto p = sized<ovr_policy>();
                 p.mode = mode;
                 p.hold = OVR_HOLD_DEFAULT;
                 p.on_error = on;
                 ovr_filter* f = nullptr;
                 EXPECT(suite, ovr_filter_open(s.scanner, &p, &f, nullptr) == OVR_OK);
                 const ovr_header h{bytes_of(name), bytes_of(c.field)};
-                ovr_response r{};
-                r.struct_size = sizeof r;
+                auto r = sized<ovr_response>();
                 r.status = 200;
                 r.headers = &h;
                 r.header_count = 1;
@@ -356,14 +351,12 @@ void on_error() {
                 ovr_filter_verdict(f, &v);
                 EXPECT(suite, v.decode == c.decode);
                 char event[8192];
-                ovr_exchange x{};
-                x.struct_size = sizeof x;
+                auto x = sized<ovr_exchange>();
                 EXPECT(suite, ovr_filter_event(f, &x, event, sizeof event, nullptr) == OVR_OK);
                 EXPECT(suite, std::strstr(event, ("\"decode\":\"" + std::string(ovr_decode_name(c.decode)) + "\"").c_str()) != nullptr);
                 ovr_filter_close(f);
             }
-    ovr_policy p{};
-    p.struct_size = sizeof p;
+    auto p = sized<ovr_policy>();
     p.on_error = 2;
     ovr_filter* f = nullptr;
     EXPECT(suite, ovr_filter_open(s.scanner, &p, &f, nullptr) == OVR_E_ARGUMENT);

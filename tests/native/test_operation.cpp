@@ -8,6 +8,7 @@
 #include <fstream>
 #include <memory>
 
+#include "abi.h"
 #include "check.h"
 #include "examples.h"
 #include "overread.h"
@@ -19,11 +20,8 @@ std::string folder;
 constexpr uint64_t NOW = 1796083200000;  // 2026-12-01
 constexpr uint64_t DAY = 86400000;
 
-ovr_bytes bytes_of(const std::string& s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
-
 ovr_policy policy(int mode = OVR_MODE_ENFORCE) {
-    ovr_policy p{};
-    p.struct_size = sizeof p;
+    auto p = sized<ovr_policy>();
     p.mode = mode;
     p.hold = OVR_HOLD_DEFAULT;
     return p;
@@ -32,8 +30,7 @@ ovr_policy policy(int mode = OVR_MODE_ENFORCE) {
 struct Scanner {
     ovr_scanner* handle = nullptr;
     explicit Scanner(const std::string& key = "") {
-        ovr_scanner_options o{};
-        o.struct_size = sizeof o;
+        auto o = sized<ovr_scanner_options>();
         o.hold = OVR_HOLD_DEFAULT;
         o.key = bytes_of(key);
         EXPECT(suite, ovr_scanner_new(nullptr, &o, &handle, nullptr) == OVR_OK);
@@ -63,13 +60,11 @@ Got send(const Scanner& s, const ovr_policy& p, const Example& x, const Ask& ask
     EXPECT(suite, ovr_filter_open(s.handle, &p, &f, &err) == OVR_OK);
     if (!f) return got;
     const std::string method = "GET";
-    ovr_request q{};
-    q.struct_size = sizeof q;
+    auto q = sized<ovr_request>();
     q.method = bytes_of(method);
     q.target = bytes_of(ask.target);
     const ovr_header field{bytes_of(ask.field), bytes_of(ask.value)};
-    ovr_response r{};
-    r.struct_size = sizeof r;
+    auto r = sized<ovr_response>();
     r.status = 200;
     r.content_type = bytes_of(x.type);
     r.headers = &field;
@@ -101,8 +96,7 @@ Got send(const Scanner& s, const ovr_policy& p, const Example& x, const Ask& ask
     if (got.wanted) {
         char json[8192];
         size_t size = 0;
-        ovr_exchange e{};
-        e.struct_size = sizeof e;
+        auto e = sized<ovr_exchange>();
         e.unix_ms = ask.now;
         e.owner = bytes_of(ask.owner);
         EXPECT(suite, ovr_filter_event(f, &e, json, sizeof json, &size) == OVR_OK);
@@ -293,8 +287,7 @@ void what_is_ignored_counts_nowhere() {
     redacts.ignores = raw.handle;
     ovr_filter* f = nullptr;
     EXPECT(suite, ovr_filter_open(s.handle, &redacts, &f, nullptr) == OVR_OK);
-    ovr_response r{};
-    r.struct_size = sizeof r;
+    auto r = sized<ovr_response>();
     r.unix_ms = NOW;
     const std::string type = "text/html";
     r.content_type = bytes_of(type);
@@ -384,8 +377,7 @@ void owners() {
     EXPECT(suite, send(other, p, raw_page(), ask).says(owner));
     EXPECT(suite, !send(s, p, raw_page(), {"/", "", "", "session-of-bob-123456", NOW}).says(owner));
     EXPECT(suite, !send(unkeyed, p, raw_page(), ask).says("owner") && !send(s, p, raw_page()).says("owner"));
-    ovr_scanner_options o{};
-    o.struct_size = sizeof o;
+    auto o = sized<ovr_scanner_options>();
     o.key = {reinterpret_cast<const uint8_t*>("short"), 5};
     ovr_scanner* none = nullptr;
     EXPECT(suite, ovr_scanner_new(nullptr, &o, &none, nullptr) == OVR_E_ARGUMENT && !none);
@@ -403,8 +395,7 @@ struct ControlFile {
     ControlFile(const ControlFile&) = delete;
     ControlFile& operator=(const ControlFile&) = delete;
     ovr_control_state look(uint64_t now) const {
-        ovr_control_state state{};
-        state.struct_size = sizeof state;
+        auto state = sized<ovr_control_state>();
         EXPECT(suite, ovr_control_look(handle, now, &state) == OVR_OK);
         return state;
     }

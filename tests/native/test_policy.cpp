@@ -2,6 +2,7 @@
 #include <cstring>
 #include <random>
 
+#include "abi.h"
 #include "check.h"
 #include "examples.h"
 #include "overread.h"
@@ -11,11 +12,8 @@ namespace {
 Suite suite;
 ovr_scanner* scanner = nullptr;
 
-ovr_bytes bytes_of(const std::string& s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
-
 ovr_policy policy_of(int weak, int strong, int certain, uint32_t hold = OVR_HOLD_DEFAULT, int mode = OVR_MODE_ENFORCE) {
-    ovr_policy p{};
-    p.struct_size = sizeof p;
+    auto p = sized<ovr_policy>();
     p.mode = mode;
     p.hold = hold;
     p.action[OVR_TIER_WEAK] = weak;
@@ -40,8 +38,7 @@ Got send(const ovr_policy& policy, const Example& x, const std::vector<size_t>& 
     if (!f) return got;
     const std::string name = "x-note";
     const ovr_header field{bytes_of(name), bytes_of(head)};
-    ovr_response r{};
-    r.struct_size = sizeof r;
+    auto r = sized<ovr_response>();
     r.status = 200;
     r.content_type = bytes_of(x.type);
     r.headers = &field;
@@ -81,8 +78,7 @@ Got send(const ovr_policy& policy, const Example& x, const std::vector<size_t>& 
     }
     if (event) {
         char json[8192];
-        ovr_exchange e{};
-        e.struct_size = sizeof e;
+        auto e = sized<ovr_exchange>();
         EXPECT(suite, ovr_filter_event(f, &e, json, sizeof json, nullptr) == OVR_OK);
         got.event = json;
     }
@@ -161,8 +157,7 @@ void allowed_and_kept() {
     const ovr_policy policy = policy_of(0, 0, 0);
     ovr_filter* f = nullptr;
     EXPECT(suite, ovr_filter_open(scanner, &policy, &f, nullptr) == OVR_OK);
-    ovr_response r{};
-    r.struct_size = sizeof r;
+    auto r = sized<ovr_response>();
     r.content_type = bytes_of(leak.type);
     ovr_action a;
     ovr_filter_head(f, &r, &a);
@@ -172,8 +167,7 @@ void allowed_and_kept() {
     EXPECT(suite, a.verb == OVR_CUT && std::string(ovr_filter_done(f)) == "cut");
     ovr_filter_unsent(f);
     char json[8192];
-    ovr_exchange e{};
-    e.struct_size = sizeof e;
+    auto e = sized<ovr_exchange>();
     EXPECT(suite, ovr_filter_event(f, &e, json, sizeof json, nullptr) == OVR_OK && std::string(ovr_filter_done(f)) == "block");
     Got got;
     got.event = json;
@@ -276,8 +270,7 @@ void events_flow() {
     const ovr_policy p = policy_of(0, OVR_DO_REDACT, OVR_DO_REDACT);
     ovr_filter* f = nullptr;
     EXPECT(suite, ovr_filter_open(scanner, &p, &f, nullptr) == OVR_OK);
-    ovr_response r{};
-    r.struct_size = sizeof r;
+    auto r = sized<ovr_response>();
     r.content_type = bytes_of(x.type);
     ovr_action a;
     ovr_filter_head(f, &r, &a);
@@ -306,13 +299,11 @@ void test_tokens() {
         EXPECT(suite, ovr_filter_open(scanner, &p, &f, nullptr) == OVR_OK);
         const std::string name = "Overread-Test", type = "text/html; charset=utf-8";
         const ovr_header field{bytes_of(name), bytes_of(value)};
-        ovr_request q{};
-        q.struct_size = sizeof q;
+        auto q = sized<ovr_request>();
         q.target = bytes_of(target);
         q.headers = &field;
         q.header_count = 1;
-        ovr_response r{};
-        r.struct_size = sizeof r;
+        auto r = sized<ovr_response>();
         r.content_type = bytes_of(type);
         r.request = &q;
         ovr_action a;
@@ -320,8 +311,7 @@ void test_tokens() {
         for (size_t i = 0; i < body.size() && a.verb == OVR_PASS; i += step) ovr_filter_body(f, body.data() + i, std::min(step, body.size() - i), &a);
         if (a.verb == OVR_PASS) ovr_filter_end(f, &a);
         char json[8192];
-        ovr_exchange e{};
-        e.struct_size = sizeof e;
+        auto e = sized<ovr_exchange>();
         EXPECT(suite, a.test == (a.verb != OVR_PASS) && ovr_filter_event(f, &e, json, sizeof json, nullptr) == OVR_OK);
         EXPECT(suite, (std::strstr(json, "\"test\":true") != nullptr) == (a.verb != OVR_PASS) && !std::strstr(json, token));
         ovr_filter_close(f);
@@ -398,8 +388,7 @@ void breaker() {
     ovr_filter* f = nullptr;
     EXPECT(suite, ovr_filter_open(s, &p, &f, nullptr) == OVR_OK);
     auto verb_of = [&](const Example& x) {
-        ovr_response r{};
-        r.struct_size = sizeof r;
+        auto r = sized<ovr_response>();
         r.content_type = bytes_of(x.type);
         ovr_action a;
         ovr_filter_head(f, &r, &a);
@@ -410,8 +399,7 @@ void breaker() {
     };
     auto event_says = [&](const char* what) {
         char json[8192];
-        ovr_exchange e{};
-        e.struct_size = sizeof e;
+        auto e = sized<ovr_exchange>();
         EXPECT(suite, ovr_filter_event(f, &e, json, sizeof json, nullptr) == OVR_OK);
         return std::strstr(json, what) != nullptr;
     };

@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "abi.h"
 #include "check.h"
 #include "overread.h"
 #include "registry/table.h"
@@ -27,8 +28,6 @@ namespace {
 Suite suite;
 constexpr uint64_t NOW = 1'700'000'000'000;
 const std::string KEY = "0123456789abcdef";
-
-ovr_bytes bytes_of(const std::string& s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
 
 std::string token(uint64_t seed, size_t size = 43) {
     static const char ABC[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -57,8 +56,7 @@ ovr_registry* open_registry(const Options& options, std::string* why = nullptr) 
 void issue(ovr_registry* registry, const std::string& owner, const std::string& session, uint64_t ms = NOW) {
     const std::string name = "Set-Cookie", field = "sid=" + session + "; HttpOnly; Path=/";
     const ovr_header h{bytes_of(name), bytes_of(field)};
-    ovr_response r{};
-    r.struct_size = sizeof r;
+    auto r = sized<ovr_response>();
     r.headers = &h;
     r.header_count = 1;
     r.owner = bytes_of(owner);
@@ -67,13 +65,11 @@ void issue(ovr_registry* registry, const std::string& owner, const std::string& 
 }
 
 double bits_for(ovr_registry* registry, const std::string& owner, const std::string& text, uint64_t ms = NOW) {
-    ovr_scanner_options o{};
-    o.struct_size = sizeof o;
+    auto o = sized<ovr_scanner_options>();
     o.registry = registry;
     ovr_scanner* scanner = nullptr;
     EXPECT(suite, ovr_scanner_new(nullptr, &o, &scanner, nullptr) == OVR_OK);
-    ovr_response r{};
-    r.struct_size = sizeof r;
+    auto r = sized<ovr_response>();
     const std::string type = "text/html", body = "<p>words of a page " + text + " and more of them</p>";
     r.content_type = bytes_of(type);
     r.owner = bytes_of(owner);
@@ -89,8 +85,7 @@ double bits_for(ovr_registry* registry, const std::string& owner, const std::str
 }
 
 ovr_registry_state state_of(const ovr_registry* r) {
-    ovr_registry_state s{};
-    s.struct_size = sizeof s;
+    auto s = sized<ovr_registry_state>();
     EXPECT(suite, ovr_registry_state_of(r, NOW, &s) == OVR_OK);
     return s;
 }
@@ -338,7 +333,7 @@ void parts() {
         alignas(overread::Bucket) static uint8_t memory[2 * overread::BUCKET_MEMORY];
         auto* const buckets = reinterpret_cast<overread::Bucket*>(memory);
         for (int b = 0; b < 2; b++)
-            for (auto& e : buckets[b].rest) e.meta = overread::Meta{overread::FLAG_ISSUED, 1000, 1000}.word();
+            for (auto& e : buckets[b].rest) e.meta = overread::Meta{overread::FLAG_ISSUED | overread::FLAG_PRESENTED, 1000, 1000}.word();
         buckets[1].rest[7].meta = overread::Meta{overread::FLAG_BUSY, 1000, 1000}.word();
         overread::Table table;
         table.take(buckets, 2, 900);
@@ -349,6 +344,34 @@ void parts() {
         };
         EXPECT(suite, taken(1003) == 0);
         EXPECT(suite, taken(1061) == 1);
+    });
+    suite.run("what is issued takes the place of the oldest that was issued and never sent, and of nothing else", [] {
+        alignas(overread::Bucket) static uint8_t memory[2 * overread::BUCKET_MEMORY];
+        auto* const buckets = reinterpret_cast<overread::Bucket*>(memory);
+        for (const uint16_t stays : {overread::FLAG_PRESENTED, overread::FLAG_SHARED, overread::FLAG_BURNT, overread::FLAG_PLANTED, overread::FLAG_PLACE})
+            for (const uint16_t newcomer : {overread::FLAG_ISSUED, overread::FLAG_PRESENTED, overread::FLAG_PROBATION}) {
+                const uint16_t in_use = overread::FLAG_ISSUED | stays;
+                for (int b = 0; b < 2; b++)
+                    for (auto& e : buckets[b].rest) e.meta = overread::Meta{in_use, 1000, 1000}.word();
+                // Two are in the part that a client's values may have as well.
+                buckets[0].rest[1].meta = overread::Meta{overread::FLAG_ISSUED, 1000, 1020}.word();
+                buckets[1].rest[2].meta = overread::Meta{overread::FLAG_ISSUED | overread::FLAG_OWNER, 3, 1010}.word();
+                buckets[1].rest[6].meta = overread::Meta{overread::FLAG_ISSUED | overread::FLAG_EXPOSED, 1000, 1030}.word();
+                overread::Table table;
+                table.take(buckets, 2, 900);
+                const auto seen = [&](int b, int i) { return overread::Meta::of(buckets[b].rest[i].meta).seen; };
+                int taken = 0;
+                for (uint64_t i = 0; i < 8; i++) taken += table.insert({i << 60, 1}, 1, {newcomer, 1030, 1030});
+                // In their own second none goes.
+                const int wanted = newcomer == overread::FLAG_ISSUED ? 2 : 0;
+                EXPECT_SEED(suite, taken == wanted && seen(1, 6) == 1030, stays);
+                EXPECT_SEED(suite, (seen(0, 1) == 1030) == (wanted > 0) && (seen(1, 2) == 1030) == (wanted > 0), stays);
+                // The oldest first.
+                buckets[0].rest[1].meta = overread::Meta{overread::FLAG_ISSUED, 1000, 1020}.word();
+                buckets[1].rest[2].meta = overread::Meta{overread::FLAG_ISSUED, 1000, 1010}.word();
+                EXPECT_SEED(suite, table.insert({uint64_t(9) << 60, 1}, 1, {newcomer, 1030, 1030}) == (wanted > 0), stays);
+                EXPECT_SEED(suite, seen(0, 1) == 1020 && seen(1, 2) == (wanted ? 1030u : 1010u), stays);
+            }
     });
     suite.run("chosen windows are the least of each 32 after each other, and any 47 bytes hold one", [] {
         const overread::SecretKey key(reinterpret_cast<const uint8_t*>(KEY.data()));
@@ -441,8 +464,7 @@ void arguments() {
         o.name_count = 1;
         EXPECT(suite, !open_registry(o, &why) && why.find("names") != why.npos);
         ovr_registry* r = open_registry(Options());
-        ovr_request q{};
-        q.struct_size = sizeof q;
+        auto q = sized<ovr_request>();
         EXPECT(suite, ovr_registry_observe_request(r, {nullptr, 0}, &q, 0) == OVR_E_ARGUMENT);
         EXPECT(suite, ovr_registry_observe_request(r, {nullptr, 3}, &q, NOW) == OVR_E_ARGUMENT);
         EXPECT(suite, ovr_registry_observe_request(nullptr, {nullptr, 0}, &q, NOW) == OVR_E_ARGUMENT);

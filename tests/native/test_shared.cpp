@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi.h"
 #include "check.h"
 #include "examples.h"
 #include "overread.h"
@@ -20,8 +21,6 @@
 namespace {
 
 Suite suite;
-
-ovr_bytes bytes_of(const std::string& s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
 
 ovr_scanner* new_scanner() {
     ovr_scanner* s = nullptr;
@@ -50,8 +49,7 @@ struct Got {
 
 Got send(const ovr_scanner* scanner, const Example& x, const Sent& how) {
     Got got;
-    ovr_policy policy{};
-    policy.struct_size = sizeof policy;
+    auto policy = sized<ovr_policy>();
     policy.mode = how.mode;
     policy.hold = OVR_HOLD_DEFAULT;
     policy.action[OVR_TIER_STRONG] = how.strong;
@@ -63,14 +61,12 @@ Got send(const ovr_scanner* scanner, const Example& x, const Sent& how) {
     for (const auto& field : how.fields) fields.push_back({bytes_of(field.first), bytes_of(field.second)});
     const std::string host_name = "Host";
     const ovr_header host{bytes_of(host_name), bytes_of(how.host)};
-    ovr_request q{};
-    q.struct_size = sizeof q;
+    auto q = sized<ovr_request>();
     q.method = bytes_of(how.method);
     q.target = bytes_of(how.target);
     q.headers = &host;
     q.header_count = 1;
-    ovr_response r{};
-    r.struct_size = sizeof r;
+    auto r = sized<ovr_response>();
     r.status = how.status;
     r.content_type = bytes_of(x.type);
     r.headers = fields.data();
@@ -91,8 +87,7 @@ Got send(const ovr_scanner* scanner, const Example& x, const Sent& how) {
     got.repeated = a.repeated;
     if (a.wants_event) {
         char json[8192];
-        ovr_exchange e{};
-        e.struct_size = sizeof e;
+        auto e = sized<ovr_exchange>();
         EXPECT(suite, ovr_filter_event(f, &e, json, sizeof json, nullptr) == OVR_OK);
         got.event = json;
     }
@@ -227,8 +222,7 @@ void one_memory_for_all() {
 // A program of an older header: its heads end before the time of day.
 void an_older_head() {
     ovr_scanner* s = new_scanner();
-    ovr_policy policy{};
-    policy.struct_size = sizeof policy;
+    auto policy = sized<ovr_policy>();
     policy.mode = OVR_MODE_MONITOR;
     ovr_filter* f = nullptr;
     EXPECT(suite, ovr_filter_open(s, &policy, &f, nullptr) == OVR_OK);

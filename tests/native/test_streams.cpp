@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "abi.h"
 #include "check.h"
 #include "examples.h"
 #include "guard_page.h"
@@ -15,11 +16,8 @@ namespace {
 
 Suite suite;
 
-ovr_bytes bytes_of(const std::string& s) { return {reinterpret_cast<const uint8_t*>(s.data()), s.size()}; }
-
 ovr_response response_of(const std::string& type) {
-    ovr_response r{};
-    r.struct_size = sizeof r;
+    auto r = sized<ovr_response>();
     r.status = 200;
     r.content_type = bytes_of(type);
     return r;
@@ -40,8 +38,7 @@ struct Scan {
     ovr_scanner* scanner = nullptr;
     ovr_stream* stream = nullptr;
     explicit Scan(const char* kernel) {
-        ovr_scanner_options o{};
-        o.struct_size = sizeof o;
+        auto o = sized<ovr_scanner_options>();
         o.hold = OVR_HOLD_DEFAULT;
         o.kernel = kernel;
         ovr_error e;
@@ -143,8 +140,7 @@ void own_request() {
     Scan scan(nullptr);
     std::string name = "Cookie", value = "session=Zk3Yx8QmZr7LwPvB2nHs5TdJ; theme=dark", target = "/echo?x=1", method = "GET", type = "text/plain";
     ovr_header h{bytes_of(name), bytes_of(value)};
-    ovr_request q{};
-    q.struct_size = sizeof q;
+    auto q = sized<ovr_request>();
     q.method = bytes_of(method);
     q.target = bytes_of(target);
     q.headers = &h;
@@ -195,8 +191,7 @@ void over_reads_nothing(const char* kernel) {
 void bad_input() {
     ovr_error err;
     ovr_scanner* s = nullptr;
-    ovr_scanner_options o{};
-    o.struct_size = sizeof o;
+    auto o = sized<ovr_scanner_options>();
     o.kernel = "sse9";
     EXPECT(suite, ovr_scanner_new(nullptr, &o, &s, &err) == OVR_E_KERNEL);
     EXPECT(suite, std::strstr(err.message, "scalar") != nullptr);
@@ -245,8 +240,7 @@ void beyond_4_gib() {
 }
 
 ovr_policy policy_of(int mode, int block_from, uint32_t hold) {
-    ovr_policy policy{};
-    policy.struct_size = sizeof policy;
+    auto policy = sized<ovr_policy>();
     policy.mode = mode;
     for (int tier = block_from; tier <= OVR_TIER_CERTAIN; tier++) policy.action[tier] = OVR_DO_BLOCK;
     policy.hold = hold;
@@ -278,8 +272,7 @@ void filter_policy() {
             EXPECT(suite, ovr_filter_trailers(f, nullptr, 0, &a) == OVR_E_FINISHED);
         }
         const std::string method = "GET", host = "a.example", target = "/page?token=Secret8QmZr7LwPv";
-        ovr_exchange x{};
-        x.struct_size = sizeof x;
+        auto x = sized<ovr_exchange>();
         x.proxy = "test";
         x.method = bytes_of(method);
         x.host = bytes_of(host);
@@ -330,8 +323,7 @@ void holding() {
         EXPECT(suite, a.released == (hold ? 2 : 25));
         ovr_filter_close(f);
     }
-    ovr_policy monitor{};
-    monitor.struct_size = sizeof monitor;
+    auto monitor = sized<ovr_policy>();
     monitor.mode = OVR_MODE_MONITOR;
     ovr_filter* f = nullptr;
     ovr_filter_open(s, &monitor, &f, &err);

@@ -35,6 +35,24 @@ def until(what: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
+@contextlib.contextmanager
+def running_agent(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`overread agent` as it is installed, and its first line; it must end when it is asked to."""
+    program = str(Path(sys.executable).with_name("overread"))
+    agent = subprocess.Popen([program, "agent", *words], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert agent.stdout
+        yield agent, agent.stdout.readline()
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(20) == 0
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(agent.pid, signal.SIGKILL)
+        agent.wait()
+        if agent.stdout:
+            agent.stdout.close()
+
+
 class Receiver:
     """A webhook's end: keeps what it gets, and answers as it is told."""
 
@@ -292,23 +310,12 @@ def test_the_agent_as_a_process(tmp_path: Path, receiver: Receiver) -> None:
     key = tmp_path / "key"
     assert main(["selftest", "--new-key", str(key)]) == 0
     control = overread.Control(tmp_path / "control", create=True)
-    words = ["agent", "--control", str(tmp_path / "control"), "--webhook", receiver.url, "--flags", str(tmp_path / "flags"), "--key", str(key)]
-    program = str(Path(sys.executable).with_name("overread"))
-    agent = subprocess.Popen([program, *words], stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        assert agent.stdout
-        assert agent.stdout.readline() == f"overread agent: watching {tmp_path / 'control'}\n"
+    words = ["--control", str(tmp_path / "control"), "--webhook", receiver.url, "--flags", str(tmp_path / "flags"), "--key", str(key)]
+    with running_agent(*words) as (_, said):
+        assert said == f"overread agent: watching {tmp_path / 'control'}\n"
         control.trip("rewriter")
         until(lambda: len(receiver.got) == 1 and (tmp_path / "flags/rewriter").exists())
         assert receiver.got[0][2]
-        agent.send_signal(signal.SIGTERM)
-        assert agent.wait(20) == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(agent.pid, signal.SIGKILL)
-        agent.wait()
-        if agent.stdout:
-            agent.stdout.close()
     assert main(["agent", "--control", str(tmp_path / "no/such/file")]) == 2
 
 

@@ -275,6 +275,61 @@ def test_in_a_header() -> None:
     assert verdict.bits == 30
 
 
+def pieces_of(secret: str) -> list[str]:
+    return [secret[i : i + 8] for i in range(len(secret) - 7)]
+
+
+def test_in_a_reason_phrase() -> None:
+    """JetLeak (CVE-2015-2080) spilled the buffer there, in part as \\xNN."""
+    site = Site()
+    site.login("alice", token(1))
+    request = overread.Request("GET", "/page", [("Host", "shop.example")])
+    for reason in (f"Illegal character 0x7 in >>>Cookie: session={token(1)}", "Bad \\x" + "\\x".join(f"{ord(c):02x}" for c in token(1))):
+        f = site.scanner.filter(overread.Policy("enforce"), "text/html", status=400, reason=reason, request=request, owner="bob", unix_ms=NOW)
+        assert (f.body(PAGE), f.verb) == (b"", "block")
+        event = f.event("test", "GET", "shop.example", "/page")
+        (finding,) = (row for row in json.loads(event)["findings"] if row["rule"] == "foreign.session")
+        assert (finding["part"], finding.get("name"), finding["length"] >= 43) == ("status", None, True)
+        assert not any(piece in event for piece in pieces_of(token(1)))
+    assert site.scanner.scan(PAGE, "text/html", reason=token(1), owner="alice", unix_ms=NOW).bits == 0
+
+
+def test_a_fields_name_that_is_a_secret_is_found_and_told_nowhere() -> None:
+    site = Site()
+    secret = token(1, 32, HEX)  # Envoy and HTTP/2 write names in small letters
+    site.login("alice", secret)
+    # Beside it a sign of another kind, and another secret: these findings are the field's as well.
+    site.login("carol", token(2))
+    request = overread.Request("GET", "/page", [("Host", "shop.example")])
+    for part in ("header", "trailer"):
+        field = [(f"X-{secret}", f"\x01 {token(2)}")]
+        f = site.scanner.filter(overread.Policy("monitor"), "text/html", headers=field if part == "header" else [], request=request, owner="bob", unix_ms=NOW)
+        f.body(PAGE)
+        if part == "trailer":
+            f.trailers(field)
+        f.end()
+        event = f.event("test", "GET", "shop.example", "/page")
+        rows = [row for row in json.loads(event)["findings"] if row["part"] == part]
+        assert sorted(row["rule"] for row in rows) == ["foreign.session", "foreign.session", "place.head-control"]
+        assert not any("name" in row for row in rows)
+        assert not any(piece in event for piece in pieces_of(secret) + pieces_of(token(2)))
+
+
+def test_no_finding_tells_a_name_that_may_be_a_secret() -> None:
+    """Nor one's own, one that is ignored, or one that no registry knows."""
+    site = Site()
+    site.login("alice", token(1, 32, HEX))
+    field = {f"X-{token(1, 32, HEX)}": "\x01"}
+    for verdict in (
+        overread.Scanner().scan(PAGE, "text/html", headers=field),
+        site.scanner.scan(PAGE, "text/html", headers=field, owner="alice", unix_ms=NOW),
+    ):
+        assert [(f.rule, f.name) for f in verdict.findings] == [("place.head-control", "")]
+    for name in ("Content-Security-Policy-Report-Only", "x-ms-blob-content-md5", "X-Amz-Meta-S3cmd-Attrs"):
+        (finding,) = overread.Scanner().scan(PAGE, "text/html", headers={name: "\x01"}).findings
+        assert finding.name == name[:31]
+
+
 ESCAPES: dict[str, Callable[[str], str]] = {
     "percent": lambda t: urllib.parse.quote(t, safe=""),
     "lower-case percent": lambda t: "".join(f"%{ord(c):02x}" if c in "+/=" else c for c in t),
@@ -389,6 +444,70 @@ def test_invented_values_cannot_push_out_issued_ones() -> None:
     held = site.registry.metrics(unix_ms=NOW)["live"]
     assert held < 0.12 * slots + 5 * len(sessions)
     assert all(site.bits(page_with(s), "bob") == 30 for s in sessions)
+
+
+def test_a_bot_without_cookies_pushes_out_what_nobody_uses_oldest_first() -> None:
+    """Each of its requests is issued a session that never comes back: in a life three times as many as the table has slots."""
+    site = Site(memory=1 << 17)
+    slots, life = site.registry.metrics()["slots"], 900
+    users = [token(i) for i in range(slots // 40)]  # about a tenth of the slots: windows, and the name
+    fresh: list[tuple[int, str]] = []
+    for i, session in enumerate(users):
+        # Half of them are named by an operator, who tells owners apart by something else.
+        site.login(f"user{i}" if i % 2 else "", session)
+        site.visit(f"user{i}" if i % 2 else None, f"session={session}", NOW + 1000)
+    before = site.registry.metrics()["full"]
+    steps = 90
+    for step in range(1, steps + 1):
+        now = NOW + 1000 + step * life * 1000 // steps
+        for i in range(3 * slots // steps):
+            site.login("", token(1_000_000 + step * 10_000 + i), now=now)
+        fresh.append((now, token(2_000_000 + step)))
+        site.login(f"fresh{step}", fresh[-1][1], now=now)
+        # A new session is known at once, and is used a moment later.
+        assert site.bits(page_with(fresh[-1][1]), "bob", now) == 30
+        site.visit(f"fresh{step}", f"session={fresh[-1][1]}", now + 1000)
+        # Who is there comes back every few minutes.
+        if step % 25 == 0:
+            for i, session in enumerate(users):
+                site.visit(f"user{i}" if i % 2 else None, f"session={session}", now)
+    assert site.registry.metrics()["full"] == before
+    end = NOW + 1000 + life * 1000
+    in_use = [*users, *(session for seen, session in fresh if end - seen < life * 1000)]
+    assert all(site.bits(page_with(session), "bob", end) == 30 for session in in_use)
+    assert not any(site.bits(page_with(session), f"user{i}" if i % 2 else None, end, request=own(session)) for i, session in enumerate(users))
+
+
+def own(session: str) -> overread.Request:
+    return overread.Request("GET", "/page", [("Cookie", f"session={session}")])
+
+
+def test_in_one_second_nothing_that_was_issued_is_pushed_out() -> None:
+    site = Site(memory=1 << 17)
+    site.login("alice", token(1))
+    for i in range(site.registry.metrics()["slots"]):
+        site.login("", token(1000 + i))
+    assert site.registry.metrics()["full"] > 0
+    assert site.bits(page_with(token(1)), "bob") == 30
+    # A second later the oldest makes room.
+    site.login("carol", token(2), now=NOW + 1000)
+    assert site.bits(page_with(token(2)), "bob", NOW + 1000) == 30
+
+
+def test_what_is_used_on_one_node_is_used_on_all() -> None:
+    site, other = (Site(memory=1 << 17, key=b"0123456789abcdef") for _ in range(2))
+    site.login("alice", token(1))
+    other.registry.import_changed(site.registry.export_changed(unix_ms=NOW), unix_ms=NOW)
+    site.visit("alice", f"session={token(1)}", NOW + 1000)
+    told = site.registry.export_changed(unix_ms=NOW + 1000)
+    assert told
+    # Sent again it is no news.
+    site.visit("alice", f"session={token(1)}", NOW + 2000)
+    assert not site.registry.export_changed(unix_ms=NOW + 2000)
+    other.registry.import_changed(told, unix_ms=NOW + 1000)
+    for i in range(2 * other.registry.metrics()["slots"]):
+        other.login("", token(1000 + i), now=NOW + 2000 + i)
+    assert other.bits(page_with(token(1)), "bob", NOW + 60_000) == 30
 
 
 def test_an_owner_has_a_quota_of_values_that_only_it_sent() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +16,7 @@ from overread.agent import RegistryAgent
 from overread.agent.batch import RECORD, Batch, Sealer
 from overread.cli import main
 
-from .test_control import until
+from .test_control import running_agent, until
 
 KEY = b"registry's key__"
 MEMORY = 1 << 17
@@ -82,6 +80,21 @@ def test_what_the_command_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[
         said = capsys.readouterr().err
         assert "expected redis://" in said
         assert "hunter2" not in said
+    (tmp_path / "no.pem").write_text("no certificate")
+    for option, file, why in (
+        ("ssl_ca_certs", "absent.pem", "No such file"),
+        ("ssl_ca_certs", "no.pem", "no certificate in PEM form"),
+        ("ssl_ca_path", "no.pem", "not a folder"),
+        ("ssl_certfile", "absent.pem", "No such file"),
+        ("ssl_certfile", "no.pem", "not a certificate with its key"),
+    ):
+        (tmp_path / "urls").write_text(f"rediss://:hunter2@localhost/0?{option}={tmp_path / file}\n")
+        assert main(["agent", *both, "--redis-file", str(tmp_path / "urls")]) == 2
+        said = capsys.readouterr().err
+        assert f"{option}={tmp_path / file}" in said
+        assert why in said
+        assert "expected" in said
+        assert "hunter2" not in said
     assert main(["agent", *both, "--redis-file", str(tmp_path / "none")]) == 2
     (tmp_path / "urls").write_text("redis://a\nredis://b\nredis://c\n")
     assert main(["agent", *both, "--redis-file", str(tmp_path / "urls")]) == 2
@@ -106,19 +119,8 @@ def test_the_agent_dumps_no_core_and_ends_when_it_is_told(tmp_path: Path) -> Non
     key = tmp_path / "key"
     assert main(["selftest", "--new-key", str(key)]) == 0
     words = ["--control", str(tmp_path / "control"), "--registry", str(tmp_path / "segment"), "--registry-key", str(key), "--registry-memory", str(MEMORY)]
-    program = str(Path(sys.executable).with_name("overread"))
-    agent = subprocess.Popen([program, "agent", *words, "--metrics", str(tmp_path / "metrics")], stdout=subprocess.PIPE, text=True, start_new_session=True)
-    try:
-        assert agent.stdout
-        assert agent.stdout.readline() == f"overread agent: at {tmp_path / 'segment'}\n"
+    with running_agent(*words, "--metrics", str(tmp_path / "metrics")) as (agent, said):
+        assert said == f"overread agent: at {tmp_path / 'segment'}\n"
         until(lambda: (tmp_path / "metrics").exists() and (tmp_path / "control.agent").exists())
         limits = Path(f"/proc/{agent.pid}/limits").read_text()
         assert re.search(r"^Max core file size +0 +0 ", limits, re.M)
-        agent.send_signal(signal.SIGTERM)
-        assert agent.wait(20) == 0
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(agent.pid, signal.SIGKILL)
-        agent.wait()
-        if agent.stdout:
-            agent.stdout.close()

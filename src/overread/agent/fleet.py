@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 import secrets
+import ssl
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .._stream import SecretRegistry
@@ -42,6 +45,7 @@ class Counts:
     dropped: int = 0  # records that could not be sent while they lived
     refused: int = 0  # entries that are no batch, or are sealed under another key
     away: int = 0  # tries that got no answer
+    tls: int = 0  # tries that ended with TLS: what is wrong there does not pass by itself
     rejected: int = 0  # and those that were answered with an error
     exchanged_ms: int = 0  # when the last one succeeded
 
@@ -65,7 +69,7 @@ class Fleet:
     Raises
     ------
     ConfigError
-        When the URL cannot be used. It is not shown: it may hold a password.
+        When the URL, or a file of TLS that it names, cannot be used. The URL is not shown: it may hold a password.
     """
 
     def __init__(self, registry: SecretRegistry, key: bytes, url: str, life: float, *, read_from: str | None = None) -> None:
@@ -76,6 +80,7 @@ class Fleet:
         self._node = secrets.token_bytes(8)
         self._held: deque[tuple[int, bytes]] = deque()  # when it was taken out, and the sealed batch
         self._failed = 0  # tries in a row
+        self._told = ""  # why, once
         self._again = 0.0  # not before
         self._ahead_ms: int | None = None  # how far this node's clock is ahead of the store's
         self.use(registry)
@@ -96,19 +101,21 @@ class Fleet:
         """Sends and takes what is there, and bounded much of it; whether there is more. Never raises for what the store does."""
         if time.monotonic() < self._again:
             return False
+        asked = self._redis
         try:
             if self._ahead_ms is None:
                 self._tell_time(self._redis.time())
             more, refusal = self._send()
+            asked = self._reader
             more |= self._receive()
             if refusal:
                 raise refusal
         except redis.RedisError as error:
-            self._fail(error)
+            self._fail(error, asked)
             return False
         if not self.counts.up:
             print(f"overread agent: sharing through {self.stream}", flush=True)
-        self.counts.up, self.counts.exchanged_ms, self._failed = True, _now_ms(), 0
+        self.counts.up, self.counts.exchanged_ms, self._failed, self._told = True, _now_ms(), 0, ""
         return more
 
     def close(self) -> None:
@@ -180,15 +187,20 @@ class Fleet:
             self.registry.import_changed(batch.records, unix_ms=_now_ms() - max(0, late))
             self.counts.received += len(batch.records) // RECORD
 
-    def _fail(self, error: redis.RedisError) -> None:
+    def _fail(self, error: redis.RedisError, asked: Any) -> None:
         away = isinstance(error, redis.ConnectionError | redis.TimeoutError) and not isinstance(error, redis.AuthenticationError)
-        if away:
+        if away and (fault := _tls_fault(error, asked)):
+            self.counts.tls += 1
+            what = fault
+        elif away:
             self.counts.away += 1
+            what = "Redis: no answer"
         else:
             self.counts.rejected += 1
-        if self.counts.up or not self._failed:
-            what = "no answer" if away else str(error).partition(" ")[0] or type(error).__name__  # the code: OOM, READONLY, NOAUTH
-            print(f"overread agent: Redis: {what}; the registry goes on by itself", file=sys.stderr, flush=True)
+            what = f"Redis: {str(error).partition(' ')[0] or type(error).__name__}"  # the code: OOM, READONLY, NOAUTH
+        if what != self._told:
+            print(f"overread agent: {what}; the registry goes on by itself", file=sys.stderr, flush=True)
+        self._told = what
         self.counts.up = False
         # Nodes that lost it together do not come back together.
         self._again = time.monotonic() + WAITS[min(self._failed, len(WAITS) - 1)] * random.uniform(0.5, 1)
@@ -202,9 +214,58 @@ def _client(url: str) -> Any:  # what redis-py's calls are said to return change
         )
         # What an option is for only a connection knows; it connects when it is used.
         client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
-        return client
     except (ValueError, TypeError, redis.RedisError):
         raise ConfigError("the URL of Redis: expected redis://, rediss:// or unix:// with options that redis-py knows") from None
+    if fault := _file_fault(client.connection_pool.connection_kwargs):
+        raise ConfigError(f"the URL of Redis: {fault}")
+    return client
+
+
+def _file_fault(options: Mapping[str, Any]) -> str:
+    """What is wrong with the files of TLS that a URL names, and the remedy; redis-py reads them when it connects."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    certificate, key, password = (options.get(f"ssl_{name}") for name in ("certfile", "keyfile", "password"))
+    if (folder := options.get("ssl_ca_path")) and not Path(folder).is_dir():
+        return f"ssl_ca_path={folder}: not a folder; expected one of CA certificates, as `openssl rehash` leaves it"
+    if authorities := options.get("ssl_ca_certs"):
+        wanted = "expected a PEM file of the CA that signed the server's certificate"
+        try:
+            context.load_verify_locations(cafile=authorities)
+        except ssl.SSLError:
+            return f"ssl_ca_certs={authorities}: no certificate in PEM form; {wanted}"
+        except OSError as error:
+            return f"ssl_ca_certs={authorities}: {error.strerror}; {wanted}"
+    if certificate or key:
+        wanted = "expected this client's certificate and its key in PEM form"
+        for name, file in (("ssl_certfile", certificate), ("ssl_keyfile", key)):
+            try:
+                if file:
+                    with Path(file).open("rb"):
+                        pass
+            except OSError as error:
+                return f"{name}={file}: {error.strerror}; {wanted}"
+        try:
+            # Without a word OpenSSL would ask the terminal for one.
+            context.load_cert_chain(certificate or "", key, password=lambda: str(password or ""))
+        except (OSError, ValueError):
+            return f"ssl_certfile={certificate}, ssl_keyfile={key}: not a certificate with its key, or another ssl_password; {wanted}"
+    return ""
+
+
+def _tls_fault(error: BaseException | None, client: Any) -> str:
+    """Why there was no answer where TLS is to blame, without anything of the URL's credentials; else empty."""
+    options = client.connection_pool.connection_kwargs
+    place = f"Redis at {options.get('host', 'localhost')}:{options.get('port', 6379)}: TLS failed: "
+    if fault := _file_fault(options):  # it was there when the agent began
+        return place + fault
+    while error and not isinstance(error, ssl.SSLError):  # redis-py puts an error of its own in front
+        error = error.__cause__ or error.__context__
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return ""  # it went away
+    if isinstance(error, ssl.SSLCertVerificationError):
+        authorities = options.get("ssl_ca_certs") or options.get("ssl_ca_path") or "the system's CAs"
+        return f"{place}the certificate does not verify against {authorities}: {error.verify_message}"
+    return place + (error.reason or type(error).__name__) if isinstance(error, ssl.SSLError) else ""
 
 
 def _records_in(sealed: bytes) -> int:

@@ -124,6 +124,7 @@ class RegistryAgent:
                 ("overread_redis_dropped_records_total", "counter", c.dropped),
                 ("overread_redis_refused_entries_total", "counter", c.refused),
                 ('overread_redis_errors_total{reason="away"}', "counter", c.away),
+                ('overread_redis_errors_total{reason="tls"}', "counter", c.tls),
                 ('overread_redis_errors_total{reason="rejected"}', "counter", c.rejected),
             ]
         lines: list[str] = []
