@@ -13,6 +13,9 @@ const uint8_t TEXT_EXCEPTIONS[16] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0
 // Bits 0 and 1: letters; 2: digits; 3: + - . /; 4: _; 5: # ; and 7, where escapes begin: % & and the backslash.
 const uint8_t TOKEN_LOW[16] = {5, 7, 7, 39, 7, 135, 135, 7, 7, 7, 3, 41, 129, 9, 9, 25};
 const uint8_t TOKEN_UPPER[16] = {0, 0, 0, 0, 160, 8, 4, 36, 2, 1, 1, 146, 2, 1, 1, 2};
+// Bits: 0 a slash, 1 u, 2 x, 3 #, 4 the digits 2 to 7.
+const uint8_t ESCAPE_LOW[16] = {0, 0, 16, 24, 16, 18, 16, 16, 4, 0, 0, 0, 0, 0, 0, 1};
+const uint8_t ESCAPE_UPPER[16] = {0, 0, 0, 0, 8, 1, 16, 0, 0, 0, 0, 0, 0, 0, 2, 4};
 
 // Bits: 0 a lead without a continuation, 1 a continuation without a lead, 2, 5 and 6 a form longer than needed, 3 and 6 a code
 // point above U+10FFFF, 4 a surrogate, 7 two continuations, which are right where a lead two or three bytes before asks for it.

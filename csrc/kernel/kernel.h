@@ -138,6 +138,9 @@ constexpr uint8_t TOKEN_ALPHA = 3, TOKEN_CHARACTER = 31;
 constexpr int TOKEN_DIGIT_BIT = 2;  // and 7: where an escape may begin
 extern const uint8_t TOKEN_LOW[16];
 extern const uint8_t TOKEN_UPPER[16];
+// The same for what the second byte of an escape of a secret's character may be.
+extern const uint8_t ESCAPE_LOW[16];
+extern const uint8_t ESCAPE_UPPER[16];
 inline bool token_region(uint8_t c) { return c < 0x80 && TOKEN_LOW[c & 15] & TOKEN_UPPER[c >> 3]; }
 // By their lower four bits, what bytes above 1F and below it are told apart wrongly by: TAB, LF and CR are text, DEL is none. Elsewhere a
 // byte that none has there. The rest of what CONTROL_LOW lets pass is rare.

@@ -330,11 +330,16 @@ class NibbleClasses {
         for (size_t i = 0; i < UNIT; i += Block::width) token |= (kinds(Block::load(p + i)) & character_).nonzero_mask() << i;
         return token;
     }
-    // Bytes behind one that may begin an escape.
+    // Second bytes of what may be escapes.
     uint64_t escape(const uint8_t* p) const {
-        uint64_t lead = 0;
-        for (size_t i = 0; i < UNIT; i += Block::width) lead |= kinds(Block::load(p + i)).sign_mask() << i;
-        return lead << 1 | uint64_t(is_lead(p[-1]));
+        const Block low = Block::table16(ESCAPE_LOW), upper = Block::table16(ESCAPE_UPPER);
+        uint64_t lead = 0, second = 0;
+        for (size_t i = 0; i < UNIT; i += Block::width) {
+            const Block b = Block::load(p + i);
+            lead |= kinds(b).sign_mask() << i;
+            second |= (b.ascii_lookup16(low) & b.upper_four().lookup16(upper)).nonzero_mask() << i;
+        }
+        return (lead << 1 | uint64_t(is_lead(p[-1]))) & second;
     }
 
   private:

@@ -123,8 +123,11 @@ void ForeignScan::look(const RunBlock& b, F&& found) {
     for (size_t i = 0; poisoned_ && i < block.windows(); i++)
         if (registry_->maybe_poison(block.order(i)) && block.secret(i)) wait(i);
     for (size_t i = 0; i + CANARY_SIZE <= b.size; i++) {
+        const auto* at = static_cast<const uint8_t*>(std::memchr(b.text + i, 'o', b.size - CANARY_SIZE + 1 - i));
+        if (!at) break;
+        i = size_t(at - b.text);
         Fingerprint canary;
-        if (b.text[i] != 'o' || !registry_->is_canary(b.text + i, owner_, now_, &canary) || is_own_canary(b.text + i)) continue;
+        if (!registry_->is_canary(at, owner_, now_, &canary) || is_own_canary(at)) continue;
         settle(found);
         if (canary_count_ < CANARIES) canaries_[canary_count_++] = canary;
         const ForeignPlace place{ForeignLevel::canary, b.at(i), b.at(i + CANARY_SIZE), b.at(0), b.at(b.size), canary};

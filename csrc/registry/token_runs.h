@@ -90,15 +90,21 @@ class WindowSet {
 template <class F>
 void windows_to_look_up(const RunBlock& b, Block& block, F&& look) {
     WindowSet set(b, block);
-    for (size_t i = 0; i < b.size && block.marks(); i++) {
-        if (b.text[i] != '.' && b.text[i] != '/') continue;
-        if (i + 1 < block.windows()) set.want(i + 1);
-        if (i >= SECRET_WINDOW) set.want(i - SECRET_WINDOW);
+    constexpr uint64_t ONES = 0x0101010101010101u;
+    for (size_t from = 0; block.marks() && from < b.size; from += 8) {
+        uint64_t eight = 0;
+        std::memcpy(&eight, b.text + from, std::min<size_t>(8, b.size - from));
+        static_assert(('.' | 1) == '/', "bytes alike but for their last bit");
+        const uint64_t other = ((eight | ONES) ^ '/' * ONES) + 0x7f * ONES;  // the sign of each byte that is neither
+        for (uint64_t joins = ~other & 0x80 * ONES; joins; joins &= joins - 1) {
+            const size_t i = from + size_t(__builtin_ctzll(joins)) / 8;
+            if (i + 1 < block.windows()) set.want(i + 1);
+            if (i >= SECRET_WINDOW) set.want(i - SECRET_WINDOW);
+        }
     }
     set.each(look);
 }
 
-// A block that is full is told, and what the next one shares with it stays.
 template <class Sink>
 void TokenRuns::make_room(Sink&& sink) {
     if (size_ < SECRET_BLOCK) return;
