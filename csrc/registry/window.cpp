@@ -42,7 +42,23 @@ constexpr Adds adds_of_kinds() {
 }
 constexpr Adds ADDS = adds_of_kinds();
 
+// inside: what the window's characters add, the first one's pair left out.
+bool is_dense(uint32_t inside) { return ((inside & SUM) >= MIN_ODD_PAIRS) & ((inside >> MARKS & SUM) <= MAX_MARKS) & (inside >> DIGITS != 0); }
+
 }  // namespace
+
+bool is_secret_window(const uint8_t* window) {
+    CharKind before = CHAR_NONE;
+    uint32_t inside = 0;
+    bool all = true;
+    for (size_t i = 0; i < SECRET_WINDOW; i++) {
+        const CharKind here = char_kind(window[i]);
+        all &= here != CHAR_NONE;
+        inside += ADDS.of[before][here];
+        before = here;
+    }
+    return all && is_dense(inside) && Block::has_different(window);
+}
 
 bool Block::has_different(const uint8_t* window) {
     uint64_t seen = 0;
@@ -72,9 +88,8 @@ Block::Block(const RegistryKeys& keys, const uint8_t* text, size_t size) : text_
         order_[i] = (uint64_t(product) ^ uint64_t(product >> 64)) >> PLACE_BITS << PLACE_BITS | (LAST_PLACE - i);
     }
     for (size_t i = 0; i < count_; i++) {
-        const uint32_t inside = sums[i + SECRET_WINDOW] - sums[i], pairs = (sums[i + SECRET_WINDOW] - sums[i + 1]) & SUM;
-        const bool dense = (pairs >= MIN_ODD_PAIRS) & ((inside >> MARKS & SUM) <= MAX_MARKS) & (inside >> DIGITS != 0);
-        order_[i] |= -uint64_t(!dense);
+        const uint32_t first_pair = (sums[i + 1] - sums[i]) & SUM;
+        order_[i] |= -uint64_t(!is_dense(sums[i + SECRET_WINDOW] - sums[i] - first_pair));
     }
 }
 

@@ -49,6 +49,9 @@ struct Fingerprint {
 };
 Fingerprint fingerprint(const RegistryKeys& keys, const uint8_t* window);
 
+// Whether 16 bytes, of which some may be no secret's characters, tell a secret by themselves, as Block::secret() says of a window.
+bool is_secret_window(const uint8_t* window);
+
 // A block of a text: the order of its windows, and which of them may tell a secret.
 class Block {
   public:
@@ -73,6 +76,7 @@ class Block {
     static constexpr size_t LAST_PLACE = 254;  // NEVER has none
     static size_t place(uint64_t order) { return LAST_PLACE - (order & 0xff); }
     static constexpr uint64_t NEVER = UINT64_MAX;
+    friend bool is_secret_window(const uint8_t* window);
     static bool has_different(const uint8_t* window);
     size_t least_secrets(uint8_t* places);
     size_t least_windows(uint8_t* places) const;

@@ -387,7 +387,10 @@ void parts() {
             const overread::Block untouched = block;
             std::set<size_t> chosen, expected;
             block.choose([&](size_t i) { chosen.insert(i); });
-            for (size_t i = 0; i < block.windows(); i++) EXPECT_SEED(suite, block.secret(i) == untouched.secret(i), seed);
+            for (size_t i = 0; i < block.windows(); i++) {
+                EXPECT_SEED(suite, block.secret(i) == untouched.secret(i), seed);
+                EXPECT_SEED(suite, block.secret(i) == overread::is_secret_window(reinterpret_cast<const uint8_t*>(text.data()) + i), seed);
+            }
             const size_t span = std::min(overread::CHOSEN_OF, block.windows());
             for (size_t from = 0; from + span <= block.windows(); from++) {
                 size_t least = SIZE_MAX;
