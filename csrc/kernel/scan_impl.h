@@ -511,9 +511,13 @@ class TokenUnits {
 
 template <class Classes>
 inline void token_regions(const uint8_t* data, size_t size, TokenOutput& out) {
+    const Classes classes;
+    const auto is_token = [&](const uint8_t* p) { return classes.token(p) == ~uint64_t(0); };
     size_t head = 0, tail = size;
-    while (head < size && token_region(data[head])) head++;
-    while (tail && token_region(data[tail - 1])) tail--;
+    while (head < size && token_region(data[head])) head += head + UNIT <= size && is_token(data + head) ? UNIT : 1;
+    // As one region is the whole tile, so is it from the other end.
+    if (head == size) tail = 0;
+    while (tail && token_region(data[tail - 1])) tail -= tail >= UNIT && is_token(data + tail - UNIT) ? UNIT : 1;
     out.count = 0;
     out.head = uint16_t(head);
     out.tail = uint16_t(tail);

@@ -101,8 +101,13 @@ size_t Block::least_windows(uint8_t* places) const {
         if (least != NEVER) places[n++] = uint8_t(place(least));
     };
     const auto look = [&](size_t from, size_t to) {
-        least = NEVER;
-        for (; from < to; from++) least = std::min(least, order_[from]);
+        uint64_t other = NEVER;  // two at a time: each waits for the one before it
+        for (least = NEVER; from + 1 < to; from += 2) {
+            least = std::min(least, order_[from]);
+            other = std::min(other, order_[from + 1]);
+        }
+        if (from < to) least = std::min(least, order_[from]);
+        least = std::min(least, other);
         tell();
     };
     look(0, span);
