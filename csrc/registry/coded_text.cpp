@@ -86,11 +86,9 @@ bool CodedText::read_string(size_t at, String& s) const {
         return HUFFMAN.padding[state];
     }
     if (!ends) return false;
-    const size_t from = behind_[i - 1], to = behind_[end - 1];
-    std::memcpy(s.text + n, text_ + from, to - from);
-    const uint32_t zero = uint32_t((base_ + start) * 8);
-    for (size_t k = from; k <= to; k++) s.bit[n + k - from] = uint16_t(bit_[k] - zero);
-    s.size = n + (to - from);
+    s.behind = behind_[i - 1];
+    s.size = n + behind_[end - 1] - s.behind;
+    std::memcpy(s.text + n, text_ + s.behind, s.size - n);
     return true;
 }
 

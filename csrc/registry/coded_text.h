@@ -108,10 +108,10 @@ class CodedText {
     static void look_in_bytes(const RunBlock& b, Bit&& bit, Look&& look);
     // A string that is whole, and how it was read from its first bit.
     struct String {
-        size_t size = 0;
+        size_t size = 0, own = 0;  // characters, and those before decoding was in step
+        size_t behind = 0;         // where the first one behind these is kept
         uint8_t text[SECRET_BLOCK];
-        uint16_t bit[SECRET_BLOCK + 1];  // of the string
-        size_t own = 0;                  // characters before decoding was in step
+        uint16_t bit[SECRET_BLOCK + 1];  // where its own begin, and the one behind them
     };
     // Whether byte `at` is the length of one.
     bool read_string(size_t at, String& s) const;
@@ -164,15 +164,21 @@ void CodedText::strings(size_t until, Window&& window) {
     for (; next_ < until; next_++) {
         String s;
         if (!read_string(next_, s)) continue;
-        for (size_t at = 0, end; at < s.size; at = end + 1) {
+        const auto bit = [&](size_t i) { return i <= s.own ? (base_ + next_ + 1) * 8 + s.bit[i] : bit_at(index_ + s.behind + i - s.own); };
+        const auto tell = [&](size_t at, size_t from, size_t to) {
+            window(CodedWindow{s.text + at, bit(at) / 8, (bit(at + SECRET_WINDOW) + 7) / 8, bit(from) / 8, (bit(to) + 7) / 8});
+        };
+        size_t end = 0;
+        for (size_t at = 0; at <= s.own && at < s.size; at = end + 1) {
             end = at;
             while (end < s.size && char_kind(s.text[end]) != CHAR_NONE) end++;
             if (end - at < SECRET_WINDOW) continue;
-            const auto bit = [&](size_t i) { return (base_ + next_ + 1) * 8 + s.bit[i]; };
-            const auto tell = [&](size_t i) { window(CodedWindow{s.text + i, bit(i) / 8, (bit(i + SECRET_WINDOW) + 7) / 8, bit(at) / 8, (bit(end) + 7) / 8}); };
-            if (at <= s.own) tell(at);
-            if (end - at > SECRET_WINDOW && (end == s.size || end <= s.own + SECRET_WINDOW)) tell(end - SECRET_WINDOW);
+            tell(at, at, end);
+            if (end <= s.own + SECRET_WINDOW && end < s.size) tell(end - SECRET_WINDOW, at, end);
         }
+        size_t begin = s.size;
+        while (begin && char_kind(s.text[begin - 1]) != CHAR_NONE) begin--;
+        if (s.size - begin > SECRET_WINDOW || (s.size - begin == SECRET_WINDOW && begin > s.own)) tell(s.size - SECRET_WINDOW, begin, s.size);
     }
 }
 

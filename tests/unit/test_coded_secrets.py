@@ -1,6 +1,5 @@
 """Others' secrets that stand Huffman coded in a page, as HTTP/2 keeps them: docs/foreign-secrets.md."""
 
-import json
 import random
 import string
 from collections.abc import Callable
