@@ -74,7 +74,7 @@ def coded_piece(value: str, at: int, size: int) -> bytes:
 
 def is_found(value: str, raw: bytes, rng: random.Random) -> bool:
     """Whether another's page with these bytes shows the session."""
-    registry = overread.SecretRegistry(memory=1 << 16)
+    registry = overread.SecretRegistry(memory=1 << 16, key=rng.randbytes(16))
     registry.observe_response("owner", [("Set-Cookie", f"sid={value}; HttpOnly")], unix_ms=NOW)
     words = [" ".join(rng.choices(WORDS, k=60)).encode() for _ in range(2)]
     body = b"<!DOCTYPE html><html><body><p>" + words[0] + raw + words[1] + b"</p></body></html>"
