@@ -291,6 +291,13 @@ def registry(machine: Mapping[str, str], result: Any) -> list[Table]:
             Plot("Clean text beside live secrets, ns a byte", scanned),
         ),
         Table(
+            "registry hostile",
+            f"The same machine and secrets, {next(iter(result['ns a byte']))}; pages under text/html that are nothing but what is dear to look at, ns a byte.",
+            ("page", "without a registry", "with"),
+            [[name, f"{r['without']:.2f}", f"{r['with']:.1f}"] for name, r in result["hostile"].items()],
+            Plot("Hostile pages beside live secrets, ns a byte", result["hostile"], log=True),
+        ),
+        Table(
             "registry cost",
             "The same machine; session cookies of 43 characters, issued once and sent again in an order that no cache knows; look-ups are of values nobody "
             "has. ns and bytes:",

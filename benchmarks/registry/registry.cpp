@@ -1,6 +1,7 @@
 // What a registry costs: a byte of clean text beside it, an observed value, a look-up. Prints one JSON object.
 //
 // registry scan LIVE MEMORY (TYPE PACK)...
+// registry hostile LIVE MEMORY: pages that are nothing but what is dear to look at.
 // registry hold MEMORY LIVE...: for each number of live secrets, in registries of MEMORY bytes a secret.
 #include <cinttypes>
 
@@ -149,6 +150,42 @@ void scan(int argc, char** argv) {
     std::printf("}}\n");
 }
 
+// Pages of as much as a large one has, and of as much as is ever decoded.
+void hostile(char** argv) {
+    const Registry registry(number(argv[3]));
+    fill(registry, Tokens(number(argv[2]), 1));
+    constexpr size_t LARGE = 1 << 20, DECODED = 32 << 10;
+    const Tokens chance(LARGE / Tokens::SIZE + 1, 3);
+    const std::string base64(chance.at(0), LARGE);
+    std::string joined = base64, random(LARGE, '\0'), coded(DECODED, '\0');
+    for (size_t i = 5; i < LARGE; i += 6) joined[i] = '/';
+    uint64_t seed = 4;
+    for (char& c : random) {
+        seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+        c = char(seed >> 32);
+    }
+    // The ten characters of five bits (RFC 7541, appendix B), which are 0 1 2 a c e i o s t.
+    for (size_t i = 0; i * 8 + 40 <= DECODED * 8; i += 5) {
+        uint64_t bits = 0;
+        for (size_t k = 0; k < 8; k++) bits = bits << 5 | uint8_t(base64[i + k]) % 10;
+        for (size_t k = 0; k < 5; k++) coded[i + k] = char(bits >> (32 - 8 * k));
+    }
+    const std::string begun = random.substr(0, DECODED);
+    const std::pair<const char*, const std::string*> pages[] = {{"base64", &base64},
+                                                                {"base64, a slash at each sixth place", &joined},
+                                                                {"random bytes, the first 32 KiB", &begun},
+                                                                {"random bytes, 1 MiB", &random},
+                                                                {"Huffman coded letters and digits, 32 KiB", &coded}};
+    std::printf("{\"kernel\": \"%s\", \"ns a byte\": {", ovr_kernel_active());
+    Scan without("text/html", nullptr), with("text/html", registry.registry);
+    for (const auto& [name, page] : pages) {
+        const auto times = race({[&] { without(page->data(), page->size()); }, [&] { with(page->data(), page->size()); }}, now, ROUNDS);
+        std::printf("%s\"%s\": {\"without\": %.4f, \"with\": %.4f}", page == pages[0].second ? "" : ", ", name, 1e9 * times[0] / double(page->size()),
+                    1e9 * times[1] / double(page->size()));
+    }
+    std::printf("}}\n");
+}
+
 void hold(int argc, char** argv) {
     std::printf("{\"kernel\": \"%s\", \"live\": {", ovr_kernel_active());
     for (int i = 3; i < argc; i++) {
@@ -185,8 +222,10 @@ void hold(int argc, char** argv) {
 int main(int argc, char** argv) {
     if (argc > 5 && std::strcmp(argv[1], "scan") == 0)
         scan(argc, argv);
+    else if (argc == 4 && std::strcmp(argv[1], "hostile") == 0)
+        hostile(argv);
     else if (argc > 3 && std::strcmp(argv[1], "hold") == 0)
         hold(argc, argv);
     else
-        fail("usage: registry scan LIVE MEMORY (TYPE PACK)... | registry hold MEMORY LIVE...");
+        fail("usage: registry scan LIVE MEMORY (TYPE PACK)... | registry hostile LIVE MEMORY | registry hold MEMORY LIVE...");
 }

@@ -12,6 +12,8 @@ void ForeignScan::reset(const Owner& owner, const ovr_response& response, const 
     owner_.name = {};  // its message does not live as long
     now_ = now;
     runs_.reset();
+    stretches_.reset(0);
+    coded_.live = false;
     sign_ = {};
     listed_count_ = 0;
     canary_count_ = 0;

@@ -1,5 +1,9 @@
 // Looks a response's text up in the registry, in pieces as it comes.
 #pragma once
+#include <memory>
+#include <new>
+
+#include "registry/coded_text.h"
 #include "registry/registry.h"
 #include "registry/token_runs.h"
 
@@ -42,6 +46,14 @@ class ForeignScan {
     void settle(F&& found) {
         settle(waiting_count_, found);
     }
+    // Bytes of a text that feed() was given, with the kernel's classes of them, for what stands Huffman coded where they are raw:
+    // decoded(const ForeignPlace&) is called for each such window, in any order. `lead_end` as RawStretches::feed() wants it.
+    template <class F, class D>
+    void feed_raw(const uint8_t* data, size_t size, uint64_t offset, const uint8_t* lead_end, const KernelOutput& out, F&& found, D&& decoded);
+    // Only what stands from `offset` on is such text.
+    void start_raw(uint64_t offset) { stretches_.reset(offset); }
+    template <class D>
+    void finish_raw(D&& decoded);
     template <class F>
     void finish(uint64_t end, F&& found) {
         runs_.finish(end, [&](const RunBlock& b) { look(b, found); });
@@ -71,6 +83,22 @@ class ForeignScan {
 
   private:
     std::string_view reply() const { return {reinterpret_cast<const char*>(kept_), kept_size_}; }
+    // Taken when a response first has raw bytes in its text, and kept for the stream's next ones.
+    struct Coded : std::unique_ptr<CodedText> {
+        bool live = false;  // it has bytes of this response
+        Coded() = default;
+        Coded(const Coded& other) : Coded() { *this = other; }
+        Coded& operator=(const Coded& other) {
+            live = other.live && take();
+            if (live) **this = *other;
+            return *this;
+        }
+        // False: there is no memory, and coded text is not looked at.
+        bool take() {
+            if (!*this) reset(new (std::nothrow) CodedText);
+            return bool(*this);
+        }
+    };
     static constexpr size_t BATCH = 32, LISTED = 128, CANARIES = 8, OWN = 128, KEPT = 4096;
     struct Waiting {
         Fingerprint print;
@@ -79,6 +107,8 @@ class ForeignScan {
     // Fetches before it asks: the table does not fit a cache.
     template <class F>
     void look(const RunBlock& b, F&& found);
+    template <class F>
+    void look(const CodedWindow& w, F&& found);
     // Asks for the first ones of what waits.
     template <class F>
     void settle(size_t count, F&& found);
@@ -93,6 +123,8 @@ class ForeignScan {
     bool body_ = true, posted_ = false, logs_in_ = false;
     bool poisoned_ = true;  // some window's order may be a poison's
     TokenRuns runs_;
+    RawStretches stretches_;
+    Coded coded_;
     ForeignSign sign_;
     uint32_t owners_[3];
     uint16_t listed_count_ = 0;
@@ -151,6 +183,39 @@ void ForeignScan::settle(size_t count, F&& found) {
     }
     waiting_count_ -= count;
     std::memmove(waiting_, waiting_ + count, waiting_count_ * sizeof *waiting_);
+}
+
+template <class F>
+void ForeignScan::look(const CodedWindow& w, F&& found) {
+    if (!Block(registry_->keys(), w.text, SECRET_WINDOW).secret(0)) return;
+    if (waiting_count_ == BATCH) settle(BATCH / 2, found);
+    Waiting& waiting = waiting_[waiting_count_++];
+    waiting = {fingerprint(registry_->keys(), w.text), w.start, w.end, w.from, w.to};
+    registry_->prefetch(waiting.print);
+}
+
+template <class F, class D>
+void ForeignScan::feed_raw(const uint8_t* data, size_t size, uint64_t offset, const uint8_t* lead_end, const KernelOutput& out, F&& found, D&& decoded) {
+    if (!stretches_.wants(offset, out.classes, out.class_units)) return;
+    settle(found);  // what waits is told apart by nothing
+    const auto look_at = [&](const auto& what) { look(what, decoded); };
+    stretches_.feed(data, size, offset, lead_end, out.classes, out.class_units, [&](const uint8_t* p, size_t n, uint64_t at, bool fresh) {
+        if (!coded_.take()) return;
+        if (fresh && coded_.live) coded_->end(look_at, look_at);
+        if (fresh) coded_->begin(at);
+        coded_.live |= fresh;
+        if (coded_.live) coded_->feed(registry_->kernel(), p, n, look_at, look_at);
+    });
+    if (stretches_.over()) return finish_raw(decoded);
+    settle(decoded);
+}
+
+template <class D>
+void ForeignScan::finish_raw(D&& decoded) {
+    const auto look_at = [&](const auto& what) { look(what, decoded); };
+    if (coded_.live) coded_->end(look_at, look_at);
+    coded_.live = false;
+    settle(decoded);
 }
 
 template <class F>

@@ -136,6 +136,7 @@ void Stream::open_foreign(const ovr_response* r) {
     foreign_due_ = 0;
     observes_reply_ = false;
     foreign_place_.level = ForeignLevel::none;
+    coded_places_.reset();
     const bool timed = r && r->struct_size >= offsetof(ovr_response, owner) && r->unix_ms;
     looks_foreign_ = foreign_ && timed;
     forget_reply();  // of the response before
@@ -177,6 +178,16 @@ void Stream::add_foreign(const ForeignPlace& place, ovr_part part, const ovr_byt
         tell_foreign(part, name);
         foreign_place_ = place;
     }
+    weigh_foreign(place, part);
+}
+
+void Stream::add_coded(const ForeignPlace& place) {
+    if (ignores(builtin(foreign_rule(place.level)))) return;
+    coded_places_.add(place);
+    weigh_foreign(place, OVR_PART_BODY);
+}
+
+void Stream::weigh_foreign(const ForeignPlace& place, ovr_part part) {
     if (spans_ && part == OVR_PART_BODY) spans_->add(place.from, place.to, Rest::none);
     foreign_level_ = std::max(foreign_level_, uint8_t(place.level));
     const bool waits = part == OVR_PART_BODY && place.level < ForeignLevel::canary;
@@ -330,11 +341,21 @@ void Stream::flush() {
     release(true);
 }
 
+// Text whose control bytes show that it is none may be what a proxy of HTTP/2 or HTTP/3 has in memory.
+void Stream::feed_raw(const uint8_t* data, uint64_t offset, size_t size, const KernelOutput& out) {
+    // The carry reaches to the chunk's first byte, and a tile behind that has one before it.
+    const uint8_t* lead_end = offset == total_ ? carry_ + carry_size_ : data;
+    foreign_->feed_raw(
+        data, size, offset, lead_end, out, [this](const ForeignPlace& p) { add_foreign(p, OVR_PART_BODY, nullptr); },
+        [this](const ForeignPlace& p) { add_coded(p); });
+}
+
 // Behind a complete container the bytes are judged as those behind text are.
 void Stream::feed_tail(const uint8_t* data, uint64_t offset, size_t size, const KernelOutput& out) {
     const uint64_t tail = place_.tail_start();
     if (tail < offset) {
         raw_.feed(data, size, out.classes, out.class_units);
+        if (looks_foreign_) feed_raw(data, offset, size, out);
         return;
     }
     // The kernel's units are counted from the tail: once a response, in the tile where it starts.
@@ -343,6 +364,9 @@ void Stream::feed_tail(const uint8_t* data, uint64_t offset, size_t size, const 
     scanner_->kernel->scan(scanner_->rules->fingerprint, data + skip, size - skip, size - skip, WANT_CLASSES, rest);
     raw_.start_tail(content_.cls, tail);
     raw_.feed(data + skip, size - skip, rest.classes, rest.class_units);
+    if (!looks_foreign_) return;
+    foreign_->start_raw(tail);
+    feed_raw(data + skip, tail, size - skip, rest);
 }
 
 void Stream::ingest(const uint8_t* data, size_t size, bool final) {
@@ -388,6 +412,7 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
         if (looks_foreign_) foreign_->feed(data + at, n, start + at, found_foreign);
         raw_.document_end(place_.document_end());
         if (raw) raw_.feed(data + at, n, out.classes, out.class_units);
+        if (raw && looks_foreign_) feed_raw(data + at, start + at, n, out);
         if (place_.tail_start() < start + at + n) feed_tail(data + at, start + at, n, out);
         for (uint32_t i = 0; i < out.candidate_count && !open; i++) {
             const uint64_t window = start + at + out.candidates[i];
@@ -397,7 +422,12 @@ void Stream::ingest(const uint8_t* data, size_t size, bool final) {
     if (looks_foreign_ && !final) foreign_->settle(found_foreign);
     if (looks_foreign_ && final) {
         foreign_->finish(end, found_foreign);
+        foreign_->finish_raw([this](const ForeignPlace& p) { add_coded(p); });
         tell_foreign(OVR_PART_BODY, nullptr);
+        for (const ForeignPlace& p : coded_places_) {
+            foreign_place_ = p;
+            tell_foreign(OVR_PART_BODY, nullptr);
+        }
         dirty_ |= foreign_level_ != FOREIGN_NONE;  // the number of look-ups is known now
     }
     if (!open) {

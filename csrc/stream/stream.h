@@ -9,6 +9,7 @@
 #include "overread.h"
 #include "registry/digest.h"
 #include "registry/foreign_scan.h"
+#include "stream/coded_places.h"
 #include "stream/ignored.h"
 #include "stream/marks.h"
 #include "stream/own_request.h"
@@ -135,6 +136,9 @@ class Stream {
     bool scan_foreign(const ovr_bytes& text, ovr_part part, const ovr_bytes* name);
     const ovr_bytes* scan_name(const ovr_bytes& name, ovr_part part);
     void add_foreign(const ForeignPlace& place, ovr_part part, const ovr_bytes* name);
+    void add_coded(const ForeignPlace& place);
+    void weigh_foreign(const ForeignPlace& place, ovr_part part);
+    void feed_raw(const uint8_t* data, uint64_t offset, size_t size, const KernelOutput& out);
     void tell_foreign(ovr_part part, const ovr_bytes* name);
     uint8_t foreign_level() const;
     void count_foreign();
@@ -230,6 +234,7 @@ class Stream {
     uint64_t foreign_first_ = UINT64_MAX, foreign_due_ = 0;
     // Another's secret in the body that is not told yet: its windows come one after the other.
     ForeignPlace foreign_place_{ForeignLevel::none, 0, 0, 0, 0, {0, 0}};
+    CodedPlaces coded_places_;  // and those that stand Huffman coded in it
     Ignoring ignoring_;
     mutable uint64_t ignored_ = 0;  // what was asked and hit
     bool marks_ignored_ = false;

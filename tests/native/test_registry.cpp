@@ -19,11 +19,16 @@
 
 #include "abi.h"
 #include "check.h"
+#include "guard_page.h"
+#include "huffman_code.h"
 #include "overread.h"
+#include "registry/coded_text.h"
 #include "registry/table.h"
 #include "registry/token_runs.h"
 
 namespace {
+
+using namespace overread;
 
 Suite suite;
 constexpr uint64_t NOW = 1'700'000'000'000;
@@ -451,6 +456,199 @@ void parts() {
     });
 }
 
+std::string decoded(const std::string& coded, bool* whole) {
+    GuardPage page(coded.size());
+    std::string out(huffman_characters(coded.size()), 0);
+    size_t size = 0;
+    *whole =
+        huffman_decode(page.at_end(reinterpret_cast<const uint8_t*>(coded.data()), coded.size()), coded.size(), reinterpret_cast<uint8_t*>(&out[0]), &size);
+    return out.substr(0, size);
+}
+
+std::string unhex(const std::string& hex) {
+    std::string out;
+    for (size_t i = 0; i < hex.size(); i += 2) out += char(std::stoi(hex.substr(i, 2), nullptr, 16));
+    return out;
+}
+
+// What would be looked up of a body that stands coded: where each window stands, and what it is.
+std::set<std::string> windows_in(const std::string& body, std::mt19937_64* rng) {
+    const Kernel& kernel = *kernel_default();
+    RegistryKeys keys{};
+    std::memcpy(keys.order, "0123456789abcdef", 16);
+    std::set<std::string> out;
+    const auto add = [&](const uint8_t* window, uint64_t from, uint64_t end, uint64_t to) {
+        out.insert(std::to_string(from) + " " + std::to_string(end) + " " + std::to_string(to) + " " +
+                   std::string(reinterpret_cast<const char*>(window), SECRET_WINDOW));
+    };
+    const auto look = [&](const RunBlock& b) {
+        Block block(keys, b.text, b.size);
+        windows_to_look_up(b, block, [&](size_t i) { add(b.text + i, b.at(0), b.at(i + SECRET_WINDOW), b.at(b.size)); });
+    };
+    const auto edge = [&](const CodedWindow& w) {
+        if (Block(keys, w.text, SECRET_WINDOW).secret(0)) add(w.text, w.from, w.end, w.to);
+    };
+    CodedText text;
+    text.begin(0);
+    for (size_t at = 0, n; at < body.size(); at += n) {
+        n = std::min<size_t>(body.size() - at, rng ? 1 + (*rng)() % 700 : body.size());
+        GuardPage page(n);
+        text.feed(kernel, page.at_end(reinterpret_cast<const uint8_t*>(body.data()) + at, n), n, look, edge);
+    }
+    text.end(look, edge);
+    return out;
+}
+
+void coded() {
+    suite.run("the examples of RFC 7541, C.4 and C.6, are read", [] {
+        const struct {
+            const char *text, *hex;
+        } examples[] = {{"www.example.com", "f1e3c2e5f23a6ba0ab90f4ff"},
+                        {"no-cache", "a8eb10649cbf"},
+                        {"custom-key", "25a849e95ba97d7f"},
+                        {"custom-value", "25a849e95bb8e8b4bf"},
+                        {"302", "6402"},
+                        {"private", "aec3771a4b"},
+                        {"Mon, 21 Oct 2013 20:13:21 GMT", "d07abe941054d444a8200595040b8166e082a62d1bff"},
+                        {"https://www.example.com", "9d29ad171863c78f0b97c8e9ae82ae43d3"},
+                        {"307", "640eff"},
+                        {"Mon, 21 Oct 2013 20:13:22 GMT", "d07abe941054d444a8200595040b8166e084a62d1bff"},
+                        {"gzip", "9bd9ab"},
+                        {"foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1",
+                         "94e7821dd7f2e6c7b335dfdfcd5b3960d5af27087f3672c1ab270fb5291f9587316065c003ed4ee5b1063d5007"}};
+        for (const auto& e : examples) {
+            bool whole = false;
+            EXPECT(suite, decoded(unhex(e.hex), &whole) == e.text && whole);
+            EXPECT(suite, huffman_coded(e.text) == unhex(e.hex));
+        }
+    });
+
+    suite.run("every character is read, at every bit, and none is made up of what ends in the middle of one", [] {
+        std::mt19937_64 rng(1);
+        for (int c = 0; c < 256; c++) {
+            for (int before = 0; before < 8; before++) {
+                // Five bits each: every place in a byte.
+                const std::string text = std::string(size_t(before), 'a') + char(c), coded = huffman_coded(text);
+                bool whole = false;
+                EXPECT_SEED(suite, decoded(coded, &whole) == text && whole, uint64_t(c));
+                if (HUFFMAN_CODE[c].length <= 8) continue;
+                decoded(coded.substr(0, coded.size() - 1), &whole);
+                EXPECT_SEED(suite, !whole || decoded(coded.substr(0, coded.size() - 1), &whole) != text, uint64_t(c));
+            }
+        }
+        bool whole = true;
+        decoded("\xff", &whole);  // eight ones are no padding
+        EXPECT(suite, !whole);
+        decoded(std::string(1, '\0'), &whole);  // "0" and three zeros
+        EXPECT(suite, !whole);
+        for (int i = 0; i < 2000; i++) {
+            std::string text;
+            for (size_t n = rng() % 60; n; n--) text += char(rng());
+            EXPECT_SEED(suite, decoded(huffman_coded(text), &whole) == text && whole, uint64_t(i));
+        }
+    });
+
+    suite.run("decoding at a wrong bit falls into step: half of the values after 10 characters, 99 of 100 after 50", [] {
+        for (const char* abc : {"0123456789abcdef", "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"}) {
+            std::mt19937_64 rng(7);
+            std::vector<size_t> lost;
+            for (int i = 0; i < 2000; i++) {
+                std::string value;
+                for (int k = 0; k < 160; k++) value += abc[rng() % std::strlen(abc)];
+                // Bytes of a page before it, so that the decoder comes at whatever bit chance has.
+                std::string before;
+                for (int k = 0; k < 20; k++) before += char('a' + rng() % 26);
+                bool whole;
+                const std::string text = decoded(before + huffman_coded(value), &whole);
+                size_t same = 0;
+                while (same < value.size() && same < text.size() && text[text.size() - 1 - same] == value[value.size() - 1 - same]) same++;
+                lost.push_back(value.size() - same);
+            }
+            std::sort(lost.begin(), lost.end());
+            EXPECT(suite, lost[1000] <= 10 && lost[1980] <= 50);
+        }
+    });
+
+    suite.run("raw stretches are the bytes near control bytes, however a body comes", [] {
+        for (uint64_t seed = 0; seed < 300; seed++) {
+            std::mt19937_64 rng(seed);
+            std::string body(1 + rng() % 40000, 'x');
+            for (auto& c : body) c = char('a' + rng() % 26);
+            for (size_t n = rng() % 30; n; n--) body[rng() % body.size()] = '\1';
+            if (seed % 3 == 0)
+                for (size_t i = 0, at = rng() % body.size(); i < 5000 && at < body.size(); i++) body[at++] = '\0';
+            std::set<size_t> want, got;
+            uint64_t until = 0;
+            for (size_t i = 0; i < body.size(); i++) {
+                if (uint8_t(body[i]) >= 0x20) continue;
+                const size_t from = i > until + RawStretches::LEAD ? i - RawStretches::LEAD : until, to = i + 1 + RawStretches::HOLD;
+                for (size_t k = from; k < std::min(to, body.size()); k++) want.insert(k);
+                until = to;
+            }
+            while (want.size() > RawStretches::MOST) want.erase(std::prev(want.end()));
+            RawStretches stretches;
+            stretches.reset(0);
+            uint64_t last = 0;
+            for (size_t at = 0, n; at < body.size(); at += n) {
+                n = std::min<size_t>(body.size() - at, std::min<size_t>(TILE, 1 + rng() % 9000));
+                const std::string lead = body.substr(at - std::min<size_t>(at, RawStretches::LEAD), std::min<size_t>(at, RawStretches::LEAD));
+                GuardPage page(n), before(lead.size());
+                const uint8_t* data = page.at_end(reinterpret_cast<const uint8_t*>(body.data()) + at, n);
+                const uint8_t* lead_begin = before.at_start(reinterpret_cast<const uint8_t*>(lead.data()), lead.size());
+                std::vector<ClassUnit> units;
+                for (size_t unit = 0; unit * UNIT < n; unit++) {
+                    ClassUnit u{uint32_t(unit), 0, 0};
+                    for (size_t i = unit * UNIT; i < std::min(n, (unit + 1) * UNIT); i++) u.control |= uint64_t(data[i] < 0x20) << i % UNIT;
+                    if (u.control || rng() % 4 == 0) units.push_back(u);
+                }
+                if (!stretches.wants(at, units.data(), uint32_t(units.size()))) continue;
+                stretches.feed(data, n, at, lead_begin + lead.size(), units.data(), uint32_t(units.size()),
+                               [&](const uint8_t* p, size_t size, uint64_t from, bool fresh) {
+                                   EXPECT_SEED(suite, std::memcmp(p, body.data() + from, size) == 0, seed);
+                                   EXPECT_SEED(suite, got.empty() || fresh == (from != last) || (fresh && from == 0), seed);
+                                   for (size_t k = 0; k < size; k++) EXPECT_SEED(suite, got.insert(from + k).second, seed);
+                                   last = from + size;
+                               });
+            }
+            EXPECT_SEED(suite, got == want, seed);
+        }
+    });
+
+    suite.run("coded text is the same however it comes, and whole strings' values are read from their first character to their last", [] {
+        size_t missed = 0, values = 0;
+        for (uint64_t seed = 0; seed < 200; seed++) {
+            std::mt19937_64 rng(seed);
+            std::string body;
+            std::vector<std::string> wanted;
+            for (int i = 0; i < 12; i++) {
+                for (size_t n = rng() % 400; n; n--) body += char(rng() % (seed % 2 ? 256 : 64));
+                const std::string value = token(seed * 100 + uint64_t(i), 43), text = huffman_coded("sid=" + value);
+                body += "\x60";
+                body += char(0x80 | text.size());
+                const size_t first = body.size() + (5 + 6 + 6 + 6) / 8;  // behind the bits of "sid="
+                body += text;
+                // " ": it tells no secret.
+                const auto tells = [&](size_t at) {
+                    return Block(RegistryKeys{}, reinterpret_cast<const uint8_t*>(value.data()) + at, SECRET_WINDOW).secret(0);
+                };
+                wanted.push_back(tells(0) ? std::to_string(first) + " " : " ");
+                wanted.push_back(tells(27) ? " " + std::to_string(body.size()) + " " + std::to_string(body.size()) + " " + value.substr(27) : " ");
+            }
+            const std::set<std::string> whole = windows_in(body, nullptr), split = windows_in(body, &rng);
+            EXPECT_SEED(suite, whole == split, seed);
+            for (size_t i = 0; i < wanted.size(); i++) {
+                if (wanted[i] == " ") continue;
+                values++;
+                missed += std::none_of(whole.begin(), whole.end(), [&](const std::string& w) {
+                    return i % 2 ? w.size() > wanted[i].size() && w.compare(w.size() - wanted[i].size(), wanted[i].size(), wanted[i]) == 0
+                                 : w.compare(0, wanted[i].size(), wanted[i]) == 0 && w.substr(w.size() - 16) == token(seed * 100 + i / 2, 43).substr(0, 16);
+                });
+            }
+        }
+        EXPECT(suite, values > 4000 && missed == 0);
+    });
+}
+
 void arguments() {
     suite.run("what cannot be used is refused with a reason", [] {
         std::string why;
@@ -482,6 +680,7 @@ void arguments() {
 
 int main() {
     parts();
+    coded();
     forks();
     segments();
     privacy();
