@@ -72,8 +72,11 @@ class ForeignScan {
     void end_reply(bool observe);
     // What was found so far of what servers issued is known to the page's readers: it is no secret any more.
     void expose();
-    // One of its windows.
-    const Fingerprint* issued() const { return listed_count_ ? &listed_[0].print : nullptr; }
+    // The first one of its windows: what was coded is found behind what stands after it.
+    const Fingerprint* issued() const {
+        const auto before = [](const Listed& a, const Listed& b) { return a.start != b.start ? a.start < b.start : a.print.low < b.print.low; };
+        return listed_count_ ? &std::min_element(listed_, listed_ + listed_count_, before)->print : nullptr;
+    }
     // The response is over: its canaries are burnt. listed: it is a page of many owners' secrets that nothing of memory shows in, so a
     // list that is meant to be there, and they are exposed.
     void conclude(bool listed);
