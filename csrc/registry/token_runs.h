@@ -1,6 +1,9 @@
 // Finds what may be a secret in text that comes in pieces: runs of its characters, with escapes read (percent, HTML's numbers, JSON),
 // as blocks of plain characters. Wherever the pieces end, the blocks are the same.
 #pragma once
+#include <algorithm>
+#include <cstring>
+
 #include "kernel/kernel.h"
 #include "registry/window.h"
 
