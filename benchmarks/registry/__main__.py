@@ -51,7 +51,8 @@ def main() -> int:
         sys.exit(f"none of the kernels {', '.join(KERNELS)} runs here")
     held = run(next(iter(scanned)), "hold", MEMORY, *HELD)
     hostile = run(next(iter(scanned)), "hostile", SCANNED_BESIDE, MEMORY * SCANNED_BESIDE)
-    assert held is not None and hostile is not None
+    assert held is not None
+    assert hostile is not None
     by_kind = {kernel: {kind: of_type[corpora.TYPES[kind]] for kind in KINDS} for kernel, of_type in scanned.items()}
     results.keep("registry", {"beside": SCANNED_BESIDE, "ns a byte": by_kind, "hostile": hostile["ns a byte"], "live": held["live"]})
     return 0
