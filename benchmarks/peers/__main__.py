@@ -49,7 +49,7 @@ def leaks_of(windows: int, bases: Sequence[Body], seed: int) -> list[Leak]:
     out = []
     for w in gather(("nginx", "apache2", "squid", "haproxy"), max(3, windows // 16), seed):
         base = rng.choice(bases)
-        if w.all_zero:
+        if w.all_zero or w.stratum == "c-string-line":
             continue
         at, body = splice(base.data, w.data, rng)
         row = "C string" if w.stratum == "c-string" else "secret-centred" if w.stratum == "secret" else "length-based"

@@ -92,20 +92,24 @@ def measure(windows: Sequence[tuple[Window, list[bytes]]], replay: Replay, bases
             row = whole[w.stratum]
             row[0] += 1
             row[1] += any(f.family == "foreign" for f in verdicts["registry"].findings)
-        keys = [f"{w.stratum}, all servers"] if w.stratum != "c-string" else [f"C string of 64 B or more, {w.server}"]
-        for key in keys:
-            any_sign[key]["n"] += 1
-            any_sign[key].update(n for n, found in signs.items() if found)
-            bits = verdicts["registry"].bits + foreign["canaries"]
-            strong[key].update(n for n, b in (("structure", verdicts["structure"].bits), ("all", bits)) if b >= 22)
+        signs["there and found"] = signs["there"] and signs["all"]
+        near = {"c-string": "a head", "c-string-line": "a parsed line"}.get(w.stratum)
+        key = f"C string of 64 B or more near {near}, {w.server}" if near else f"{w.stratum}, all servers"
+        any_sign[key]["n"] += 1
+        any_sign[key].update(n for n, found in signs.items() if found)
+        bits = verdicts["registry"].bits + foreign["canaries"]
+        strong[key].update(n for n, b in (("structure", verdicts["structure"].bits), ("all", bits)) if b >= 22)
     lines = ["| windows that hold a whole session that a server issued | n | found, % [95 %] |", "|---|---|---|"]
     total = [sum(r[i] for r in whole.values()) for i in (0, 1)]
     lines += [f"| {k} | {n} | {wilson(found, n)} |" for k, (n, found) in sorted(whole.items())]
     lines.append(f"| all | {total[0]} | {wilson(total[1], total[0])} |")
-    lines += ["", "| windows | n | structure | registry | canaries | any sign | holds a sign | 22 bits, structure | 22 bits, all |", "|---" * 9 + "|"]
+    columns = ("windows", "n", "structure", "registry", "canaries", "any sign, % [95 %]", "holds a sign, % [95 %]", "found of these, % [95 %]")
+    columns += ("22 bits, structure", "22 bits, all")
+    lines += ["", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for key, row in sorted(any_sign.items()):
         n = row["n"]
-        share = [f"{100 * row[c] / n:.0f}" for c in ("structure", "registry", "canaries", "all", "there")]
+        share = [f"{100 * row[c] / n:.0f}" for c in ("structure", "registry", "canaries")]
+        share += [wilson(row[c], row[of]) for c, of in (("all", "n"), ("there", "n"), ("there and found", "there"))]
         at_22 = [f"{100 * strong[key][c] / n:.0f}" for c in ("structure", "all")]
         lines.append(f"| {key} | {n} | {' | '.join((*share, *at_22))} |")
     return "\n".join(lines)

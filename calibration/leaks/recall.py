@@ -155,8 +155,9 @@ def measure(windows: Sequence[Window], bases: Sequence[Body], seed: int) -> str:
                 kind = "two kinds of raw sign, or raw and HTTP"
             keys += [f"text, length-based, {kind}, ≥ {x} B" for x in (256, 1024, 4096) if n >= x]
             keys += [f"text, length-based, all, ≥ {x} B" for x in (256, 1024, 4096) if n >= x]
-        elif where == "text" and w.stratum == "c-string":
-            keys += ["text, C-string near a request head", f"text, C-string near a request head, {w.server}"]
+        elif where == "text" and w.stratum.startswith("c-string"):
+            near = f"text, C-string of 64 B and more near {'a head' if w.stratum == 'c-string' else 'a parsed line'}"
+            keys += [near, f"{near}, {w.server}"]
         elif container and based and at == len(base.data):
             # Some clean images are cut off: what follows them stands inside, as far as anyone can tell.
             behind = "behind the end" if ends_well(scanner, base.content_type, base.data) else "behind an image that is cut off"

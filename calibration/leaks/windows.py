@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 SHORTEST, LONGEST = 16, 64 << 10  # bytes
-STRATA = ("uniform", "after-body", "secret", "c-string")
+# A C string begins near a place where a head ends, with CRLF CRLF; c-string-line: near one where a server put NUL behind a line it had parsed.
+STRATA = ("uniform", "after-body", "secret", "c-string", "c-string-line")
 _BODY_END = re.compile(rb"</html>\n|\]\}(?=[\0\r\n])")
-_HEAD_END = re.compile(rb"\r\n\r\n|\r\n\0")
+_HEAD_END = re.compile(rb"\r\n\r\n")
+_LINE_END = re.compile(rb"(?<!\r\n)\r\n\0")
 _HEADER = re.compile(rb"(?:^|[\r\n\0])[A-Za-z][A-Za-z-]{2,30}(?:: |\0 ?)[\x20-\x7e]{3,}")
 _CONTROL = re.compile(rb"[\x01-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 
@@ -84,7 +86,7 @@ def cut(
     """``each`` windows of every stratum, as far as the memory holds places for them."""
     pages = [(i, at) for i, (_, data) in enumerate(pieces) for at in range(0, len(data), 4096) if 4096 - data.count(0, at, at + 4096) > 64]
     ends = [(i, m.end()) for i, (_, data) in enumerate(pieces) for m in _BODY_END.finditer(data)]
-    heads = [(i, m.start()) for i, (_, data) in enumerate(pieces) for m in _HEAD_END.finditer(data)]
+    heads, lines = ([(i, m.start()) for i, (_, data) in enumerate(pieces) for m in end.finditer(data)] for end in (_HEAD_END, _LINE_END))
     planted = []
     for i, (_, data) in enumerate(pieces):
         for s in secrets:
@@ -92,7 +94,7 @@ def cut(
             while at >= 0:
                 planted.append((i, at))
                 at = data.find(s, at + 1)
-    for stratum, places in zip(STRATA, (pages, ends, planted, heads), strict=True):
+    for stratum, places in zip(STRATA, (pages, ends, planted, heads, lines), strict=True):
         made = tries = 0
         while places and made < each and tries < each * 20:
             tries += 1
