@@ -374,10 +374,10 @@ static_assert(TOKEN_ODD_PAIRS == 4, "has_four");
 template <class Classes>
 class TokenUnits {
   public:
-    TokenUnits(const uint8_t* data, size_t size) : data_(data), size_(size) {
+    TokenUnits(const Classes& tables, const uint8_t* data, size_t size) : classes_(tables), data_(data), size_(size) {
         pad(first_, 0);
         if (size > UNIT) pad(last_, (size - 1) / UNIT * UNIT);
-        Classes classes;
+        Classes classes = tables;  // with what it says of the units before
         uint32_t u = 0;
         while (u * UNIT < size) {
             const uint32_t from = u;
@@ -499,10 +499,10 @@ class TokenUnits {
         return clear ? u * UNIT + UNIT - size_t(__builtin_clzll(clear)) : 0;
     }
 
+    const Classes& classes_;
     const uint8_t* data_;
     const size_t size_;
     uint32_t crowded_count_ = 0, escaping_count_ = 0;
-    Classes classes_;
     uint8_t first_[1 + UNIT], last_[1 + UNIT];
     uint64_t odd_[TILE_UNITS + 1];
     uint64_t ends_[TILE_UNITS + 1];                               // of the windows in each crowded unit
@@ -522,7 +522,7 @@ inline void token_regions(const uint8_t* data, size_t size, TokenOutput& out) {
     out.head = uint16_t(head);
     out.tail = uint16_t(tail);
     if (!size) return;
-    const TokenUnits<Classes> units(data, size);
+    const TokenUnits<Classes> units(classes, data, size);
     TokenRegion escaped[TILE / TOKEN_WINDOW + 1];
     uint32_t escapes = 0, told = 0;
     size_t done = 0;

@@ -1,7 +1,5 @@
 #include "registry/huffman.h"
 
-#include <initializer_list>
-
 namespace overread {
 namespace {
 
@@ -82,21 +80,6 @@ constexpr HuffmanTable make_table() {
 
 }  // namespace
 
-constexpr HuffmanTable TABLE = make_table();
-const HuffmanTable HUFFMAN = TABLE;
-
-bool huffman_decode(const uint8_t* data, size_t size, uint8_t* out, size_t* out_size) {
-    uint8_t state = 0;
-    size_t n = 0;
-    for (size_t i = 0; i < size; i++) {
-        for (const int nibble : {data[i] >> 4, data[i] & 15}) {
-            const HuffmanStep s = HUFFMAN.step[state][nibble];
-            state = s.state;
-            if (s.count) out[n++] = s.symbol;
-        }
-    }
-    *out_size = n;
-    return HUFFMAN.padding[state];
-}
+constexpr HuffmanTable HUFFMAN = make_table();
 
 }  // namespace overread

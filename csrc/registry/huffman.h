@@ -23,7 +23,4 @@ constexpr size_t HUFFMAN_SHORTEST = 5;  // bits
 // So many characters end in `bytes` bytes at most.
 constexpr size_t huffman_characters(size_t bytes) { return (bytes * 8 + 30) / HUFFMAN_SHORTEST; }
 
-// A string that is whole; `out` has room for huffman_characters(size). False: it is none.
-bool huffman_decode(const uint8_t* data, size_t size, uint8_t* out, size_t* out_size);
-
 }  // namespace overread

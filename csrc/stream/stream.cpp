@@ -139,8 +139,7 @@ void Stream::open_foreign(const ovr_response* r) {
     coded_places_.reset();
     const bool timed = r && r->struct_size >= offsetof(ovr_response, owner) && r->unix_ms;
     looks_foreign_ = foreign_ && timed;
-    forget_reply();  // of the response before
-    if (!looks_foreign_) return;
+    if (!looks_foreign_) return forget_reply();  // of the response before, as reset() does
     const uint32_t now = uint32_t(r->unix_ms / 1000);
     const ovr_bytes none{nullptr, 0}, owner = r->struct_size >= offsetof(ovr_response, canary) ? r->owner : none;
     foreign_->reset(scanner_->registry->owner_of(view_of(owner), *r, now), *r, r->struct_size >= sizeof *r ? r->canary : none, now);

@@ -456,13 +456,21 @@ void parts() {
     });
 }
 
+// A string that is whole, read by the table.
 std::string decoded(const std::string& coded, bool* whole) {
     GuardPage page(coded.size());
-    std::string out(huffman_characters(coded.size()), 0);
-    size_t size = 0;
-    *whole =
-        huffman_decode(page.at_end(reinterpret_cast<const uint8_t*>(coded.data()), coded.size()), coded.size(), reinterpret_cast<uint8_t*>(&out[0]), &size);
-    return out.substr(0, size);
+    const uint8_t* const data = page.at_end(reinterpret_cast<const uint8_t*>(coded.data()), coded.size());
+    std::string out;
+    uint8_t state = 0;
+    for (size_t i = 0; i < coded.size(); i++) {
+        for (const int nibble : {data[i] >> 4, data[i] & 15}) {
+            const HuffmanStep& step = HUFFMAN.step[state][nibble];
+            state = step.state;
+            if (step.count) out += char(step.symbol);
+        }
+    }
+    *whole = HUFFMAN.padding[state];
+    return out;
 }
 
 std::string unhex(const std::string& hex) {
